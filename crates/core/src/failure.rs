@@ -1,0 +1,75 @@
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// What a failure means for the job, decided by the rules of the source's definition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FailureClass {
+    /// Will pass: retried by the ladder, costs an attempt.
+    Transient,
+    /// The API asked for less: the quota's business, costs no attempt.
+    Throttled,
+    /// The token was refused: refreshed once, then retried like a transient failure.
+    Token,
+    /// Will not pass by itself: dead-lettered at once.
+    Permanent,
+}
+
+/// Why a page could not be fetched or stored. The message never holds a secret or a row's values.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What to do about it.
+    pub class: FailureClass,
+    /// For the operator: what happened, where.
+    pub message: String,
+    /// How long the API asked us to wait, where it said so.
+    pub retry_after: Option<std::time::Duration>,
+}
+
+impl Failure {
+    /// A failure of a class, with its message.
+    pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
+        Self { class, message: message.into(), retry_after: None }
+    }
+
+    /// Shorthand for [`FailureClass::Transient`].
+    pub fn transient(message: impl Into<String>) -> Self {
+        Self::new(FailureClass::Transient, message)
+    }
+
+    /// Shorthand for [`FailureClass::Permanent`].
+    pub fn permanent(message: impl Into<String>) -> Self {
+        Self::new(FailureClass::Permanent, message)
+    }
+
+    /// Groups failures that differ only in numbers and ids; see [`fingerprint`].
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&self.message)
+    }
+}
+
+/// A short stable name for a kind of error: the message with numbers, ids and quoted values taken
+/// out, hashed. `dead groups` counts by it.
+pub fn fingerprint(message: &str) -> String {
+    static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r#""[^"]*"|'[^']*'|\b[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]{4,})*\b|\d+"#)
+            .expect("a constant pattern")
+    });
+    let general = VARIABLE.replace_all(message, "#");
+    format!("{:08x}", xxhash_rust::xxh3::xxh3_64(general.as_bytes()) as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_ids_do_not_split_a_group() {
+        assert_eq!(
+            fingerprint("HTTP 500 on page 7 (request 5f3c9a7712ab)"),
+            fingerprint("HTTP 500 on page 12 (request 00aa1177ccde)")
+        );
+        assert_ne!(fingerprint("HTTP error: timed out"), fingerprint("HTTP error: reset"));
+    }
+}

@@ -1,0 +1,167 @@
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+/// One page of one partition: the message on the queue. Small JSON, versioned, never a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageJob {
+    /// Message version; see [`PageJob::VERSION`].
+    pub v: u32,
+    /// The ledger's id of the partition.
+    pub partition: i64,
+    /// The run that opened the partition.
+    pub run: i64,
+    /// What the partition is a slice of.
+    #[serde(flatten)]
+    pub slice: Slice,
+    /// Page number, from 1.
+    pub page: u32,
+    /// How often this page has been ordered anew. Anything above 0 is checked against the ledger
+    /// before a request is spent on it.
+    #[serde(default)]
+    pub generation: u32,
+    /// Failed attempts so far, within this generation.
+    #[serde(default)]
+    pub attempt: u32,
+    /// The lane it came by and goes back to.
+    #[serde(default)]
+    pub lane: Lane,
+}
+
+/// Stream × account × dates: the smallest slice for which the API states a total.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Slice {
+    /// Name of the source's definition.
+    pub source: String,
+    /// Name of the stream within it.
+    pub stream: String,
+    /// Whose data it is.
+    pub account: String,
+    /// First day, inclusive, in the source's time zone.
+    pub from: Date,
+    /// Last day, inclusive.
+    pub to: Date,
+}
+
+/// Which of a source's two queues a job travels by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lane {
+    /// The newest day: goes first.
+    #[default]
+    Pages,
+    /// Backfill, and lookback beyond the newest day.
+    Low,
+}
+
+/// Why a message is no page job that this version can run.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The message is of a newer version: it is parked unchanged, for a newer consumer.
+    #[error("message version {0} is newer than this program's version {}", PageJob::VERSION)]
+    Newer(u32),
+    /// Not a page job at all: it is dead-lettered with this reason.
+    #[error("not a page job: {0}")]
+    Malformed(String),
+}
+
+impl PageJob {
+    /// The message version this program writes, and the newest it reads.
+    pub const VERSION: u32 = 1;
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// [`DecodeError::Newer`] for a version above [`PageJob::VERSION`], otherwise
+    /// [`DecodeError::Malformed`] with the reason.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        #[derive(Deserialize)]
+        struct Version {
+            v: u32,
+        }
+        let malformed = |e: serde_json::Error| DecodeError::Malformed(e.to_string());
+        let Version { v } = serde_json::from_slice(bytes).map_err(malformed)?;
+        if v > Self::VERSION {
+            return Err(DecodeError::Newer(v));
+        }
+        let job: Self = serde_json::from_slice(bytes).map_err(malformed)?;
+        if job.page == 0 {
+            return Err(DecodeError::Malformed("page 0: pages count from 1".into()));
+        }
+        Ok(job)
+    }
+
+    /// Writes the message.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a page job holds only strings and numbers")
+    }
+
+    /// Names this ordering of this page; the message id on the queue, by which copies are told.
+    pub fn id(&self) -> String {
+        format!("{}:{}:{}", self.partition, self.page, self.generation)
+    }
+
+    /// Whether the ledger must be asked before a request is spent: anything but a first delivery
+    /// of a first ordering may already be done.
+    pub fn needs_check(&self, redelivered: bool) -> bool {
+        redelivered || self.generation > 0 || self.attempt > 0
+    }
+
+    /// The same page of the same partition under another number.
+    pub fn at(&self, page: u32, generation: u32) -> Self {
+        Self { page, generation, attempt: 0, ..self.clone() }
+    }
+}
+
+impl Lane {
+    /// Both lanes, the one that goes first first.
+    pub const ALL: [Self; 2] = [Self::Pages, Self::Low];
+}
+
+impl std::fmt::Display for Slice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{} account {} {}", self.source, self.stream, self.account, self.from)?;
+        if self.to != self.from {
+            write!(f, "..{}", self.to)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> PageJob {
+        PageJob {
+            v: PageJob::VERSION,
+            partition: 20_261_100_000_001,
+            run: 1,
+            slice: Slice {
+                source: "xiaohongshu".into(),
+                stream: "creative".into(),
+                account: "1001".into(),
+                from: jiff::civil::date(2026, 11, 23),
+                to: jiff::civil::date(2026, 11, 23),
+            },
+            page: 7,
+            generation: 0,
+            attempt: 0,
+            lane: Lane::Pages,
+        }
+    }
+
+    #[test]
+    fn a_job_survives_the_queue() {
+        assert_eq!(PageJob::decode(&job().encode()).unwrap(), job());
+        assert!(job().encode().len() < 400, "messages stay small");
+    }
+
+    #[test]
+    fn what_is_no_job_says_why() {
+        assert!(matches!(PageJob::decode(b"{\"v\":2}"), Err(DecodeError::Newer(2))));
+        assert!(matches!(PageJob::decode(b"hello"), Err(DecodeError::Malformed(_))));
+        let zero = PageJob { page: 0, ..job() };
+        let error = PageJob::decode(&zero.encode()).unwrap_err().to_string();
+        assert!(error.contains("page 0"), "{error}");
+    }
+}

@@ -1,0 +1,29 @@
+//! Pagemill's words and rules, with no I/O client in sight.
+//!
+//! The way of one page uses these from top to bottom: a [`PageJob`] is taken from the queue,
+//! fetched into [`Rows`] shaped by a [`TableShape`], its [`Outcome`] is turned into a
+//! [`Settlement`], and when a partition's last page is in, [`verdict`] says whether the partition
+//! is complete.
+#![forbid(unsafe_code)]
+
+mod completeness;
+mod date;
+mod failure;
+mod job;
+mod outcome;
+mod page;
+mod prefetch;
+mod rows;
+mod span;
+mod table;
+
+pub use completeness::{IncompleteReason, PageRange, SealFacts, Verdict, planned_pages, verdict};
+pub use date::{DateWord, DateWordError};
+pub use failure::{Failure, FailureClass, fingerprint};
+pub use job::{DecodeError, Lane, PageJob, Slice};
+pub use outcome::{Outcome, RetrySchedule, Settlement, settlement_for};
+pub use page::{CastFailure, FetchedPage};
+pub use prefetch::{Sizing, sizing};
+pub use rows::{Column, Rows, TextColumn};
+pub use span::{Span, SpanError};
+pub use table::{ColumnShape, DateScope, Kind, TableShape};
