@@ -132,8 +132,14 @@ mod tests {
         assert_eq!(verdict(&SealFacts::default()), Verdict::Sealed, "a total of 0 is complete");
         for (bad, reason) in [
             (SealFacts { distinct_keys: 249, ..good }, "1 rows repeat a key that came before"),
-            (SealFacts { keys: 249, distinct_keys: 249, ..good }, "249 distinct keys, but the API states 250 rows"),
-            (SealFacts { pages_moved: 2, ..good }, "the API's total moved while it was read (2 pages state another)"),
+            (
+                SealFacts { keys: 249, distinct_keys: 249, ..good },
+                "249 distinct keys, but the API states 250 rows",
+            ),
+            (
+                SealFacts { pages_moved: 2, ..good },
+                "the API's total moved while it was read (2 pages state another)",
+            ),
             (SealFacts { pages_dead: 1, ..good }, "1 dead page"),
             (SealFacts { subset: true, ..good }, "subset"),
         ] {

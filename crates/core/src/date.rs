@@ -37,9 +37,7 @@ impl FromStr for DateWord {
             "today" => Ok(Self::Today),
             "yesterday" => Ok(Self::Yesterday),
             // Strict: jiff alone would also take a date with a time behind it.
-            day if day.len() == 10 => {
-                day.parse().map(Self::Day).map_err(|_| DateWordError(text.to_owned()))
-            }
+            day if day.len() == 10 => day.parse().map(Self::Day).map_err(|_| DateWordError(text.to_owned())),
             _ => Err(DateWordError(text.to_owned())),
         }
     }

@@ -57,7 +57,7 @@ pub enum Lane {
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// The message is of a newer version: it is parked unchanged, for a newer consumer.
-    #[error("message version {0} is newer than this program's version {}", PageJob::VERSION)]
+    #[error("message version {0} is newer than version {v}, which this program reads", v = PageJob::VERSION)]
     Newer(u32),
     /// Not a page job at all: it is dead-lettered with this reason.
     #[error("not a page job: {0}")]

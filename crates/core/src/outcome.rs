@@ -108,7 +108,11 @@ mod tests {
             (failed(Throttled), 0, retry(0, 0)),
             (failed(Throttled), 9, retry(0, 9)),
         ] {
-            assert_eq!(settlement_for(&outcome, attempts, &schedule()), expected, "{outcome:?} after {attempts}");
+            assert_eq!(
+                settlement_for(&outcome, attempts, &schedule()),
+                expected,
+                "{outcome:?} after {attempts}"
+            );
         }
     }
 

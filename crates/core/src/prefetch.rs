@@ -23,7 +23,13 @@ pub struct Sizing {
 /// workers = ceil(share × fetch), prefetch = clamp(ceil(share × (page + 1 s)), 1, 2000), so that no
 /// worker waits for the broker and no replica holds more than about a second of permitted requests
 /// beyond what is under way. Without: prefetch = 2 × workers + a batch.
-pub fn sizing(share: Option<f64>, fetch: Duration, page: Duration, workers: Option<u32>, batch: u32) -> Sizing {
+pub fn sizing(
+    share: Option<f64>,
+    fetch: Duration,
+    page: Duration,
+    workers: Option<u32>,
+    batch: u32,
+) -> Sizing {
     match share {
         None => {
             let workers = workers.unwrap_or(UNLIMITED_WORKERS);
