@@ -9,16 +9,6 @@ pub struct PageRange {
     pub last: u32,
 }
 
-/// The pages of a partition whose API states `total` rows, `page_size` a page: at least one, since
-/// the page that says "0" is itself a page. A subset is cut to what exists, but keeps its first.
-pub fn planned_pages(total: u64, page_size: u32, subset: Option<PageRange>) -> PageRange {
-    let last = u32::try_from(total.div_ceil(u64::from(page_size.max(1)))).unwrap_or(u32::MAX).max(1);
-    match subset {
-        None => PageRange { first: 1, last },
-        Some(s) => PageRange { first: s.first, last: s.last.min(last).max(s.first) },
-    }
-}
-
 impl PageRange {
     /// How many pages.
     pub fn count(self) -> u32 {
@@ -113,17 +103,6 @@ impl fmt::Display for IncompleteReason {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pages_of_a_total() {
-        let all = |total| planned_pages(total, 100, None);
-        assert_eq!((all(0).last, all(1).last, all(100).last, all(101).last), (1, 1, 1, 2));
-        assert_eq!(all(1_000_000).count(), 10_000);
-        let some = |first, last| planned_pages(1_000, 100, Some(PageRange { first, last }));
-        assert_eq!(some(3, 500), PageRange { first: 3, last: 10 });
-        assert_eq!(some(20, 30), PageRange { first: 20, last: 20 });
-        assert_eq!(planned_pages(u64::MAX, 1, None).last, u32::MAX);
-    }
 
     #[test]
     fn only_whole_partitions_seal() {

@@ -15,6 +15,8 @@ pub struct PageJob {
     pub slice: Slice,
     /// Page number, from 1.
     pub page: u32,
+    /// Rows a page, as planned: a definition that changes meanwhile does not move the pages.
+    pub page_size: u32,
     /// How often this page has been ordered anew. Anything above 0 is checked against the ledger
     /// before a request is spent on it.
     #[serde(default)]
@@ -144,6 +146,7 @@ mod tests {
                 to: jiff::civil::date(2026, 11, 23),
             },
             page: 7,
+            page_size: 100,
             generation: 0,
             attempt: 0,
             lane: Lane::Pages,

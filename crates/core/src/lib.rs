@@ -17,7 +17,7 @@ mod rows;
 mod span;
 mod table;
 
-pub use completeness::{IncompleteReason, PageRange, SealFacts, Verdict, planned_pages, verdict};
+pub use completeness::{IncompleteReason, PageRange, SealFacts, Verdict, verdict};
 pub use date::{DateWord, DateWordError};
 pub use failure::{Failure, FailureClass, fingerprint};
 pub use job::{DecodeError, Lane, PageJob, Slice};

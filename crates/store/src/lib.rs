@@ -1,1 +1,31 @@
+//! Pagemill's PostgreSQL, and all of its SQL: data tables made from a stream's shape, the
+//! collector's transaction (ledger and rows together), the ledger's runs, partitions, pages and
+//! dead letters, the seal, and the quota's request slots.
+//!
+//! Functions are named by intention and return what happened. Connections are held for as long as
+//! PostgreSQL works and no longer: never during HTTP, never while waiting for a worker.
 #![forbid(unsafe_code)]
+
+mod arrays;
+mod batch;
+mod body;
+mod clock;
+mod connect;
+mod error;
+mod ledger;
+mod migrate;
+mod quota;
+mod table;
+
+pub use batch::{PageWrite, Written};
+pub use body::{compress, decompress};
+pub use clock::DatabaseClock;
+pub use connect::{Store, StoreConfig};
+pub use error::{StoreError, StoreErrorKind};
+pub use ledger::{
+    ConsumerBeat, DeadFilter, DeadGroup, DeadRecord, DeadRow, NewPartition, Opened, PageStart, PartitionRow, Planned,
+    Progress, Recount, Requeued, RescueOrder, RunRequest, RunStatus, SealReport,
+};
+pub use migrate::Migrated;
+pub use quota::SlotGrant;
+pub use table::{DataTable, quote};

@@ -1,0 +1,368 @@
+//! The collector's transaction: the ledger's page rows, their bodies, the data rows, and last the
+//! partitions' counters, all or nothing.
+
+use std::collections::HashSet;
+
+use deadpool_postgres::Object;
+use futures_util::future;
+use jiff::Timestamp;
+use pagemill_core::{CastFailure, PageJob, Rows};
+use serde_json::Value;
+use tokio_postgres::{Statement, types::ToSql};
+
+use crate::{
+    DataTable, Progress, Store, StoreError,
+    arrays::{ColumnArray, PerPage, RowRef},
+};
+
+/// A fetched page, ready to be stored.
+#[derive(Debug)]
+pub struct PageWrite {
+    /// Which page.
+    pub job: PageJob,
+    /// Its rows.
+    pub rows: Rows,
+    /// Hashes of their keys, as [`Rows::key_hashes`] makes them.
+    pub keys: Vec<i64>,
+    /// [`Rows::content_hash`].
+    pub content_hash: i64,
+    /// The total that the page states.
+    pub total: u64,
+    /// The API's id of the request.
+    pub request_id: Option<String>,
+    /// When the request was sent, on the database's clock: the fence.
+    pub requested_at: Timestamp,
+    /// The compressed answer, unless `raw = "off"`.
+    pub body: Option<Vec<u8>>,
+    /// Values that became NULL.
+    pub casts: Vec<CastFailure>,
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// For each page of the batch, in order: whether it was stored. A page that was not is a
+    /// duplicate, of an older generation, or of a partition that is closed.
+    pub stored: Vec<bool>,
+    /// The partitions of the stored pages, as they stand now.
+    pub progress: Vec<Progress>,
+}
+
+/// How one try at the transaction ended.
+enum Tried {
+    Committed(Vec<Progress>),
+    /// These positions must not be in the batch; nothing was changed.
+    Without(Vec<usize>),
+}
+
+const PAGES: &str = "insert into pagemill.pages as p \
+    (partition, page, generation, state, requests, versions, rows, total, keys, content_hash, request_id, requested_at, casts) \
+    select u.partition, u.page, u.generation, 'done', 1, 1, u.rows, u.total, ($6::bigint[])[u.first : u.first + u.rows - 1], \
+           u.content_hash, u.request_id, u.requested_at, u.casts \
+    from unnest($1::bigint[], $2::int[], $3::int[], $4::int[], $5::int[], $7::bigint[], $8::bigint[], $9::text[], \
+                $10::timestamptz[], $11::jsonb[]) \
+         as u(partition, page, generation, first, rows, total, content_hash, request_id, requested_at, casts) \
+    on conflict (partition, page) do update set \
+        state = 'done', requests = p.requests + 1, versions = case when p.state = 'done' then p.versions + 1 else 1 end, \
+        starts = 0, alone_starts = 0, rows = excluded.rows, total = excluded.total, keys = excluded.keys, \
+        content_hash = excluded.content_hash, request_id = excluded.request_id, requested_at = excluded.requested_at, \
+        casts = excluded.casts \
+    where p.generation = excluded.generation and p.state <> 'dead' \
+      and (p.requested_at is null or p.requested_at < excluded.requested_at) \
+    returning partition, page, versions = 1";
+
+const BODIES: &str = "insert into pagemill.bodies as b (partition, page, body) \
+    select * from unnest($1::bigint[], $2::int[], $3::bytea[]) \
+    on conflict (partition, page) do update set body = excluded.body";
+
+/// The counters come last: their rows are the ones that every collector of a partition wants, and
+/// are held only for the commit. Locked in id order.
+const COUNTERS: &str = "with wanted as materialized ( \
+        select p.id from pagemill.partitions p where p.id = any($1::bigint[]) and p.state = 'open' order by p.id for no key update), \
+    counted as ( \
+        select u.id, u.done, u.total from unnest($1::bigint[], $2::int[], $3::bigint[]) as u(id, done, total) join wanted using (id)) \
+    update pagemill.partitions p set done = p.done + c.done, total = coalesce(p.total, c.total), \
+        expanded_at = coalesce(p.expanded_at, now()), progressed_at = now() \
+    from counted c where p.id = c.id \
+    returning p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null";
+
+impl Store {
+    /// Stores a batch of pages of one table in one transaction. Rows are sorted by key, so that
+    /// writers never deadlock; a key that repeats within the batch is taken from the later request.
+    ///
+    /// Pages that the ledger refuses are left out and reported, the others are stored without them.
+    ///
+    /// # Errors
+    /// As PostgreSQL says; nothing is stored then, unless the connection broke during the commit,
+    /// where only [`Store::is_stored`] knows.
+    pub async fn write(&self, table: &DataTable, pages: &[PageWrite]) -> Result<Written, StoreError> {
+        let mut client = self.client().await?;
+        let statements = Statements::prepare(&client, table).await?;
+        let mut included = newest_copies(pages);
+        let mut progress = Vec::new();
+        while !included.is_empty() {
+            match try_write(&mut client, &statements, table, pages, &included).await? {
+                Tried::Committed(partitions) => {
+                    progress = partitions;
+                    break;
+                }
+                Tried::Without(refused) => included.retain(|i| !refused.contains(i)),
+            }
+        }
+        let mut stored = vec![false; pages.len()];
+        included.iter().for_each(|&i| stored[i] = true);
+        Ok(Written { stored, progress })
+    }
+
+    /// Whether the ledger has this very answer: the word on a commit whose answer was lost.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn is_stored(&self, page: &PageWrite) -> Result<bool, StoreError> {
+        let client = self.client().await?;
+        let found = client
+            .query_opt(
+                "select 1 from pagemill.pages where partition = $1 and page = $2 and state = 'done' and requested_at >= $3",
+                &[&page.job.partition, &(page.job.page as i32), &page.requested_at],
+            )
+            .await?;
+        Ok(found.is_some())
+    }
+}
+
+struct Statements {
+    pages: Statement,
+    bodies: Statement,
+    upsert: Statement,
+    counters: Statement,
+}
+
+impl Statements {
+    async fn prepare(client: &Object, table: &DataTable) -> Result<Self, StoreError> {
+        Ok(Self {
+            pages: client.prepare_cached(PAGES).await?,
+            bodies: client.prepare_cached(BODIES).await?,
+            upsert: client.prepare_cached(&table.upsert).await?,
+            counters: client.prepare_cached(COUNTERS).await?,
+        })
+    }
+}
+
+/// One copy of each page, the one requested last, in the ledger's order.
+fn newest_copies(pages: &[PageWrite]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..pages.len()).collect();
+    order.sort_by_key(|&i| (pages[i].job.partition, pages[i].job.page, std::cmp::Reverse(pages[i].requested_at)));
+    order.dedup_by_key(|i| (pages[*i].job.partition, pages[*i].job.page));
+    order
+}
+
+async fn try_write(
+    client: &mut Object,
+    statements: &Statements,
+    table: &DataTable,
+    pages: &[PageWrite],
+    included: &[usize],
+) -> Result<Tried, StoreError> {
+    let batch: Vec<&PageWrite> = included.iter().map(|&i| &pages[i]).collect();
+    let ledger = LedgerParams::new(&batch);
+    let rows = RowParams::new(table, &batch);
+    let tx = client.transaction().await?;
+
+    // All statements are on their way before the first answers; the counters follow as soon as the
+    // ledger has said which pages are new, while the server is still busy with the rows.
+    let ledger_then_counters = async {
+        let accepted = tx.query(&statements.pages, &ledger.params()).await?;
+        if accepted.len() < batch.len() {
+            return Ok((accepted, None));
+        }
+        let counts = CounterParams::new(&batch, &accepted);
+        let counted = tx.query(&statements.counters, &counts.params()).await?;
+        Ok::<_, tokio_postgres::Error>((accepted, Some(counted)))
+    };
+    let bodies = async {
+        if ledger.body_pages.is_empty() {
+            return Ok(0);
+        }
+        tx.execute(&statements.bodies, &[&ledger.body_partitions, &ledger.body_pages, &ledger.bodies]).await
+    };
+    let upsert = async {
+        if rows.order.is_empty() {
+            return Ok(0);
+        }
+        rows.upsert(&tx, &statements.upsert).await
+    };
+    let (ledger_answer, bodies, upsert) = future::join3(ledger_then_counters, bodies, upsert).await;
+
+    // Which statement failed first says why; those after it only echo an aborted transaction.
+    if let Err(aborted) = &ledger_answer
+        && aborted.code() != Some(&tokio_postgres::error::SqlState::IN_FAILED_SQL_TRANSACTION)
+    {
+        ledger_answer?;
+        unreachable!("an error was just seen");
+    }
+    bodies?;
+    upsert?;
+    let (accepted, counted) = ledger_answer?;
+
+    let Some(counted) = counted else {
+        tx.rollback().await?;
+        let accepted: HashSet<(i64, i32)> = accepted.iter().map(|r| (r.get(0), r.get(1))).collect();
+        let refused = |i: &&usize| !accepted.contains(&(pages[**i].job.partition, pages[**i].job.page as i32));
+        return Ok(Tried::Without(included.iter().filter(refused).copied().collect()));
+    };
+    let progress: Vec<Progress> = counted.iter().map(Progress::from_row).collect();
+    let open: HashSet<i64> = progress.iter().map(|p| p.partition).collect();
+    let closed: Vec<usize> = included.iter().copied().filter(|&i| !open.contains(&pages[i].job.partition)).collect();
+    if !closed.is_empty() {
+        tx.rollback().await?;
+        return Ok(Tried::Without(closed));
+    }
+    fail::fail_point!("before-commit");
+    tx.commit().await?;
+    fail::fail_point!("after-commit");
+    Ok(Tried::Committed(progress))
+}
+
+/// The batch's pages as arrays, one element a page.
+#[derive(Default)]
+struct LedgerParams<'a> {
+    partitions: Vec<i64>,
+    pages: Vec<i32>,
+    generations: Vec<i32>,
+    first_keys: Vec<i32>,
+    rows: Vec<i32>,
+    keys: Vec<i64>,
+    totals: Vec<i64>,
+    content_hashes: Vec<i64>,
+    request_ids: Vec<Option<&'a str>>,
+    requested_at: Vec<Timestamp>,
+    casts: Vec<Option<Value>>,
+    body_partitions: Vec<i64>,
+    body_pages: Vec<i32>,
+    bodies: Vec<&'a [u8]>,
+}
+
+impl<'a> LedgerParams<'a> {
+    fn new(batch: &[&'a PageWrite]) -> Self {
+        let mut p = Self::default();
+        for page in batch {
+            p.partitions.push(page.job.partition);
+            p.pages.push(page.job.page as i32);
+            p.generations.push(page.job.generation as i32);
+            p.first_keys.push(p.keys.len() as i32 + 1);
+            p.rows.push(page.keys.len() as i32);
+            p.keys.extend_from_slice(&page.keys);
+            p.totals.push(i64::try_from(page.total).unwrap_or(i64::MAX));
+            p.content_hashes.push(page.content_hash);
+            p.request_ids.push(page.request_id.as_deref());
+            p.requested_at.push(page.requested_at);
+            p.casts.push((!page.casts.is_empty()).then(|| serde_json::json!(page.casts)));
+            if let Some(body) = &page.body {
+                p.body_partitions.push(page.job.partition);
+                p.body_pages.push(page.job.page as i32);
+                p.bodies.push(body);
+            }
+        }
+        p
+    }
+
+    fn params(&self) -> [&(dyn ToSql + Sync); 11] {
+        [
+            &self.partitions,
+            &self.pages,
+            &self.generations,
+            &self.first_keys,
+            &self.rows,
+            &self.keys,
+            &self.totals,
+            &self.content_hashes,
+            &self.request_ids,
+            &self.requested_at,
+            &self.casts,
+        ]
+    }
+}
+
+/// The batch's data rows: which, in which order, and where each came from.
+struct RowParams<'a> {
+    table: &'a DataTable,
+    rows: Vec<&'a Rows>,
+    order: Vec<RowRef>,
+    runs: Vec<i64>,
+    pages: Vec<i32>,
+    requested_at: Vec<Timestamp>,
+}
+
+impl<'a> RowParams<'a> {
+    fn new(table: &'a DataTable, batch: &[&'a PageWrite]) -> Self {
+        let rows: Vec<&Rows> = batch.iter().map(|p| &p.rows).collect();
+        let mut order: Vec<RowRef> = (0u32..)
+            .zip(&rows)
+            .flat_map(|(page, rows)| (0..rows.len() as u32).map(move |row| RowRef { page, row }))
+            .collect();
+        let compare = |a: &RowRef, b: &RowRef| {
+            rows[a.page as usize].compare_keys(a.row as usize, rows[b.page as usize], b.row as usize, &table.key)
+        };
+        // The later request first among equal keys, later rows of a page before earlier ones: the
+        // first of each key is then the one to keep.
+        order.sort_by(|a, b| {
+            compare(a, b)
+                .then_with(|| batch[b.page as usize].requested_at.cmp(&batch[a.page as usize].requested_at))
+                .then_with(|| (b.page, b.row).cmp(&(a.page, a.row)))
+        });
+        order.dedup_by(|later, first| compare(later, first).is_eq());
+        Self {
+            table,
+            rows,
+            order,
+            runs: batch.iter().map(|p| p.job.run).collect(),
+            pages: batch.iter().map(|p| p.job.page as i32).collect(),
+            requested_at: batch.iter().map(|p| p.requested_at).collect(),
+        }
+    }
+
+    async fn upsert(
+        &self,
+        tx: &deadpool_postgres::Transaction<'_>,
+        statement: &Statement,
+    ) -> Result<u64, tokio_postgres::Error> {
+        let columns: Vec<ColumnArray<'_>> = (self.table.shape.columns.iter().enumerate())
+            .map(|(column, c)| ColumnArray { pages: &self.rows, order: &self.order, column, kind: c.kind })
+            .collect();
+        let runs = PerPage { values: &self.runs, order: &self.order };
+        let pages = PerPage { values: &self.pages, order: &self.order };
+        let requested_at = PerPage { values: &self.requested_at, order: &self.order };
+        let mut params: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as &(dyn ToSql + Sync)).collect();
+        params.extend([&runs as &(dyn ToSql + Sync), &pages, &requested_at]);
+        tx.execute(statement, &params).await
+    }
+}
+
+/// How many pages are newly done in each partition, and the total that the first of them states.
+struct CounterParams {
+    partitions: Vec<i64>,
+    done: Vec<i32>,
+    totals: Vec<i64>,
+}
+
+impl CounterParams {
+    fn new(batch: &[&PageWrite], accepted: &[tokio_postgres::Row]) -> Self {
+        let new: HashSet<(i64, i32)> = accepted.iter().filter(|r| r.get(2)).map(|r| (r.get(0), r.get(1))).collect();
+        let mut counts = Self { partitions: Vec::new(), done: Vec::new(), totals: Vec::new() };
+        for page in batch {
+            if counts.partitions.last() != Some(&page.job.partition) {
+                counts.partitions.push(page.job.partition);
+                counts.done.push(0);
+                counts.totals.push(i64::try_from(page.total).unwrap_or(i64::MAX));
+            }
+            if new.contains(&(page.job.partition, page.job.page as i32)) {
+                *counts.done.last_mut().expect("pushed above") += 1;
+            }
+        }
+        counts
+    }
+
+    fn params(&self) -> [&(dyn ToSql + Sync); 3] {
+        [&self.partitions, &self.done, &self.totals]
+    }
+}

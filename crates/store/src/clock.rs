@@ -1,0 +1,68 @@
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::{Store, StoreError};
+
+/// The database's clock, as seen from this process: a reading tied to the local monotonic clock at
+/// the midpoint of its round trip. Replicas' own clocks never matter.
+#[derive(Clone, Copy, Debug)]
+pub struct DatabaseClock {
+    read_at: Instant,
+    database: Timestamp,
+    round_trip: Duration,
+}
+
+impl DatabaseClock {
+    /// Ties a database time to a local interval.
+    pub(crate) fn tie(database: Timestamp, sent: Instant, received: Instant) -> Self {
+        let round_trip = received - sent;
+        Self { read_at: sent + round_trip / 2, database, round_trip }
+    }
+
+    /// The database's time at a local instant.
+    pub fn at(&self, local: Instant) -> Timestamp {
+        let nanos = if local >= self.read_at {
+            i128::try_from((local - self.read_at).as_nanos()).unwrap_or(i128::MAX)
+        } else {
+            -i128::try_from((self.read_at - local).as_nanos()).unwrap_or(i128::MAX)
+        };
+        Timestamp::from_nanosecond(self.database.as_nanosecond().saturating_add(nanos)).unwrap_or(self.database)
+    }
+
+    /// The database's time now.
+    pub fn now(&self) -> Timestamp {
+        self.at(Instant::now())
+    }
+
+    /// The local instant of a database time; a time long past becomes the earliest instant known.
+    pub fn instant_of(&self, database: Timestamp) -> Instant {
+        let nanos = database.as_nanosecond() - self.database.as_nanosecond();
+        let span = Duration::from_nanos(u64::try_from(nanos.unsigned_abs()).unwrap_or(u64::MAX));
+        if nanos >= 0 { self.read_at + span } else { self.read_at.checked_sub(span).unwrap_or(self.read_at) }
+    }
+
+    /// How long ago it was read.
+    pub fn age(&self) -> Duration {
+        self.read_at.elapsed()
+    }
+
+    /// How long the reading took: it is off by at most half of this.
+    pub fn round_trip(&self) -> Duration {
+        self.round_trip
+    }
+}
+
+impl Store {
+    /// Reads the database's clock.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn clock(&self) -> Result<DatabaseClock, StoreError> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached("select clock_timestamp()").await?;
+        let sent = Instant::now();
+        let row = client.query_one(&statement, &[]).await?;
+        Ok(DatabaseClock::tie(row.get(0), sent, Instant::now()))
+    }
+}

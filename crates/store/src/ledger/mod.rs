@@ -1,0 +1,21 @@
+//! The Postgres record of runs, partitions and pages: what was asked, stored, failed, proved.
+
+mod consumers;
+mod dead;
+mod pages;
+mod partitions;
+mod rescue;
+mod runs;
+mod seal;
+mod status;
+mod verify;
+
+pub use consumers::ConsumerBeat;
+pub use dead::{DeadFilter, DeadGroup, DeadRecord, DeadRow, Requeued};
+pub use pages::PageStart;
+pub use partitions::{PartitionRow, Progress};
+pub use rescue::RescueOrder;
+pub use runs::{NewPartition, Opened, Planned, RunRequest};
+pub use seal::SealReport;
+pub use status::RunStatus;
+pub use verify::Recount;

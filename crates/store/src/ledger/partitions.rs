@@ -1,0 +1,178 @@
+use pagemill_core::{Lane, PageJob, PageRange, Slice};
+use tokio_postgres::Row;
+
+use crate::{Store, StoreError, StoreErrorKind};
+
+/// Where an open partition stands after a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Its id.
+    pub partition: i64,
+    /// Pages done.
+    pub done: i64,
+    /// Pages dead.
+    pub dead: i64,
+    /// Rows that the API stated, once known.
+    pub total: Option<i64>,
+    /// First planned page.
+    pub first_page: u32,
+    /// Last planned page, once the total is known.
+    pub last_page: Option<u32>,
+    /// Whether every other page has been published.
+    pub published: bool,
+}
+
+impl Progress {
+    /// `id, done, dead, total, first_page, last_page, published`
+    pub(crate) fn from_row(row: &Row) -> Self {
+        Self {
+            partition: row.get(0),
+            done: row.get::<_, i32>(1).into(),
+            dead: row.get::<_, i32>(2).into(),
+            total: row.get(3),
+            first_page: row.get::<_, i32>(4) as u32,
+            last_page: row.get::<_, Option<i32>>(5).map(|p| p as u32),
+            published: row.get(6),
+        }
+    }
+
+    /// Whether every page is done or dead. A partition whose first page died, so that its total
+    /// was never learnt, has ended too.
+    pub fn has_ended(&self) -> bool {
+        match self.last_page {
+            Some(last) => self.done + self.dead > i64::from(last) - i64::from(self.first_page),
+            None => self.dead > 0,
+        }
+    }
+}
+
+/// A partition as the ledger has it.
+#[derive(Clone, Debug)]
+pub struct PartitionRow {
+    /// Its id.
+    pub id: i64,
+    /// The run that opened it.
+    pub run: i64,
+    /// What it is a slice of.
+    pub slice: Slice,
+    /// The lane of its pages.
+    pub lane: Lane,
+    /// Rows a page.
+    pub page_size: u32,
+    /// `open`, `sealed` or `incomplete`.
+    pub state: String,
+    /// Why it is incomplete.
+    pub reason: Option<String>,
+    /// Whether only some pages were asked for.
+    pub subset: bool,
+    /// Its counters.
+    pub progress: Progress,
+}
+
+/// The columns that [`PartitionRow::from_row`] reads, of `pagemill.partitions p`.
+pub(crate) const PARTITION_COLUMNS: &str = "p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null, \
+    p.run, p.source, p.stream, p.account, p.from_date, p.to_date, p.lane, p.page_size, p.state, p.reason, p.subset_first is not null";
+
+impl PartitionRow {
+    pub(crate) fn from_row(row: &Row) -> Self {
+        Self {
+            id: row.get(0),
+            run: row.get(7),
+            slice: Slice { source: row.get(8), stream: row.get(9), account: row.get(10), from: row.get(11), to: row.get(12) },
+            lane: lane_from(row.get(13)),
+            page_size: row.get::<_, i32>(14) as u32,
+            state: row.get(15),
+            reason: row.get(16),
+            subset: row.get(17),
+            progress: Progress::from_row(row),
+        }
+    }
+
+    /// The job of one of its pages.
+    pub fn job(&self, page: u32, generation: u32) -> PageJob {
+        PageJob {
+            v: PageJob::VERSION,
+            partition: self.id,
+            run: self.run,
+            slice: self.slice.clone(),
+            page,
+            page_size: self.page_size,
+            generation,
+            attempt: 0,
+            lane: self.lane,
+        }
+    }
+
+    /// The planned pages, once the total is known.
+    pub fn planned(&self) -> Option<PageRange> {
+        self.progress.last_page.map(|last| PageRange { first: self.progress.first_page, last })
+    }
+}
+
+pub(crate) fn lane_name(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Pages => "pages",
+        Lane::Low => "low",
+    }
+}
+
+pub(crate) fn lane_from(name: &str) -> Lane {
+    if name == "low" { Lane::Low } else { Lane::Pages }
+}
+
+impl Store {
+    /// One partition.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Invalid`] if there is none with this id.
+    pub async fn partition(&self, id: i64) -> Result<PartitionRow, StoreError> {
+        let client = self.client().await?;
+        let statement =
+            client.prepare_cached(&format!("select {PARTITION_COLUMNS} from pagemill.partitions p where p.id = $1")).await?;
+        let row = client.query_opt(&statement, &[&id]).await?;
+        row.map(|r| PartitionRow::from_row(&r))
+            .ok_or_else(|| StoreError::new(StoreErrorKind::Invalid, format!("the ledger has no partition {id}")))
+    }
+
+    /// The partitions of a run, in order.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn partitions_of(&self, run: i64) -> Result<Vec<PartitionRow>, StoreError> {
+        let client = self.client().await?;
+        let sql = format!(
+            "select {PARTITION_COLUMNS} from pagemill.run_partitions rp join pagemill.partitions p on p.id = rp.partition \
+             where rp.run = $1 order by p.id"
+        );
+        Ok(client.query(&sql, &[&run]).await?.iter().map(PartitionRow::from_row).collect())
+    }
+
+    /// What the pages of a partition that are known to the ledger stand at: page, generation, and
+    /// whether it is done or dead. Pages that are not in the answer were never heard of.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn known_pages(&self, partition: i64) -> Result<Vec<(u32, u32, bool)>, StoreError> {
+        let client = self.client().await?;
+        let statement = client
+            .prepare_cached("select page, generation, state in ('done', 'dead') from pagemill.pages where partition = $1 order by page")
+            .await?;
+        let rows = client.query(&statement, &[&partition]).await?;
+        Ok(rows.iter().map(|r| (r.get::<_, i32>(0) as u32, r.get::<_, i32>(1) as u32, r.get(2))).collect())
+    }
+
+    /// Every page job of the partition was accepted by its queue.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn mark_published(&self, partition: i64) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        client
+            .execute(
+                "update pagemill.partitions set published_at = coalesce(published_at, now()), progressed_at = now() where id = $1",
+                &[&partition],
+            )
+            .await?;
+        Ok(())
+    }
+}

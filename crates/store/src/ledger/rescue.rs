@@ -1,0 +1,78 @@
+use std::time::Duration;
+
+use pagemill_core::PageJob;
+
+use super::partitions::{PARTITION_COLUMNS, PartitionRow};
+use crate::{Store, StoreError};
+
+/// A partition that stands still, and what to publish so that it moves again.
+#[derive(Clone, Debug)]
+pub struct RescueOrder {
+    /// Which.
+    pub partition: PartitionRow,
+    /// The missing pages, each under its new generation. Empty when only the seal is missing.
+    pub jobs: Vec<PageJob>,
+}
+
+/// The most pages that one rescue publishes; the next pass takes the rest.
+const MOST_PAGES: i64 = 20_000;
+
+impl Store {
+    /// Claims one partition of a source that has made no progress for `idle` although it is
+    /// published (or its producer's lease has run out), raises the generation of its missing pages,
+    /// and returns them. Claiming counts as progress, so two rescuers never take the same.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn rescue(&self, source: &str, idle: Duration) -> Result<Option<RescueOrder>, StoreError> {
+        let mut client = self.client().await?;
+        let tx = client.transaction().await?;
+        let sql = format!(
+            "update pagemill.partitions p set progressed_at = now() where p.id = (\
+                 select q.id from pagemill.partitions q join pagemill.runs r on r.id = q.run \
+                 where q.state = 'open' and q.source = $1 and q.progressed_at < now() - make_interval(secs => $2) \
+                   and (q.published_at is not null or r.lease_until is null or r.lease_until < now()) \
+                 order by q.progressed_at limit 1 for update of q skip locked) \
+             returning {PARTITION_COLUMNS}"
+        );
+        let Some(row) = tx.query_opt(&sql, &[&source, &idle.as_secs_f64()]).await? else {
+            return Ok(None);
+        };
+        let partition = PartitionRow::from_row(&row);
+        // Before the total is known the first page stands for all of them.
+        let last = partition.progress.last_page.unwrap_or(partition.progress.first_page) as i32;
+        let missing = tx
+            .query(
+                "insert into pagemill.pages as g (partition, page, generation, state) \
+                 select $1, p, 1, 'planned' from generate_series($2::int, $3::int) as p \
+                 where not exists (select from pagemill.pages d where d.partition = $1 and d.page = p and d.state in ('done', 'dead')) \
+                 order by p limit $4 \
+                 on conflict (partition, page) do update set generation = g.generation + 1, state = 'planned' \
+                 where g.state not in ('done', 'dead') \
+                 returning page, generation, attempts",
+                &[&partition.id, &(partition.progress.first_page as i32), &last, &MOST_PAGES],
+            )
+            .await?;
+        tx.commit().await?;
+        let jobs = missing
+            .iter()
+            .map(|r| PageJob {
+                attempt: r.get::<_, i32>(2) as u32,
+                ..partition.job(r.get::<_, i32>(0) as u32, r.get::<_, i32>(1) as u32)
+            })
+            .collect();
+        Ok(Some(RescueOrder { partition, jobs }))
+    }
+
+    /// Whether any partition of these sources is open.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn has_open_partitions(&self, sources: &[String]) -> Result<bool, StoreError> {
+        let client = self.client().await?;
+        let statement = client
+            .prepare_cached("select exists (select from pagemill.partitions where state = 'open' and source = any($1))")
+            .await?;
+        Ok(client.query_one(&statement, &[&sources]).await?.get(0))
+    }
+}

@@ -1,0 +1,230 @@
+use std::time::Duration;
+
+use jiff::civil::Date;
+use pagemill_core::{Lane, PageRange, Slice};
+use serde_json::Value;
+
+use super::partitions::{PARTITION_COLUMNS, PartitionRow, lane_name};
+use crate::{Store, StoreError};
+
+/// What a run was asked to pull.
+#[derive(Clone, Debug)]
+pub struct RunRequest {
+    /// Canonical: the same asking makes the same value.
+    pub asked: Value,
+    /// Pull again what is sealed already.
+    pub again: bool,
+    /// Who plans it: holds the run's lease.
+    pub owner: String,
+}
+
+/// A partition to be opened.
+#[derive(Clone, Debug)]
+pub struct NewPartition {
+    /// Stream × account × dates.
+    pub slice: Slice,
+    /// Its pages' lane.
+    pub lane: Lane,
+    /// Rows a page.
+    pub page_size: u32,
+    /// Only these pages.
+    pub subset: Option<PageRange>,
+}
+
+/// What planning came to.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// The run; `None` when nothing is due.
+    pub run: Option<i64>,
+    /// Whether an unfinished run of the same asking is continued.
+    pub continued: bool,
+    /// Another producer that holds the run's lease: leave it to that one.
+    pub busy: Option<String>,
+    /// The run's open partitions.
+    pub open: Vec<Opened>,
+    /// Slices that are sealed already, and when.
+    pub sealed: Vec<(Slice, String)>,
+}
+
+/// An open partition of a run.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The partition.
+    pub partition: PartitionRow,
+    /// Opened by another run, and waited for.
+    pub adopted: bool,
+}
+
+const LEASE: Duration = Duration::from_secs(30);
+
+impl Store {
+    /// Records a run and opens its partitions, or continues the unfinished run of the same asking.
+    /// A slice that is open already is adopted; one that is sealed is left alone unless asked for
+    /// again; a subset never adopts nor is adopted, except by the same asking.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn plan(&self, request: &RunRequest, wanted: &[NewPartition]) -> Result<Planned, StoreError> {
+        let mut client = self.client().await?;
+        let tx = client.transaction().await?;
+        // One plan at a time: two cron ticks must not both find nothing and both begin.
+        tx.batch_execute("select pg_advisory_xact_lock(hashtext('pagemill.plan')); select pagemill.open_month(current_date)").await?;
+
+        let unfinished = tx
+            .query_opt(
+                "select r.id, case when r.lease_until > now() and r.lease_owner <> $2 then r.lease_owner end from pagemill.runs r \
+                 where r.request = $1 and exists (select from pagemill.run_partitions rp \
+                     join pagemill.partitions p on p.id = rp.partition where rp.run = r.id and p.state = 'open') \
+                 order by r.id desc limit 1",
+                &[&request.asked, &request.owner],
+            )
+            .await?;
+        let continued = unfinished.as_ref().map(|r| r.get::<_, i64>(0));
+        let busy: Option<String> = unfinished.as_ref().and_then(|r| r.get(1));
+
+        let mut sealed = Vec::new();
+        let mut due = Vec::new();
+        let mut adopt = Vec::new();
+        if continued.is_none() {
+            for partition in wanted {
+                match newest_attempt(&tx, &partition.slice).await? {
+                    Some(newest) if newest.state == "open" && newest.subset == partition.subset.is_some() => adopt.push(newest.id),
+                    Some(newest) if newest.state == "open" => {
+                        supersede(&tx, newest.id).await?;
+                        due.push(partition);
+                    }
+                    Some(newest) if newest.state == "sealed" && !request.again => sealed.push((partition.slice.clone(), newest.closed_at)),
+                    _ => due.push(partition),
+                }
+            }
+        }
+        let run = match continued {
+            Some(run) => Some(run),
+            None if due.is_empty() && adopt.is_empty() => None,
+            None => Some(tx.query_one("insert into pagemill.runs (request) values ($1) returning id", &[&request.asked]).await?.get(0)),
+        };
+        if let Some(run) = run {
+            for partition in due {
+                adopt.push(open(&tx, run, partition).await?);
+            }
+            tx.execute("insert into pagemill.run_partitions select $1, unnest($2::bigint[]) on conflict do nothing", &[&run, &adopt]).await?;
+            if busy.is_none() {
+                tx.execute(
+                    "update pagemill.runs set lease_owner = $2, lease_until = now() + make_interval(secs => $3) where id = $1",
+                    &[&run, &request.owner, &LEASE.as_secs_f64()],
+                )
+                .await?;
+            }
+        }
+        let open = match run {
+            Some(run) => open_partitions(&tx, run).await?,
+            None => Vec::new(),
+        };
+        tx.commit().await?;
+        Ok(Planned { run, continued: continued.is_some(), busy, open, sealed })
+    }
+
+    /// Prolongs the lease of a run; false when another producer has taken it.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn renew_lease(&self, run: i64, owner: &str) -> Result<bool, StoreError> {
+        let client = self.client().await?;
+        let renewed = client
+            .execute(
+                "update pagemill.runs set lease_until = now() + make_interval(secs => $3) where id = $1 and lease_owner = $2",
+                &[&run, &owner, &LEASE.as_secs_f64()],
+            )
+            .await?;
+        Ok(renewed > 0)
+    }
+
+    /// How long a lease lasts: renew it well within.
+    pub fn lease(&self) -> Duration {
+        LEASE
+    }
+
+    /// Gives the lease back: the producer has published all there is to publish.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn release_lease(&self, run: i64, owner: &str) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        client
+            .execute("update pagemill.runs set lease_until = null where id = $1 and lease_owner = $2", &[&run, &owner])
+            .await?;
+        Ok(())
+    }
+
+    /// The day on the database's clock, in a time zone: what `yesterday` is counted from.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn today_in(&self, zone: &jiff::tz::TimeZone) -> Result<Date, StoreError> {
+        Ok(self.clock().await?.now().to_zoned(zone.clone()).date())
+    }
+}
+
+struct Newest {
+    id: i64,
+    state: String,
+    subset: bool,
+    closed_at: String,
+}
+
+async fn newest_attempt(tx: &deadpool_postgres::Transaction<'_>, slice: &Slice) -> Result<Option<Newest>, StoreError> {
+    let statement = tx
+        .prepare_cached(
+            "select id, state, subset_first is not null, coalesce(to_char(closed_at, 'YYYY-MM-DD HH24:MI:SS TZ'), '') \
+             from pagemill.partitions where source = $1 and stream = $2 and account = $3 and from_date = $4 and to_date = $5 \
+             order by id desc limit 1",
+        )
+        .await?;
+    let row = tx.query_opt(&statement, &[&slice.source, &slice.stream, &slice.account, &slice.from, &slice.to]).await?;
+    Ok(row.map(|r| Newest { id: r.get(0), state: r.get(1), subset: r.get(2), closed_at: r.get(3) }))
+}
+
+/// A subset in the way of the whole, or the other way round: the newer asking wins.
+async fn supersede(tx: &deadpool_postgres::Transaction<'_>, partition: i64) -> Result<(), StoreError> {
+    tx.execute(
+        "update pagemill.partitions set state = 'incomplete', reason = 'superseded by a newer run', closed_at = now() \
+         where id = $1 and state = 'open'",
+        &[&partition],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn open(tx: &deadpool_postgres::Transaction<'_>, run: i64, p: &NewPartition) -> Result<i64, StoreError> {
+    let statement = tx
+        .prepare_cached(
+            "insert into pagemill.partitions (run, source, stream, account, from_date, to_date, lane, page_size, subset_first, subset_last) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) returning id",
+        )
+        .await?;
+    let first = p.subset.map(|s| s.first as i32);
+    let last = p.subset.map(|s| i32::try_from(s.last).unwrap_or(i32::MAX));
+    let s = &p.slice;
+    let row = tx
+        .query_one(
+            &statement,
+            &[&run, &s.source, &s.stream, &s.account, &s.from, &s.to, &lane_name(p.lane), &(p.page_size as i32), &first, &last],
+        )
+        .await?;
+    Ok(row.get(0))
+}
+
+async fn open_partitions(tx: &deadpool_postgres::Transaction<'_>, run: i64) -> Result<Vec<Opened>, StoreError> {
+    let sql = format!(
+        "select {PARTITION_COLUMNS} from pagemill.run_partitions rp join pagemill.partitions p on p.id = rp.partition \
+         where rp.run = $1 and p.state = 'open' order by p.id"
+    );
+    let rows = tx.query(&sql, &[&run]).await?;
+    Ok(rows
+        .iter()
+        .map(|r| {
+            let partition = PartitionRow::from_row(r);
+            Opened { adopted: partition.run != run, partition }
+        })
+        .collect())
+}

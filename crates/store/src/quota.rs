@@ -1,0 +1,67 @@
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::{DatabaseClock, Store, StoreError};
+
+/// Request slots reserved from a quota: `first`, and then one every `interval`.
+#[derive(Clone, Copy, Debug)]
+pub struct SlotGrant {
+    /// The first slot, on the database's clock.
+    pub first: Timestamp,
+    /// Distance to the next one.
+    pub interval: Duration,
+    /// How many.
+    pub count: u32,
+    /// The quota's epoch when they were reserved; a newer one voids them.
+    pub epoch: i64,
+    /// The database's clock, read by the same round trip.
+    pub clock: DatabaseClock,
+}
+
+impl Store {
+    /// Reserves the next `count` slots of a quota, shared by all replicas: one round trip. Slots
+    /// are spaced evenly and never behind now, so a quota that nobody used does not save up.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn reserve_slots(&self, key: &str, per_second: f64, count: u32) -> Result<SlotGrant, StoreError> {
+        let client = self.client().await?;
+        let statement = client
+            .prepare_cached(
+                "insert into pagemill.quotas as q (key, per_second, next_slot) \
+                 values ($1, $2, clock_timestamp() + $3::float8 * make_interval(secs => 1 / $2)) \
+                 on conflict (key) do update set per_second = excluded.per_second, \
+                     next_slot = greatest(q.next_slot, clock_timestamp()) + $3::float8 * make_interval(secs => 1 / $2) \
+                 returning q.next_slot - $3::float8 * make_interval(secs => 1 / $2), clock_timestamp(), q.epoch",
+            )
+            .await?;
+        let sent = Instant::now();
+        let row = client.query_one(&statement, &[&key, &per_second, &f64::from(count)]).await?;
+        let received = Instant::now();
+        Ok(SlotGrant {
+            first: row.get(0),
+            interval: Duration::from_secs_f64(1.0 / per_second),
+            count,
+            epoch: row.get(2),
+            clock: DatabaseClock::tie(row.get(1), sent, received),
+        })
+    }
+
+    /// The API asked for less: no slot of this quota before `pause` has passed, for all replicas,
+    /// and slots already reserved are void.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn push_back_quota(&self, key: &str, pause: Duration) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        let statement = client
+            .prepare_cached(
+                "update pagemill.quotas set epoch = epoch + 1, \
+                     next_slot = greatest(next_slot, clock_timestamp() + make_interval(secs => $2)) where key = $1",
+            )
+            .await?;
+        client.execute(&statement, &[&key, &pause.as_secs_f64()]).await?;
+        Ok(())
+    }
+}

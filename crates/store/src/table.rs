@@ -1,0 +1,272 @@
+use std::fmt::Write as _;
+
+use pagemill_core::{DateScope, TableShape};
+use serde_json::{Value, json};
+
+use crate::{Store, StoreError, StoreErrorKind};
+
+/// A stream's data table, with its SQL made once.
+#[derive(Clone, Debug)]
+pub struct DataTable {
+    pub(crate) source: String,
+    pub(crate) stream: String,
+    pub(crate) shape: TableShape,
+    pub(crate) key: Vec<usize>,
+    /// `"schema"."table"`
+    pub(crate) name: String,
+    pub(crate) schema: String,
+    pub(crate) upsert: String,
+}
+
+/// A column as the database has it.
+struct Existing {
+    name: String,
+    sql_type: String,
+    key: bool,
+}
+
+impl DataTable {
+    /// The table of a stream, in the store's schema.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Invalid`] for a name that is no plain identifier.
+    pub fn new(store: &Store, source: &str, stream: &str, shape: &TableShape) -> Result<Self, StoreError> {
+        let names = std::iter::once(&shape.name).chain(shape.columns.iter().map(|c| &c.name));
+        for name in names {
+            check_identifier(name).map_err(|e| StoreError::new(StoreErrorKind::Invalid, format!("{source}.{stream}: {e}")))?;
+        }
+        let name = format!("{}.{}", quote(&store.schema), quote(&shape.name));
+        let upsert = upsert_sql(&name, shape);
+        Ok(Self {
+            source: source.to_owned(),
+            stream: stream.to_owned(),
+            key: shape.key(),
+            shape: shape.clone(),
+            schema: store.schema.clone(),
+            name,
+            upsert,
+        })
+    }
+
+    /// Quoted and qualified, for SQL.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Positions of the key's columns.
+    pub fn key(&self) -> &[usize] {
+        &self.key
+    }
+
+    /// Which rows belong to a partition: a condition with `$1` = account (text), `$2`, `$3` = dates.
+    pub(crate) fn slice_condition(&self) -> String {
+        let account = match &self.shape.account {
+            Some(column) => format!("{}::text = $1::text", quote(column)),
+            None => "$1::text is not null".to_owned(),
+        };
+        match &self.shape.dates {
+            DateScope::Within(column) => format!("{account} and {} between $2::date and $3::date", quote(column)),
+            DateScope::Exact { from, to } => {
+                format!("{account} and {} = $2::date and {} = $3::date", quote(from), quote(to))
+            }
+        }
+    }
+
+    /// What `pagemill.streams` records: a consumer refuses to start on anything else.
+    pub(crate) fn recorded_shape(&self) -> Value {
+        let columns: Vec<Value> = self
+            .shape
+            .columns
+            .iter()
+            .map(|c| json!({"name": c.name, "type": c.kind.sql(), "key": c.key}))
+            .collect();
+        json!({"table": self.name, "columns": columns})
+    }
+
+    /// Creates the table, or adds the columns that the definition gained; makes the view of sealed
+    /// partitions. Returns what was done, in words, or an empty list.
+    pub(crate) async fn migrate(&self, tx: &tokio_postgres::Transaction<'_>) -> Result<Vec<String>, StoreError> {
+        let existing = self.existing(tx).await?;
+        let mut done = Vec::new();
+        if existing.is_empty() {
+            tx.batch_execute(&self.create_sql()).await?;
+            done.push(format!("created table {}", self.name));
+        } else {
+            for column in self.missing(&existing)? {
+                let c = &self.shape.columns[column];
+                tx.batch_execute(&format!("alter table {} add column {} {}", self.name, quote(&c.name), c.kind.sql()))
+                    .await?;
+                done.push(format!("added column {} to {}", quote(&c.name), self.name));
+            }
+        }
+        if !done.is_empty() {
+            tx.batch_execute(&self.view_sql()).await?;
+        }
+        Ok(done)
+    }
+
+    /// Positions of the definition's columns that the table lacks.
+    fn missing(&self, existing: &[Existing]) -> Result<Vec<usize>, StoreError> {
+        let other = |what: String| {
+            StoreError::new(
+                StoreErrorKind::Schema,
+                format!(
+                    "table {} exists with other columns: {what}. Rename or drop it, or give the stream {}.{} another \
+                     table with `table = \"…\"`",
+                    self.name, self.source, self.stream
+                ),
+            )
+        };
+        let mut missing = Vec::new();
+        for (i, column) in self.shape.columns.iter().enumerate() {
+            match existing.iter().find(|e| e.name == column.name) {
+                None if column.key => return Err(other(format!("key column {} is missing", quote(&column.name)))),
+                None => missing.push(i),
+                Some(e) if e.sql_type != column.kind.sql() => {
+                    return Err(other(format!(
+                        "{} is {} there, {} in the definition",
+                        quote(&column.name),
+                        e.sql_type,
+                        column.kind.sql()
+                    )));
+                }
+                Some(e) if e.key != column.key => {
+                    return Err(other(format!(
+                        "{} is {} there",
+                        quote(&column.name),
+                        if e.key { "part of the primary key" } else { "no part of the primary key" }
+                    )));
+                }
+                Some(_) => {}
+            }
+        }
+        for (name, _) in OWN_COLUMNS {
+            if !existing.iter().any(|e| e.name == name) {
+                return Err(other(format!("Pagemill's column {} is missing", quote(name))));
+            }
+        }
+        for e in existing.iter().filter(|e| e.key) {
+            if !self.shape.columns.iter().any(|c| c.name == e.name) {
+                return Err(other(format!("its primary key has {}, which the definition lacks", quote(&e.name))));
+            }
+        }
+        Ok(missing)
+    }
+
+    async fn existing(&self, tx: &tokio_postgres::Transaction<'_>) -> Result<Vec<Existing>, StoreError> {
+        let rows = tx
+            .query(
+                "select a.attname::text, case a.atttypid when 'timestamptz'::regtype then 'timestamptz' \
+                        else format_type(a.atttypid, null) end, \
+                        coalesce(a.attnum = any(i.indkey), false) \
+                 from pg_attribute a \
+                 join pg_class c on c.oid = a.attrelid \
+                 join pg_namespace n on n.oid = c.relnamespace \
+                 left join pg_index i on i.indrelid = c.oid and i.indisprimary \
+                 where n.nspname = $1 and c.relname = $2 and a.attnum > 0 and not a.attisdropped \
+                 order by a.attnum",
+                &[&self.schema, &self.shape.name],
+            )
+            .await?;
+        Ok(rows.iter().map(|r| Existing { name: r.get(0), sql_type: r.get(1), key: r.get(2) }).collect())
+    }
+
+    fn create_sql(&self) -> String {
+        let mut sql = format!("create table {} (", self.name);
+        for column in &self.shape.columns {
+            let not_null = if column.key { " not null" } else { "" };
+            let _ = write!(sql, "{} {}{not_null}, ", quote(&column.name), column.kind.sql());
+        }
+        for (name, sql_type) in OWN_COLUMNS {
+            let _ = write!(sql, "{} {sql_type} not null, ", quote(name));
+        }
+        let _ = write!(sql, "primary key ({}))", names(&self.shape, &self.key, ""));
+        sql
+    }
+
+    fn view_sql(&self) -> String {
+        let account = match &self.shape.account {
+            Some(column) => format!("s.account = t.{}::text", quote(column)),
+            None => "true".to_owned(),
+        };
+        let dates = match &self.shape.dates {
+            DateScope::Within(column) => format!("t.{} between s.from_date and s.to_date", quote(column)),
+            DateScope::Exact { from, to } => {
+                format!("t.{} = s.from_date and t.{} = s.to_date", quote(from), quote(to))
+            }
+        };
+        format!(
+            "create or replace view {}.{} as select t.* from {} t where exists (select from pagemill.sealed s \
+             where s.source = {} and s.stream = {} and {account} and {dates})",
+            quote(&self.schema),
+            quote(&format!("{}_sealed", self.shape.name)),
+            self.name,
+            literal(&self.source),
+            literal(&self.stream),
+        )
+    }
+}
+
+/// Where each row came from; the fence compares `_fetched_at`.
+const OWN_COLUMNS: [(&str, &str); 3] = [("_run", "bigint"), ("_page", "integer"), ("_fetched_at", "timestamptz")];
+
+/// A row is overwritten only by a page requested later, and only if it differs: an unchanged row is
+/// not written again. Within one attempt it is written all the same, so that its fence moves on and
+/// a late older copy from the same attempt cannot pass under it.
+fn upsert_sql(name: &str, shape: &TableShape) -> String {
+    let all: Vec<usize> = (0..shape.columns.len()).collect();
+    let rest: Vec<usize> = all.iter().copied().filter(|&i| !shape.columns[i].key).collect();
+    let arrays: Vec<String> =
+        shape.columns.iter().enumerate().map(|(i, c)| format!("${}::{}[]", i + 1, c.kind.sql())).collect();
+    let n = all.len();
+    let assignments: Vec<String> = rest
+        .iter()
+        .map(|&i| quote(&shape.columns[i].name))
+        .chain(OWN_COLUMNS.map(|(name, _)| quote(name)))
+        .map(|c| format!("{c} = excluded.{c}"))
+        .collect();
+    let differs = if rest.is_empty() {
+        "false".to_owned()
+    } else {
+        format!("({}) is distinct from ({})", names(shape, &rest, "t."), names(shape, &rest, "excluded."))
+    };
+    format!(
+        "insert into {name} as t ({}, _run, _page, _fetched_at) \
+         select * from unnest({}, ${}::bigint[], ${}::int[], ${}::timestamptz[]) \
+         on conflict ({}) do update set {} \
+         where t._fetched_at < excluded._fetched_at and (t._run = excluded._run or {differs})",
+        names(shape, &all, ""),
+        arrays.join(", "),
+        n + 1,
+        n + 2,
+        n + 3,
+        names(shape, &shape.key(), ""),
+        assignments.join(", "),
+    )
+}
+
+fn names(shape: &TableShape, columns: &[usize], prefix: &str) -> String {
+    columns.iter().map(|&i| format!("{prefix}{}", quote(&shape.columns[i].name))).collect::<Vec<_>>().join(", ")
+}
+
+/// A name as an SQL identifier.
+pub fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Plain identifiers only, short enough that PostgreSQL does not cut them (names cut to 63 bytes
+/// collide without a word) and that `_sealed` can be added.
+pub(crate) fn check_identifier(name: &str) -> Result<(), String> {
+    let mut chars = name.chars();
+    let first = chars.next().is_some_and(|c| c.is_ascii_lowercase() || c == '_');
+    let rest = chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if first && rest && name.len() <= 56 {
+        Ok(())
+    } else {
+        Err(format!("'{name}' cannot name a table, column or schema: use a-z, 0-9 and _, at most 56 of them"))
+    }
+}
