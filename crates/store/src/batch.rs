@@ -93,8 +93,8 @@ impl Store {
     /// Pages that the ledger refuses are left out and reported, the others are stored without them.
     ///
     /// # Errors
-    /// As PostgreSQL says; nothing is stored then, unless the connection broke during the commit,
-    /// where only [`Store::is_stored`] knows.
+    /// As PostgreSQL says; nothing is stored then, unless the connection broke during the commit.
+    /// Writing the same batch again tells: what was stored is then refused as a duplicate.
     pub async fn write(&self, table: &DataTable, pages: &[PageWrite]) -> Result<Written, StoreError> {
         let mut client = self.client().await?;
         let statements = Statements::prepare(&client, table).await?;
@@ -112,21 +112,6 @@ impl Store {
         let mut stored = vec![false; pages.len()];
         included.iter().for_each(|&i| stored[i] = true);
         Ok(Written { stored, progress })
-    }
-
-    /// Whether the ledger has this very answer: the word on a commit whose answer was lost.
-    ///
-    /// # Errors
-    /// As any query.
-    pub async fn is_stored(&self, page: &PageWrite) -> Result<bool, StoreError> {
-        let client = self.client().await?;
-        let found = client
-            .query_opt(
-                "select 1 from pagemill.pages where partition = $1 and page = $2 and state = 'done' and requested_at >= $3",
-                &[&page.job.partition, &(page.job.page as i32), &page.requested_at],
-            )
-            .await?;
-        Ok(found.is_some())
     }
 }
 

@@ -89,7 +89,7 @@ impl Store {
             .build()
             .map_err(|e| invalid(e.to_string()))?;
         let store = Self { pool, schema: config.schema.clone(), place };
-        store.client().await?;
+        drop(store.client().await?);
         Ok(store)
     }
 

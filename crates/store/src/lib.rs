@@ -14,6 +14,7 @@ mod connect;
 mod error;
 mod ledger;
 mod migrate;
+mod query;
 mod quota;
 mod table;
 
@@ -27,5 +28,6 @@ pub use ledger::{
     Progress, Recount, Requeued, RescueOrder, RunRequest, RunStatus, SealReport,
 };
 pub use migrate::Migrated;
+pub use query::TextRows;
 pub use quota::SlotGrant;
 pub use table::{DataTable, quote};

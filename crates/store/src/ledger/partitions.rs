@@ -147,6 +147,16 @@ impl Store {
         Ok(client.query(&sql, &[&run]).await?.iter().map(PartitionRow::from_row).collect())
     }
 
+    /// The open partitions of these sources, whichever run opened them.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn open_partitions(&self, sources: &[String]) -> Result<Vec<PartitionRow>, StoreError> {
+        let client = self.client().await?;
+        let sql = format!("select {PARTITION_COLUMNS} from pagemill.partitions p where p.state = 'open' and p.source = any($1) order by p.id");
+        Ok(client.query(&sql, &[&sources]).await?.iter().map(PartitionRow::from_row).collect())
+    }
+
     /// What the pages of a partition that are known to the ledger stand at: page, generation, and
     /// whether it is done or dead. Pages that are not in the answer were never heard of.
     ///

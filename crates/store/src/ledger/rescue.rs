@@ -15,7 +15,7 @@ pub struct RescueOrder {
 }
 
 /// The most pages that one rescue publishes; the next pass takes the rest.
-const MOST_PAGES: i64 = 20_000;
+const MOST_PAGES: i64 = 100_000;
 
 impl Store {
     /// Claims one partition of a source that has made no progress for `idle` although it is
@@ -38,30 +38,28 @@ impl Store {
         let Some(row) = tx.query_opt(&sql, &[&source, &idle.as_secs_f64()]).await? else {
             return Ok(None);
         };
-        let partition = PartitionRow::from_row(&row);
-        // Before the total is known the first page stands for all of them.
-        let last = partition.progress.last_page.unwrap_or(partition.progress.first_page) as i32;
-        let missing = tx
-            .query(
-                "insert into pagemill.pages as g (partition, page, generation, state) \
-                 select $1, p, 1, 'planned' from generate_series($2::int, $3::int) as p \
-                 where not exists (select from pagemill.pages d where d.partition = $1 and d.page = p and d.state in ('done', 'dead')) \
-                 order by p limit $4 \
-                 on conflict (partition, page) do update set generation = g.generation + 1, state = 'planned' \
-                 where g.state not in ('done', 'dead') \
-                 returning page, generation, attempts",
-                &[&partition.id, &(partition.progress.first_page as i32), &last, &MOST_PAGES],
-            )
-            .await?;
+        let order = missing(&tx, PartitionRow::from_row(&row)).await?;
         tx.commit().await?;
-        let jobs = missing
-            .iter()
-            .map(|r| PageJob {
-                attempt: r.get::<_, i32>(2) as u32,
-                ..partition.job(r.get::<_, i32>(0) as u32, r.get::<_, i32>(1) as u32)
-            })
-            .collect();
-        Ok(Some(RescueOrder { partition, jobs }))
+        Ok(Some(order))
+    }
+
+    /// The same for one given partition, whatever its progress: after a crash that took its page
+    /// jobs along. `None` when it is not open.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn reorder_missing(&self, partition: i64) -> Result<Option<RescueOrder>, StoreError> {
+        let mut client = self.client().await?;
+        let tx = client.transaction().await?;
+        let sql = format!(
+            "update pagemill.partitions p set progressed_at = now() where p.id = $1 and p.state = 'open' returning {PARTITION_COLUMNS}"
+        );
+        let Some(row) = tx.query_opt(&sql, &[&partition]).await? else {
+            return Ok(None);
+        };
+        let order = missing(&tx, PartitionRow::from_row(&row)).await?;
+        tx.commit().await?;
+        Ok(Some(order))
     }
 
     /// Whether any partition of these sources is open.
@@ -75,4 +73,30 @@ impl Store {
             .await?;
         Ok(client.query_one(&statement, &[&sources]).await?.get(0))
     }
+}
+
+/// Raises the generation of a partition's missing pages.
+async fn missing(tx: &deadpool_postgres::Transaction<'_>, partition: PartitionRow) -> Result<RescueOrder, StoreError> {
+    // Before the total is known the first page stands for all of them.
+    let last = partition.progress.last_page.unwrap_or(partition.progress.first_page) as i32;
+    let missing = tx
+        .query(
+            "insert into pagemill.pages as g (partition, page, generation, state) \
+             select $1, p, 1, 'planned' from generate_series($2::int, $3::int) as p \
+             where not exists (select from pagemill.pages d where d.partition = $1 and d.page = p and d.state in ('done', 'dead')) \
+             order by p limit $4 \
+             on conflict (partition, page) do update set generation = g.generation + 1, state = 'planned' \
+             where g.state not in ('done', 'dead') \
+             returning page, generation, attempts",
+            &[&partition.id, &(partition.progress.first_page as i32), &last, &MOST_PAGES],
+        )
+        .await?;
+    let jobs = missing
+        .iter()
+        .map(|r| PageJob {
+            attempt: r.get::<_, i32>(2) as u32,
+            ..partition.job(r.get::<_, i32>(0) as u32, r.get::<_, i32>(1) as u32)
+        })
+        .collect();
+    Ok(RescueOrder { partition, jobs })
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
 use pagemill_core::{Lane, PageRange, Slice};
 use serde_json::Value;
 
@@ -29,6 +29,8 @@ pub struct NewPartition {
     pub page_size: u32,
     /// Only these pages.
     pub subset: Option<PageRange>,
+    /// A seal older than this is not the last word.
+    pub due_if_sealed_before: Option<Timestamp>,
 }
 
 /// What planning came to.
@@ -93,7 +95,9 @@ impl Store {
                         supersede(&tx, newest.id).await?;
                         due.push(partition);
                     }
-                    Some(newest) if newest.state == "sealed" && !request.again => sealed.push((partition.slice.clone(), newest.closed_at)),
+                    Some(newest) if newest.is_final(partition) && !request.again => {
+                        sealed.push((partition.slice.clone(), newest.closed_at.map(|t| t.strftime("%F %T UTC").to_string()).unwrap_or_default()));
+                    }
                     _ => due.push(partition),
                 }
             }
@@ -169,13 +173,20 @@ struct Newest {
     id: i64,
     state: String,
     subset: bool,
-    closed_at: String,
+    closed_at: Option<Timestamp>,
+}
+
+impl Newest {
+    /// Sealed, and late enough.
+    fn is_final(&self, wanted: &NewPartition) -> bool {
+        self.state == "sealed" && wanted.due_if_sealed_before.is_none_or(|due| self.closed_at.is_some_and(|closed| closed >= due))
+    }
 }
 
 async fn newest_attempt(tx: &deadpool_postgres::Transaction<'_>, slice: &Slice) -> Result<Option<Newest>, StoreError> {
     let statement = tx
         .prepare_cached(
-            "select id, state, subset_first is not null, coalesce(to_char(closed_at, 'YYYY-MM-DD HH24:MI:SS TZ'), '') \
+            "select id, state, subset_first is not null, closed_at \
              from pagemill.partitions where source = $1 and stream = $2 and account = $3 and from_date = $4 and to_date = $5 \
              order by id desc limit 1",
         )

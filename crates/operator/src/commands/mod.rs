@@ -1,0 +1,10 @@
+//! One command a file.
+
+pub(crate) mod dead;
+pub(crate) mod migrate;
+pub(crate) mod query;
+pub(crate) mod run;
+pub(crate) mod simulate;
+pub(crate) mod sources;
+pub(crate) mod status;
+pub(crate) mod verify;

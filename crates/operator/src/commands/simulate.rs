@@ -1,0 +1,81 @@
+use std::io::{BufWriter, stdout};
+
+use pagemill::{
+    exit::{Exit, Unavailable, Usage},
+    stop::{Stage, stop},
+};
+use pagemill_core::DateWord;
+use pagemill_simulator::{Fault, Latency, Simulator, SimulatorConfig, truth_csv, truth_digest};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Port on 127.0.0.1
+    #[arg(long, default_value_t = SimulatorConfig::PORT)]
+    port: u16,
+    /// Rows of each account and day
+    #[arg(long, value_name = "N", default_value_t = SimulatorConfig::ROWS)]
+    rows: u64,
+    /// The same seed gives the same rows
+    #[arg(long, value_name = "S", default_value_t = SimulatorConfig::SEED)]
+    seed: u64,
+    /// Requests permitted in any one second; more are throttled as the real API does
+    #[arg(long, value_name = "PER_SECOND")]
+    rate: Option<u32>,
+    /// How long an answer takes, as in 20..300ms
+    #[arg(long, default_value = "0ms")]
+    latency: Latency,
+    /// The access token asked for [default: any]
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+    /// What goes wrong, as in error_500=0.01 or fail_page=7 (repeatable)
+    #[arg(long = "fault", value_name = "NAME=RATE")]
+    faults: Vec<Fault>,
+    /// Serve nothing: print what a table should finally hold, for --account and --date
+    #[arg(long)]
+    truth: bool,
+    /// Only its digest (count and sum of the rows' hashes)
+    #[arg(long, requires = "truth")]
+    digest: bool,
+    /// Account of --truth
+    #[arg(long, default_value = "1001")]
+    account: String,
+    /// Day of --truth
+    #[arg(long, value_name = "D", default_value = "yesterday")]
+    date: DateWord,
+}
+
+pub(crate) async fn run(args: &Args) -> anyhow::Result<Exit> {
+    let config = SimulatorConfig {
+        port: args.port,
+        rows: args.rows,
+        seed: args.seed,
+        rate: args.rate,
+        latency: args.latency,
+        token: args.token.clone(),
+        faults: args.faults.clone(),
+        ..SimulatorConfig::default()
+    };
+    if args.rows > SimulatorConfig::MAX_ROWS {
+        return Err(Usage(format!("--rows {}: at most {}", args.rows, SimulatorConfig::MAX_ROWS)).into());
+    }
+    if args.truth {
+        let zone = jiff::tz::TimeZone::get("Asia/Shanghai")?;
+        let date = args.date.resolve(jiff::Timestamp::now().to_zoned(zone).date());
+        if args.digest {
+            println!("{}", truth_digest(&config, &args.account, date));
+        } else {
+            truth_csv(&config, &args.account, date, BufWriter::new(stdout().lock()))?;
+        }
+        return Ok(Exit::Done);
+    }
+    let port = config.port;
+    let simulator = Simulator::start(config)
+        .await
+        .map_err(|e| Unavailable(format!("cannot serve on 127.0.0.1:{port}: {e}; choose another port with --port")))?;
+    println!("simulating on {}; what it saw: {}/stats", simulator.url(), simulator.url());
+    let (stopper, stopped) = stop();
+    stopper.on_signals(std::time::Duration::ZERO);
+    stopped.reached(Stage::Draining).await;
+    simulator.stop().await;
+    Ok(Exit::Done)
+}

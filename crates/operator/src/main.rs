@@ -1,0 +1,90 @@
+//! The `pagemill` command: run, status, verify, dead letters, query, simulate.
+#![forbid(unsafe_code)]
+
+mod commands;
+mod database;
+#[cfg(feature = "embedded")]
+mod embedded;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use pagemill::{crash, exit, exit::Exit, logging};
+
+/// Pulls paginated report APIs into PostgreSQL: every page, once, on time, provably complete.
+///
+/// `pagemill run` alone is the whole thing in one process, against a built-in simulator and an
+/// embedded PostgreSQL: nothing else is needed. In earnest, `pagemill-producer` publishes page jobs
+/// to RabbitMQ and any number of `pagemill-consumer`s store them; this command then migrates, shows,
+/// verifies and handles dead letters.
+///
+/// Exit codes: 0 done, 1 failed, 2 usage, config or schema, 3 incomplete (a partition could not be
+/// sealed), 4 unavailable or timed out.
+#[derive(Parser)]
+#[command(version, name = "pagemill", max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    database: database::DatabaseArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Pull a report in one process: with no config, from the built-in simulator into ./pagemill-data
+    Run(commands::run::Args),
+    /// Bring the ledger and the data tables up to date
+    Migrate,
+    /// Show runs and how far they are
+    Status(commands::status::Args),
+    /// Recount a run from the data tables and hold it against its seals
+    Verify(commands::verify::Args),
+    /// List, requeue or drop dead letters
+    #[command(subcommand)]
+    Dead(commands::dead::Command),
+    /// Ask the database (read-only)
+    Query(commands::query::Args),
+    /// Show the source definitions
+    #[command(subcommand)]
+    Sources(commands::sources::Command),
+    /// Serve a report API that behaves, and misbehaves, like the real one
+    Simulate(commands::simulate::Args),
+    /// Print a shell's completions
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::init("warn");
+    crash::arm();
+    exit::report(run(cli).await)
+}
+
+async fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let database = &cli.database;
+    match cli.command {
+        Command::Run(args) => commands::run::run(database, args).await,
+        Command::Migrate => commands::migrate::run(database).await,
+        Command::Status(args) => commands::status::run(database, &args).await,
+        Command::Verify(args) => commands::verify::run(database, &args).await,
+        Command::Dead(command) => commands::dead::run(database, command).await,
+        Command::Query(args) => commands::query::run(database, &args).await,
+        Command::Sources(command) => commands::sources::run(&command),
+        Command::Simulate(args) => commands::simulate::run(&args).await,
+        Command::Completions { shell } => {
+            use clap::CommandFactory;
+            clap_complete::generate(shell, &mut Cli::command(), "pagemill", &mut std::io::stdout());
+            Ok(Exit::Done)
+        }
+    }
+}
+
+#[test]
+fn the_command_line_is_sound() {
+    use clap::CommandFactory;
+    Cli::command().debug_assert();
+}

@@ -1,0 +1,78 @@
+//! What every binary builds first: the store, the sources, the settings.
+
+use anyhow::Context;
+use pagemill_queue::{Rabbit, RabbitConfig};
+use pagemill_store::{Store, StoreConfig};
+
+use crate::{
+    config::{Config, Consumer},
+    sources::{self, Resolved, Sources},
+};
+
+/// A config brought to life: PostgreSQL connected, schema checked, sources ready.
+#[derive(Clone)]
+pub struct App {
+    /// PostgreSQL.
+    pub store: Store,
+    /// The report platforms.
+    pub sources: Sources,
+    /// How pages are worked on.
+    pub settings: std::sync::Arc<Consumer>,
+}
+
+/// Connections of a process beside those of its writers: slots, checks, heartbeats.
+const SPARE_CONNECTIONS: usize = 3;
+
+impl App {
+    /// Connects and checks; `migrate` brings the schema up to date instead of refusing one that is
+    /// behind.
+    ///
+    /// # Errors
+    /// What is wrong with config, sources, PostgreSQL or its schema.
+    pub async fn build(config: Config, resolved: &[Resolved], migrate: bool) -> anyhow::Result<Self> {
+        let connections = config.consumer.writers as usize + SPARE_CONNECTIONS;
+        let store = Store::connect(&StoreConfig {
+            url: config.postgres.url.clone(),
+            schema: config.postgres.schema.clone(),
+            connections,
+        })
+        .await?;
+        Self::on(store, config.consumer, resolved, migrate).await
+    }
+
+    /// The same over a store that is connected already.
+    ///
+    /// # Errors
+    /// As [`App::build`].
+    pub async fn on(store: Store, settings: Consumer, resolved: &[Resolved], migrate: bool) -> anyhow::Result<Self> {
+        let sources = Sources::build(resolved, &store)?;
+        if migrate {
+            store.migrate(&sources.tables()).await?;
+        } else {
+            store.check_schema(&sources.tables()).await?;
+        }
+        Ok(Self { store, sources, settings: settings.into() })
+    }
+}
+
+/// Connects to the broker and declares the queues of all sources.
+///
+/// # Errors
+/// [`pagemill_queue::QueueError`] naming the place and the remedy.
+pub async fn connect_queue(config: &Config, resolved: &[Resolved]) -> anyhow::Result<Rabbit> {
+    Rabbit::connect(RabbitConfig {
+        url: config.amqp.url.clone(),
+        sources: resolved.iter().map(|r| r.name().to_owned()).collect(),
+        retry: config.consumer.retry.clone(),
+    })
+    .await
+    .context("cannot use the queue")
+}
+
+/// Reads the definitions that the config names.
+///
+/// # Errors
+/// [`sources::SourceError`]
+pub fn resolve(config: &Config) -> Result<Vec<Resolved>, sources::SourceError> {
+    sources::resolve(&config.sources)
+}

@@ -1,0 +1,127 @@
+//! Flags that several commands share.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use pagemill_core::{DateWord, PageRange, Span};
+
+use crate::{
+    config::{Config, ConfigError, DEFAULT_PATH},
+    exit::Usage,
+    plan::Asked,
+};
+
+/// `--config F`
+#[derive(Args, Clone, Debug, Default)]
+pub struct ConfigArg {
+    /// The config file [default: pagemill.toml]
+    #[arg(long, value_name = "FILE", env = "PAGEMILL_CONFIG", global = true)]
+    pub config: Option<PathBuf>,
+}
+
+impl ConfigArg {
+    /// Reads the config named, or `pagemill.toml` here.
+    ///
+    /// # Errors
+    /// [`ConfigError`]
+    pub fn read(&self) -> Result<Config, ConfigError> {
+        Config::read(self.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH)))
+    }
+}
+
+/// Which days.
+#[derive(Args, Clone, Debug)]
+pub struct DayArgs {
+    /// One day: YYYY-MM-DD, today or yesterday, in the source's time zone
+    #[arg(long, value_name = "D", conflicts_with_all = ["from", "to"])]
+    pub date: Option<DateWord>,
+    /// First day
+    #[arg(long, value_name = "D", requires = "to")]
+    pub from: Option<DateWord>,
+    /// Last day
+    #[arg(long, value_name = "D", requires = "from")]
+    pub to: Option<DateWord>,
+}
+
+impl DayArgs {
+    /// First and last day, if any were named.
+    pub fn range(&self) -> Option<(DateWord, DateWord)> {
+        self.date.map(|day| (day, day)).or(self.from.zip(self.to))
+    }
+}
+
+/// What is to be pulled, of all that the config names.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SelectArgs {
+    /// Only this source
+    #[arg(long, value_name = "S")]
+    pub source: Option<String>,
+    /// Only this stream (repeatable)
+    #[arg(long = "stream", value_name = "S")]
+    pub streams: Vec<String>,
+    /// Only this account (repeatable)
+    #[arg(long = "account", value_name = "A")]
+    pub accounts: Vec<String>,
+    /// As many days before the first one as well
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub lookback: u32,
+    /// Only these pages, as in 1-500; the partition then closes as incomplete, reason subset
+    #[arg(long, value_name = "RANGE", value_parser = page_range)]
+    pub pages: Option<PageRange>,
+    /// Pull again what is sealed already
+    #[arg(long)]
+    pub again: bool,
+}
+
+impl SelectArgs {
+    /// Together with the days, what a run is asked to pull.
+    ///
+    /// # Errors
+    /// [`Usage`] when no day is named.
+    pub fn asked(self, days: &DayArgs) -> Result<Asked, Usage> {
+        let (from, to) =
+            days.range().ok_or_else(|| Usage("no day: add --date D, or --from D --to D (D is YYYY-MM-DD, today or yesterday)".into()))?;
+        Ok(Asked {
+            from,
+            to,
+            lookback: self.lookback,
+            source: self.source,
+            streams: self.streams,
+            accounts: self.accounts,
+            pages: self.pages,
+            again: self.again,
+        })
+    }
+}
+
+/// `1-500`, or `7`.
+fn page_range(text: &str) -> Result<PageRange, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let page = |t: &str| t.trim().parse::<u32>().map_err(|_| format!("'{text}' is no range of pages: write 1-500, or 7"));
+    let range = PageRange { first: page(first)?, last: page(last)? };
+    match range {
+        PageRange { first: 0, .. } => Err("pages count from 1".into()),
+        PageRange { first, last } if first > last => Err(format!("page {first} comes after page {last}")),
+        PageRange { last, .. } if i32::try_from(last).is_err() => Err(format!("page {last} is beyond any report")),
+        range => Ok(range),
+    }
+}
+
+/// A length of time on the command line.
+pub fn span(text: &str) -> Result<Span, String> {
+    text.parse().map_err(|e: pagemill_core::SpanError| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_ranges() {
+        assert_eq!(page_range("1-500"), Ok(PageRange { first: 1, last: 500 }));
+        assert_eq!(page_range("7"), Ok(PageRange { first: 7, last: 7 }));
+        for bad in ["0-3", "5-4", "a", "", "1-", "-1", "1-9999999999"] {
+            assert!(page_range(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Plans a run and publishes its page jobs.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use pagemill::{
+    app::{self, App},
+    args::{ConfigArg, DayArgs, SelectArgs, span},
+    crash, exit,
+    exit::Exit,
+    logging,
+    produce::{Produced, produce},
+    progress, stop,
+};
+use pagemill_core::Span;
+
+/// Plans a run, stores its partitions' first pages, and publishes every other page as a job.
+///
+/// Started twice, it continues an unfinished run and doubles nothing; what is sealed already is
+/// said and left alone. Made for cron.
+///
+/// Exit codes: 0 done, 1 failed, 2 usage, config or schema, 3 incomplete (with --wait), 4
+/// unavailable or timed out.
+#[derive(Parser)]
+#[command(version, name = "pagemill-producer")]
+struct Cli {
+    #[command(flatten)]
+    config: ConfigArg,
+    #[command(flatten)]
+    days: DayArgs,
+    #[command(flatten)]
+    select: SelectArgs,
+    /// Follow the run to its end
+    #[arg(long)]
+    wait: bool,
+    /// Wait at most so long (as in 30m)
+    #[arg(long, value_name = "T", requires = "wait", value_parser = span)]
+    timeout: Option<Span>,
+    /// One line of JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    logging::init("warn");
+    crash::arm();
+    exit::report(run(Cli::parse()).await)
+}
+
+async fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let asked = cli.select.clone().asked(&cli.days)?;
+    let config = cli.config.read()?;
+    let resolved = app::resolve(&config)?;
+    let queue = app::connect_queue(&config, &resolved).await?;
+    let app = App::build(config, &resolved, false).await?;
+    let (stopper, stop) = stop::stop();
+    stopper.on_signals(app.settings.grace.get());
+    let produced = produce(&app, &queue, &asked, &stop).await?;
+    say(&produced);
+    let Some(run) = produced.planned.run else { return Ok(Exit::Done) };
+    let exit = if cli.wait {
+        let timeout = cli.timeout.as_ref().map(Span::get);
+        let status = progress::follow(&app.store, run, Some(&app.sources.names()), timeout, &String::new, &stop).await?;
+        if cli.json {
+            println!("{}", serde_json::to_string(&status)?);
+        } else {
+            eprintln!("run {run}: {} of {} partitions sealed, {} rows, {} pages dead", status.sealed, status.partitions, status.rows, status.dead);
+        }
+        progress::exit_of(&status)
+    } else {
+        if cli.json {
+            println!("{}", serde_json::to_string(&app.store.run_status(run).await?)?);
+        }
+        Exit::Done
+    };
+    queue.close().await;
+    Ok(exit)
+}
+
+fn say(produced: &Produced) {
+    let planned = &produced.planned;
+    for (slice, when) in &planned.sealed {
+        eprintln!("{slice}: sealed at {when}");
+    }
+    let Some(run) = planned.run else {
+        eprintln!("nothing is due (--again pulls it all the same)");
+        return;
+    };
+    if let Some(owner) = &planned.busy {
+        eprintln!("run {run} is being planned by {owner}: left to it");
+        return;
+    }
+    eprintln!("run {run}{}", if planned.continued { ", continued" } else { "" });
+    for opened in planned.open.iter().filter(|o| o.adopted) {
+        eprintln!("{}: already being pulled by run {}", opened.partition.slice, opened.partition.run);
+    }
+    for (partition, pages) in &produced.published {
+        let total = partition.progress.total.unwrap_or(0);
+        eprintln!("{}: {total} rows, {pages} pages: the first stored, the others published", partition.slice);
+    }
+}
+
+#[test]
+fn the_command_line_is_sound() {
+    use clap::CommandFactory;
+    Cli::command().debug_assert();
+}

@@ -1,0 +1,209 @@
+//! The collector: gathers fetched pages and stores them in batches, a few transactions at a time.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use backon::{ExponentialBuilder, Retryable};
+use pagemill_core::{Failure, Outcome};
+use pagemill_pool as pool;
+use pagemill_queue::PageQueue;
+use pagemill_store::{DataTable, PageWrite, StoreError, StoreErrorKind, Written};
+use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
+
+use super::{Pipeline, Session, Trouble, Work, fetch::Fetched, follow, gate::Pass, settle};
+
+/// A page waits at most so long for others to share its transaction.
+const LINGER: Duration = Duration::from_millis(5);
+
+/// A fetched page on its way into a batch.
+struct Ready {
+    work: Work,
+    write: PageWrite,
+    pass: Pass,
+}
+
+/// Pages that wait for a transaction, by stream.
+#[derive(Default)]
+struct Waiting {
+    streams: HashMap<(String, String), Vec<Ready>>,
+    count: usize,
+    since: Option<Instant>,
+}
+
+pub(super) async fn collect<Q: PageQueue>(
+    pipeline: &Arc<Pipeline<Q>>,
+    mut results: pool::Results<Work, Fetched>,
+    session: &Session,
+) {
+    let most = pipeline.settings.batch_pages as usize;
+    let writers = Arc::new(Semaphore::new(pipeline.settings.writers as usize));
+    let mut tasks: JoinSet<Result<(), Trouble>> = JoinSet::new();
+    let mut waiting = Waiting::default();
+    let mut open = true;
+    while open || waiting.count > 0 || !tasks.is_empty() {
+        let linger = waiting.since.map(|since| since + LINGER);
+        let due = waiting.count >= most || (waiting.count > 0 && !open) || linger.is_some_and(|at| at <= Instant::now());
+        tokio::select! {
+            outcome = results.next(), if open && waiting.count < 2 * most => match outcome {
+                Some(pool::Outcome::Done { job: work, result: Fetched::Page(write, pass) }) => {
+                    waiting.push(Ready { work, write: *write, pass });
+                }
+                Some(pool::Outcome::Done { job: work, result }) => {
+                    tasks.spawn(finish(pipeline.clone(), work, result));
+                }
+                Some(pool::Outcome::Failed { job: work, panic }) => {
+                    tasks.spawn(panicked(pipeline.clone(), work, panic));
+                }
+                Some(pool::Outcome::Returned { job: work }) => {
+                    tasks.spawn(settle::cancelled(pipeline.clone(), work));
+                }
+                None => open = false,
+            },
+            permit = writers.clone().acquire_owned(), if due => {
+                if let Some(batch) = waiting.take(most) {
+                    let pipeline = pipeline.clone();
+                    tasks.spawn(async move {
+                        let stored = store(&pipeline, batch).await;
+                        drop(permit);
+                        stored
+                    });
+                }
+            }
+            () = tokio::time::sleep_until(linger.unwrap_or_else(Instant::now)), if linger.is_some() && !due => {}
+            Some(ended) = tasks.join_next(), if !tasks.is_empty() => match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(trouble)) => session.end(trouble),
+                // A bug of ours; ending the session returns what the task held.
+                Err(error) => session.end(Trouble(format!("a collector's task failed: {error}"))),
+            },
+        }
+    }
+}
+
+impl Waiting {
+    fn push(&mut self, ready: Ready) {
+        let slice = &ready.work.job.slice;
+        self.count += 1;
+        self.since.get_or_insert_with(Instant::now);
+        self.streams.entry((slice.source.clone(), slice.stream.clone())).or_default().push(ready);
+    }
+
+    /// Takes up to `most` pages of the stream that has most.
+    fn take(&mut self, most: usize) -> Option<Vec<Ready>> {
+        let pages = self.streams.values_mut().max_by_key(|pages| pages.len())?;
+        let batch: Vec<Ready> = pages.drain(..pages.len().min(most)).collect();
+        self.streams.retain(|_, pages| !pages.is_empty());
+        self.count -= batch.len();
+        self.since = (self.count > 0).then(Instant::now);
+        Some(batch)
+    }
+}
+
+/// One transaction, then what follows from it, then the acks. A batch with one bad page is stored
+/// page by page, so that only the page that fails alone is charged.
+async fn store<Q: PageQueue>(pipeline: &Pipeline<Q>, batch: Vec<Ready>) -> Result<(), Trouble> {
+    let slice = &batch[0].work.job.slice;
+    let source = pipeline.sources.get(&slice.source).expect("a fetched page has its source");
+    let table = &source.tables[&slice.stream];
+    let (mut works, mut pages, mut passes) = (Vec::new(), Vec::new(), Vec::new());
+    for Ready { work, write, pass } in batch {
+        works.push(work);
+        pages.push(write);
+        passes.push(pass);
+    }
+    match write(pipeline, table, &pages).await {
+        Ok(written) => stored(pipeline, works, &pages, written).await?,
+        Err(error) if error.kind() == StoreErrorKind::Permanent => {
+            for (work, page) in works.into_iter().zip(pages) {
+                let page = [page];
+                match write(pipeline, table, &page).await {
+                    Ok(written) => stored(pipeline, vec![work], &page, written).await?,
+                    Err(error) if error.kind() == StoreErrorKind::Permanent => {
+                        settle::failed(pipeline, work, Failure::permanent(error.to_string())).await?;
+                    }
+                    Err(error) => return away(vec![work], error).await,
+                }
+            }
+        }
+        Err(error) => return away(works, error).await,
+    }
+    drop(passes);
+    Ok(())
+}
+
+/// Writes a batch, again for as long as a moment's trouble lasts. Repeating is safe also when the
+/// answer to a commit was lost: the ledger then refuses the pages as already stored.
+async fn write<Q: PageQueue>(pipeline: &Pipeline<Q>, table: &DataTable, pages: &[PageWrite]) -> Result<Written, StoreError> {
+    let backoff = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(2))
+        .with_max_times(8)
+        .with_jitter();
+    (|| pipeline.store.write(table, pages))
+        .retry(backoff)
+        .when(|e| matches!(e.kind(), StoreErrorKind::Retriable | StoreErrorKind::Unavailable))
+        .notify(|error, wait| tracing::warn!(%error, ?wait, "storing a batch again"))
+        .await
+}
+
+/// PostgreSQL is away for longer: the jobs go back, the session ends.
+async fn away(works: Vec<Work>, error: StoreError) -> Result<(), Trouble> {
+    for work in works {
+        settle::give_back(work.delivery).await;
+    }
+    Err(error.into())
+}
+
+async fn stored<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    works: Vec<Work>,
+    pages: &[PageWrite],
+    written: Written,
+) -> Result<(), Trouble> {
+    let mut kept = Vec::with_capacity(works.len());
+    for ((work, page), stored) in works.into_iter().zip(pages).zip(written.stored) {
+        if stored {
+            pipeline.counters.stored(page.rows.len());
+            kept.push(work);
+        } else {
+            settle::recheck(pipeline, work).await?;
+        }
+    }
+    for progress in &written.progress {
+        let has_first = kept.iter().any(|w| w.job.partition == progress.partition && w.job.page == progress.first_page);
+        follow::up(pipeline, progress, has_first).await?;
+    }
+    fail::fail_point!("before-ack");
+    settle::settle_all(pipeline, kept, &Outcome::Stored).await
+}
+
+/// The ways that end without a page to store.
+async fn finish<Q: PageQueue>(pipeline: Arc<Pipeline<Q>>, work: Work, fetched: Fetched) -> Result<(), Trouble> {
+    let pipeline = &*pipeline;
+    match fetched {
+        Fetched::Page(..) => unreachable!("pages go into batches"),
+        Fetched::Failed(failure) => settle::failed(pipeline, work, failure).await,
+        Fetched::Convicted(failure) => settle::convicted(pipeline, work, failure).await,
+        Fetched::Done(progress) => {
+            follow::up(pipeline, &progress, work.job.page == progress.first_page).await?;
+            settle::settle(pipeline, work, &Outcome::Duplicate, 0).await
+        }
+        Fetched::Dead(progress) => {
+            settle::ensure_dead(pipeline, &work.job).await?;
+            follow::up(pipeline, &progress, false).await?;
+            settle::settle(pipeline, work, &Outcome::Duplicate, 0).await
+        }
+        Fetched::Obsolete => settle::settle(pipeline, work, &Outcome::Duplicate, 0).await,
+        Fetched::Shut(wait) => settle::park(pipeline, work, wait).await,
+        Fetched::Unavailable(why) => {
+            settle::settle(pipeline, work, &Outcome::Unavailable, 0).await?;
+            Err(Trouble(why))
+        }
+    }
+}
+
+/// A panic is a failure like any other: recorded with its message and place.
+async fn panicked<Q: PageQueue>(pipeline: Arc<Pipeline<Q>>, work: Work, panic: pool::Panic) -> Result<(), Trouble> {
+    let place = panic.location.as_deref().unwrap_or("an unknown place");
+    let failure = Failure::transient(format!("panicked at {place}: {}", panic.message));
+    settle::failed(&pipeline, work, failure).await
+}

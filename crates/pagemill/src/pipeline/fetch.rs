@@ -1,0 +1,130 @@
+//! The worker's part: from a job to a page that is ready to be stored.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use pagemill_core::{Failure, FailureClass, PageJob};
+use pagemill_queue::PageQueue;
+use pagemill_store::{PageStart, PageWrite, Progress, StoreError, StoreErrorKind};
+
+use super::{Pipeline, Work, gate::Pass};
+use crate::{config::Raw, crash, quota::NoSlot, sources::Source};
+
+/// How a worker's part ended.
+pub(super) enum Fetched {
+    /// To be stored; the pass is held until it is settled.
+    Page(Box<PageWrite>, Pass),
+    /// It failed.
+    Failed(Failure),
+    /// The ledger has it done already.
+    Done(Progress),
+    /// The ledger has it dead already.
+    Dead(Progress),
+    /// The ledger no longer wants it.
+    Obsolete,
+    /// It killed its process too often: dead.
+    Convicted(Failure),
+    /// The quota is shut for so long.
+    Shut(Duration),
+    /// PostgreSQL cannot be used.
+    Unavailable(String),
+}
+
+pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work) -> Fetched {
+    let job = &work.job;
+    let Some(source) = pipeline.sources.get(&job.slice.source) else {
+        return Fetched::Failed(Failure::permanent(format!("this consumer has no source {}", job.slice.source)));
+    };
+    let Some(table) = source.tables.get(&job.slice.stream) else {
+        let what = format!("this consumer does not pull {}.{}: add it to `streams`", source.name(), job.slice.stream);
+        return Fetched::Failed(Failure::permanent(what));
+    };
+    let pass = match admit(pipeline, work).await {
+        Ok(pass) => pass,
+        Err(otherwise) => return otherwise,
+    };
+    let requested_at = match source.quota.acquire().await {
+        Ok(at) => at,
+        Err(NoSlot::Shut(wait)) => return Fetched::Shut(wait),
+        Err(NoSlot::Unavailable(why)) => return Fetched::Unavailable(why),
+    };
+    pipeline.counters.sent();
+    crash::on_page(job.page);
+    match source.client.fetch(job).await {
+        Ok(page) => {
+            let write = PageWrite {
+                keys: page.rows.key_hashes(table.key()),
+                content_hash: page.rows.content_hash(),
+                rows: page.rows,
+                total: page.total,
+                request_id: page.request_id,
+                requested_at,
+                body: (pipeline.settings.raw == Raw::Page).then(|| pagemill_store::compress(&page.body)),
+                casts: page.cast_failures,
+                job: job.clone(),
+            };
+            Fetched::Page(Box::new(write), pass)
+        }
+        Err(failure) => {
+            if failure.class == FailureClass::Throttled {
+                pipeline.counters.throttled();
+                throttle(source, &failure).await;
+            }
+            Fetched::Failed(failure)
+        }
+    }
+}
+
+/// Anything but a first delivery of a first ordering may be a copy, so the ledger is asked before a
+/// request is spent; a page that may have killed its process waits until it is alone.
+async fn admit<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work) -> Result<Pass, Fetched> {
+    let job = &work.job;
+    let redelivered = work.delivery.redelivered;
+    let pass = pipeline.gate.shared().await;
+    if !job.needs_check(redelivered) {
+        return Ok(pass);
+    }
+    let start = pipeline.store.start_page(job, redelivered, pipeline.schedule.attempts).await.map_err(unavailable)?;
+    match start {
+        PageStart::Fetch { suspect: false } => {
+            work.marked.store(redelivered, Ordering::Relaxed);
+            Ok(pass)
+        }
+        PageStart::Fetch { suspect: true } => {
+            drop(pass);
+            let alone = pipeline.gate.alone().await;
+            tracing::warn!(partition = job.partition, page = job.page, "a page suspected of killing its process runs alone");
+            pipeline.store.start_alone(job).await.map_err(unavailable)?;
+            work.marked.store(true, Ordering::Relaxed);
+            Ok(alone)
+        }
+        PageStart::Done(progress) => Err(Fetched::Done(progress)),
+        PageStart::Dead(progress) => Err(Fetched::Dead(progress)),
+        PageStart::Obsolete => Err(Fetched::Obsolete),
+        PageStart::Convicted { crashes } => {
+            let what = format!("killed its process {crashes} times while it ran alone");
+            Err(Fetched::Convicted(Failure::permanent(what)))
+        }
+        PageStart::Unknown => Err(Fetched::Failed(unknown_partition(job))),
+    }
+}
+
+fn unknown_partition(job: &PageJob) -> Failure {
+    Failure::permanent(format!("the ledger has no partition {}: is this the right database?", job.partition))
+}
+
+fn unavailable(error: StoreError) -> Fetched {
+    match error.kind() {
+        StoreErrorKind::Permanent => Fetched::Failed(Failure::permanent(error.to_string())),
+        _ => Fetched::Unavailable(error.to_string()),
+    }
+}
+
+/// How long nobody sends after the API asked for less without saying for how long.
+const PAUSE: Duration = Duration::from_secs(1);
+
+async fn throttle(source: &Source, failure: &Failure) {
+    let pause = failure.retry_after.unwrap_or(PAUSE);
+    if let Err(error) = source.quota.push_back(pause).await {
+        tracing::warn!(source = source.name(), %error, "the quota could not be pushed back");
+    }
+}

@@ -1,0 +1,177 @@
+//! One page's way, in a straight line:
+//!
+//! ```text
+//! intake     a delivery becomes work                                  intake.rs
+//! worker     check the ledger if it may be a copy -> quota -> fetch   fetch.rs
+//! collector  gather pages, one transaction = ledger + rows            collect.rs
+//! follow up  expand after a first page, seal after the last           follow.rs
+//! settle     ack | retry later | dead-letter | give back              settle.rs
+//! ```
+//!
+//! The pool between intake and collector holds N workers; [`Pipeline::run`] wires it up.
+
+mod collect;
+mod counters;
+mod fetch;
+mod follow;
+mod gate;
+mod intake;
+mod settle;
+
+use std::{future::Future, sync::Arc};
+
+use pagemill_core::{PageJob, RetrySchedule, Sizing};
+use pagemill_pool::Pool;
+use pagemill_queue::{Delivery, Message, PageQueue};
+use pagemill_store::Store;
+use tokio::{sync::watch, task::JoinSet};
+
+pub use self::{counters::Counters, intake::Intake};
+use self::gate::Gate;
+use crate::{
+    app::App,
+    config::Consumer,
+    sources::Sources,
+    stop::{Stage, Stop},
+};
+
+/// Everything that a page meets on its way.
+pub struct Pipeline<Q> {
+    pub(crate) store: Store,
+    /// Where retries, dead letters and expanded partitions are published.
+    pub(crate) queue: Q,
+    pub(crate) sources: Sources,
+    pub(crate) settings: Arc<Consumer>,
+    pub(crate) schedule: RetrySchedule,
+    /// What has happened so far.
+    pub counters: Arc<Counters>,
+    gate: Gate,
+}
+
+/// A delivery on its way, and the job in it.
+struct Work {
+    delivery: Delivery,
+    job: PageJob,
+    /// Whether its start was recorded as suspicion, to be cleared if it is cancelled.
+    marked: std::sync::atomic::AtomicBool,
+}
+
+/// How a pipeline ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its intake ended, or it was stopped; everything is settled or given back.
+    Drained,
+    /// PostgreSQL cannot be used: everything was given back, try again when it is there.
+    Unavailable(String),
+}
+
+/// Why a page's outcome cannot be recorded now.
+#[derive(Debug)]
+struct Trouble(String);
+
+/// Shared by what runs in one go of the pipeline: who notices trouble ends it.
+#[derive(Clone)]
+struct Session(Arc<watch::Sender<Option<String>>>);
+
+impl<Q: PageQueue> Pipeline<Q> {
+    /// A pipeline over an app, publishing to `queue`.
+    pub fn new(app: &App, queue: Q) -> Arc<Self> {
+        Arc::new(Self {
+            store: app.store.clone(),
+            queue,
+            sources: app.sources.clone(),
+            settings: app.settings.clone(),
+            schedule: app.settings.schedule(),
+            counters: Arc::default(),
+            gate: Gate::default(),
+        })
+    }
+
+    /// Works on what the intakes deliver until they end, PostgreSQL cannot be used, or the stop
+    /// comes: draining ends the intakes, cancelling returns what runs.
+    pub async fn run(self: &Arc<Self>, intakes: Vec<Intake>, sizing: Sizing, stop: &Stop) -> Ended {
+        let session = Session::default();
+        let workers = sizing.workers as usize;
+        let pipeline = self.clone();
+        let Pool { jobs, results, stopper } = Pool::builder()
+            .workers(workers)
+            .jobs(workers)
+            .results(workers + self.settings.batch_pages as usize)
+            .start(move |work: &Work| {
+                let pipeline = pipeline.clone();
+                Box::pin(async move { fetch::fetch_page(&pipeline, work).await })
+            });
+
+        let mut taking = JoinSet::new();
+        for intake in intakes {
+            taking.spawn(intake::take(self.clone(), intake, jobs.clone(), session.clone(), stop.clone()));
+        }
+        drop(jobs);
+        let cancel = {
+            let (session, stop) = (session.clone(), stop.clone());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = stop.reached(Stage::Cancelled) => {}
+                    () = session.ended() => {}
+                }
+                stopper.cancel();
+            })
+        };
+        collect::collect(self, results, &session).await;
+        while let Some(taken) = taking.join_next().await {
+            if let Err(error) = taken {
+                tracing::error!(%error, "an intake failed");
+            }
+        }
+        cancel.abort();
+        session.trouble().map_or(Ended::Drained, Ended::Unavailable)
+    }
+
+    fn publish_job(&self, to: pagemill_queue::Address, job: &PageJob) -> impl Future<Output = Result<(), Trouble>> + Send + '_ {
+        let message = message(job);
+        async move { Ok(self.queue.publish(&to, [message]).await?) }
+    }
+}
+
+/// A job as a message.
+pub fn message(job: &PageJob) -> Message {
+    Message { id: job.id(), body: job.encode(), note: None }
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self(Arc::new(watch::channel(None).0))
+    }
+}
+
+impl Session {
+    /// Ends this go of the pipeline: what runs is cancelled and given back.
+    fn end(&self, trouble: Trouble) {
+        self.0.send_if_modified(|now| {
+            let first = now.is_none();
+            now.get_or_insert(trouble.0);
+            first
+        });
+    }
+
+    async fn ended(&self) {
+        // This session holds the sender, so it cannot be gone.
+        let _ = self.0.subscribe().wait_for(Option::is_some).await;
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.0.borrow().clone()
+    }
+}
+
+impl From<pagemill_store::StoreError> for Trouble {
+    fn from(error: pagemill_store::StoreError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<pagemill_queue::QueueError> for Trouble {
+    fn from(error: pagemill_queue::QueueError) -> Self {
+        Self(error.to_string())
+    }
+}

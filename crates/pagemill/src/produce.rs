@@ -1,0 +1,136 @@
+//! The producer: plans a run, runs the partitions' first pages through the pipeline, and thereby
+//! publishes every other page job.
+
+use std::{sync::Arc, time::Duration};
+
+use pagemill_core::{Lane, PageJob, sizing};
+use pagemill_queue::{Address, InProcess, PageQueue};
+use pagemill_store::{PartitionRow, Planned, Store};
+
+use crate::{
+    app::App,
+    pipeline::{Ended, Intake, Pipeline, message},
+    plan::{Asked, plan},
+    rescue,
+    stop::{Stage, Stop},
+};
+
+/// What a producer did.
+#[derive(Debug)]
+pub struct Produced {
+    /// The plan: the run, and what is sealed already.
+    pub planned: Planned,
+    /// Partitions whose pages are all published, and how many pages.
+    pub published: Vec<(PartitionRow, u64)>,
+}
+
+/// First pages in flight at a time where no rate says how many.
+const FIRST_PAGES: u32 = 8;
+
+/// Plans what was asked and publishes it to `queue`. Started twice, it continues an unfinished run
+/// and doubles nothing.
+///
+/// # Errors
+/// What cannot be asked for, and PostgreSQL or the queue being away.
+pub async fn produce<Q: PageQueue>(app: &App, queue: &Q, asked: &Asked, stop: &Stop) -> anyhow::Result<Produced> {
+    let owner = crate::consume::identity();
+    let planned = plan(&app.store, &app.sources, asked, &owner).await?;
+    let (Some(run), None) = (planned.run, &planned.busy) else {
+        return Ok(Produced { planned, published: Vec::new() });
+    };
+    let lease = Lease::keep(app.store.clone(), run, owner);
+    let mut first_pages = Vec::new();
+    for partition in planned.open.iter().filter(|o| !o.adopted).map(|o| &o.partition) {
+        if partition.progress.published {
+            continue;
+        }
+        if planned.continued && partition.progress.total.is_some() {
+            // Its producer died between the first page and the last publish.
+            rescue::publish_missing(&app.store, queue, partition.id).await?;
+        } else {
+            first_pages.push(partition.job(partition.progress.first_page, 0));
+        }
+    }
+    run_first_pages(app, queue, first_pages, stop).await?;
+    let mut published = Vec::new();
+    for opened in planned.open.iter().filter(|o| !o.adopted) {
+        let now = app.store.partition(opened.partition.id).await?;
+        if let Some(planned) = now.planned() {
+            published.push((now, u64::from(planned.count())));
+        }
+    }
+    if !stop.is(Stage::Draining) {
+        lease.release().await?;
+    }
+    Ok(Produced { planned, published })
+}
+
+/// Runs first pages through the pipeline: their rows are stored, their totals learnt, all other
+/// pages published. One that fails is published like any job and takes the ordinary way.
+async fn run_first_pages<Q: PageQueue>(app: &App, queue: &Q, jobs: Vec<PageJob>, stop: &Stop) -> anyhow::Result<()> {
+    let pipeline = Pipeline::new(app, queue.clone());
+    let local = InProcess::new(app.settings.retry.clone());
+    let mut intakes = Vec::new();
+    let mut rate = None;
+    for source in app.sources.iter() {
+        for lane in Lane::ALL {
+            let of_lane: Vec<_> =
+                jobs.iter().filter(|j| j.slice.source == source.name() && j.lane == lane).map(message).collect();
+            if of_lane.is_empty() {
+                continue;
+            }
+            rate = source.quota.per_second();
+            let most = Some(of_lane.len());
+            local.publish(&Address::Lane { source: source.name().to_owned(), lane }, of_lane).await?;
+            let deliveries = local.subscribe(source.name(), lane, FIRST_PAGES as u16 * 2).await?;
+            intakes.push(Intake { deliveries, most });
+        }
+    }
+    if intakes.is_empty() {
+        return Ok(());
+    }
+    let second = Duration::from_secs(1);
+    let size = sizing(rate, second, second, Some(FIRST_PAGES), app.settings.batch_pages);
+    match pipeline.run(intakes, size, stop).await {
+        Ended::Drained => Ok(()),
+        Ended::Unavailable(why) => Err(crate::exit::Unavailable(why).into()),
+    }
+}
+
+/// The producer's heartbeat lease on its run.
+struct Lease {
+    store: Store,
+    run: i64,
+    owner: Arc<str>,
+    beating: tokio::task::JoinHandle<()>,
+}
+
+impl Lease {
+    fn keep(store: Store, run: i64, owner: String) -> Self {
+        let owner: Arc<str> = owner.into();
+        let beating = tokio::spawn({
+            let (store, owner) = (store.clone(), owner.clone());
+            async move {
+                loop {
+                    tokio::time::sleep(store.lease() / 3).await;
+                    match store.renew_lease(run, &owner).await {
+                        Ok(true) => {}
+                        Ok(false) => tracing::warn!(run, "another producer has taken this run over"),
+                        Err(error) => tracing::warn!(run, %error, "the run's lease could not be renewed"),
+                    }
+                }
+            }
+        });
+        Self { store, run, owner, beating }
+    }
+
+    async fn release(self) -> anyhow::Result<()> {
+        Ok(self.store.release_lease(self.run, &self.owner).await?)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.beating.abort();
+    }
+}

@@ -1,0 +1,117 @@
+//! Partitions that stand still are moved on: their missing pages are published again, under a new
+//! generation. The in-process queue, which dies with its process, starts by the same way.
+
+use std::time::Duration;
+
+use pagemill_core::{Failure, PageJob};
+use pagemill_queue::{Address, DeadLetter, Fate, PageQueue};
+use pagemill_store::{RescueOrder, Store, StoreError};
+
+use crate::{app::App, pipeline::message};
+
+/// Rescues partitions of all sources that have made no progress for `idle` although no queue holds
+/// a page of theirs.
+///
+/// # Errors
+/// PostgreSQL or the queue being away.
+pub async fn rescue_idle<Q: PageQueue>(app: &App, queue: &Q, idle: Duration) -> anyhow::Result<()> {
+    for source in app.sources.iter() {
+        if queue.depth(source.name()).await?.waiting() > 0 {
+            continue;
+        }
+        while let Some(order) = app.store.rescue(source.name(), idle).await? {
+            tracing::warn!(
+                partition = order.partition.id, slice = %order.partition.slice, pages = order.jobs.len(),
+                "no progress: publishing the missing pages again"
+            );
+            publish(&app.store, queue, order).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Publishes what one partition lacks, whatever its progress.
+///
+/// # Errors
+/// As [`rescue_idle`].
+pub async fn publish_missing<Q: PageQueue>(store: &Store, queue: &Q, partition: i64) -> anyhow::Result<u64> {
+    match store.reorder_missing(partition).await? {
+        Some(order) => publish(store, queue, order).await,
+        None => Ok(0),
+    }
+}
+
+async fn publish<Q: PageQueue>(store: &Store, queue: &Q, order: RescueOrder) -> anyhow::Result<u64> {
+    let RescueOrder { partition, jobs } = order;
+    if jobs.is_empty() {
+        store.seal(partition.id).await?;
+        return Ok(0);
+    }
+    let to = Address::Lane { source: partition.slice.source.clone(), lane: partition.lane };
+    let count = jobs.len() as u64;
+    queue.publish(&to, jobs.iter().map(message)).await?;
+    if partition.progress.total.is_some() {
+        store.mark_published(partition.id).await?;
+    }
+    Ok(count)
+}
+
+/// Brings the dead-letter queues and the ledger together where their counts differ: what the broker
+/// dead-lettered by itself is recorded.
+///
+/// # Errors
+/// As [`rescue_idle`].
+pub async fn reconcile_all<Q: PageQueue>(app: &App, queue: &Q) -> anyhow::Result<()> {
+    for source in app.sources.iter() {
+        if queue.depth(source.name()).await?.dead != app.store.count_dead(source.name()).await? {
+            reconcile_dead(&app.store, queue, source.name()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// One pass over a source's dead-letter queue: letters that no longer wait for an operator leave
+/// it, those that the ledger does not know are recorded.
+///
+/// # Errors
+/// As [`rescue_idle`].
+pub async fn reconcile_dead<Q: PageQueue>(store: &Store, queue: &Q, source: &str) -> anyhow::Result<()> {
+    let decide = |letters: Vec<DeadLetter>| {
+        let (store, source) = (store.clone(), source.to_owned());
+        async move {
+            let ids: Vec<String> = letters.iter().map(|l| l.id.clone()).collect();
+            let known = store.known_dead(&ids).await?;
+            let mut fates = Vec::with_capacity(letters.len());
+            for letter in &letters {
+                fates.push(match known.iter().find(|(id, _)| *id == letter.id) {
+                    Some((_, true)) => Fate::Keep,
+                    Some((_, false)) => Fate::Drop,
+                    None => record(&store, &source, letter).await?,
+                });
+            }
+            Ok::<_, StoreError>(fates)
+        }
+    };
+    Ok(queue.sweep_dead(source, decide).await?)
+}
+
+/// A letter that the broker put there, or that lost its record.
+async fn record(store: &Store, source: &str, letter: &DeadLetter) -> Result<Fate, StoreError> {
+    let reason = letter.broker_reason.as_deref().unwrap_or("unknown");
+    let error = format!("the broker gave this message up (reason: {reason})");
+    tracing::warn!(source, id = %letter.id, %error, "recorded a dead letter");
+    let Ok(job) = PageJob::decode(&letter.body) else {
+        store.record_dead_message(source, &letter.id, &letter.body, &error).await?;
+        return Ok(Fate::Keep);
+    };
+    match store.record_dead(&job, &Failure::permanent(error)).await? {
+        Some(record) => {
+            if record.progress.is_some_and(|p| p.has_ended()) {
+                store.seal(job.partition).await?;
+            }
+            Ok(Fate::Keep)
+        }
+        // Done meanwhile, of an older generation, or of a partition that is closed.
+        None => Ok(Fate::Drop),
+    }
+}

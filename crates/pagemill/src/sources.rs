@@ -1,0 +1,184 @@
+//! The sources of a config, ready to work: definition, client, quota, tables.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use jiff::{civil::Time, tz::TimeZone};
+use pagemill_source::{Client, Definition};
+use pagemill_store::{DataTable, Store};
+
+use crate::{
+    config::{ConfigError, SourceConfig},
+    quota::Quota,
+};
+
+/// All sources of a config, by name.
+#[derive(Clone)]
+pub struct Sources(Arc<Vec<Source>>);
+
+/// One source.
+pub struct Source {
+    /// Its definition.
+    pub definition: Arc<Definition>,
+    /// Asks its API.
+    pub client: Client,
+    /// Its quota, shared with all replicas.
+    pub quota: Quota,
+    /// The data table of each stream pulled.
+    pub tables: HashMap<String, DataTable>,
+    /// The streams pulled, in the config's order.
+    pub streams: Vec<String>,
+    /// The accounts pulled.
+    pub accounts: Vec<String>,
+    /// The zone of its dates.
+    pub zone: TimeZone,
+    /// Within this time back, a sealed day is pulled again when asked for on a later day.
+    pub restate: Option<Duration>,
+    /// When a day is final, on the next day.
+    pub ready_at: Option<(Time, TimeZone)>,
+}
+
+/// A source of the config cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("source {name}: {what}")]
+pub struct SourceError {
+    name: String,
+    what: String,
+}
+
+/// Definitions resolved from a config, before any connection is made.
+pub struct Resolved {
+    config: SourceConfig,
+    definition: Arc<Definition>,
+    streams: Vec<String>,
+    zone: TimeZone,
+    ready_at: Option<(Time, TimeZone)>,
+}
+
+/// Reads the definitions that a config names.
+///
+/// # Errors
+/// [`SourceError`] naming the source and what is wrong with it.
+pub fn resolve(configs: &[SourceConfig]) -> Result<Vec<Resolved>, SourceError> {
+    let mut resolved: Vec<Resolved> = Vec::new();
+    for config in configs {
+        let error = |what: String| SourceError { name: config.definition.clone(), what };
+        let definition = Definition::load(&config.definition, config.overrides.clone()).map_err(|e| error(e.to_string()))?;
+        if resolved.iter().any(|r| r.definition.name() == definition.name()) {
+            return Err(error("named twice: give it all its streams and accounts in one [[source]]".into()));
+        }
+        let streams = if config.streams.is_empty() {
+            definition.streams().map(|s| s.name().to_owned()).collect()
+        } else {
+            config.streams.clone()
+        };
+        for stream in &streams {
+            definition.stream(stream).map_err(|e| error(e.to_string()))?;
+        }
+        if definition.needs_token() && config.token.is_none() {
+            return Err(error("its API wants a token: add token = { env = \"…\" } or { file = \"…\" }".into()));
+        }
+        let zone = TimeZone::get(definition.time_zone()).map_err(|e| error(e.to_string()))?;
+        let ready_at = config.ready_at.as_deref().map(|text| ready_at(text, &zone)).transpose().map_err(error)?;
+        resolved.push(Resolved { config: config.clone(), definition: Arc::new(definition), streams, zone, ready_at });
+    }
+    Ok(resolved)
+}
+
+impl Resolved {
+    /// The source's name.
+    pub fn name(&self) -> &str {
+        self.definition.name()
+    }
+
+    /// Its definition.
+    pub fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    /// The data tables of its streams.
+    ///
+    /// # Errors
+    /// [`SourceError`] for a name that cannot name a table.
+    pub fn tables(&self, store: &Store) -> Result<HashMap<String, DataTable>, SourceError> {
+        self.streams
+            .iter()
+            .map(|name| {
+                let error = |what: String| SourceError { name: self.name().to_owned(), what };
+                let stream = self.definition.stream(name).map_err(|e| error(e.to_string()))?;
+                let table = DataTable::new(store, self.name(), name, stream.table_shape()).map_err(|e| error(e.to_string()))?;
+                Ok((name.clone(), table))
+            })
+            .collect()
+    }
+
+    fn build(&self, store: &Store) -> Result<Source, anyhow::Error> {
+        let error = |what: String| SourceError { name: self.name().to_owned(), what };
+        let token = self.config.token.as_ref().map(|t| t.read()).transpose()?;
+        if self.config.accounts.is_empty() {
+            return Err(error("no accounts: add accounts = [\"…\"]".into()).into());
+        }
+        Ok(Source {
+            client: Client::new(self.definition.clone(), token).map_err(|e| error(e.to_string()))?,
+            quota: Quota::new(store.clone(), self.name(), self.definition.rate().per_second),
+            tables: self.tables(store)?,
+            streams: self.streams.clone(),
+            accounts: self.config.accounts.clone(),
+            zone: self.zone.clone(),
+            restate: self.config.restate.as_ref().map(pagemill_core::Span::get),
+            ready_at: self.ready_at.clone(),
+            definition: self.definition.clone(),
+        })
+    }
+}
+
+impl Sources {
+    /// Makes the sources ready.
+    ///
+    /// # Errors
+    /// A missing token, a bad account, a name that cannot name a table.
+    pub fn build(resolved: &[Resolved], store: &Store) -> Result<Self, anyhow::Error> {
+        if resolved.is_empty() {
+            return Err(ConfigError("the config names no [[source]]: there is nothing to pull".into()).into());
+        }
+        let sources = resolved.iter().map(|r| r.build(store)).collect::<Result<_, _>>()?;
+        Ok(Self(Arc::new(sources)))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Source> {
+        self.0.iter()
+    }
+
+    /// One of them.
+    pub fn get(&self, name: &str) -> Option<&Source> {
+        self.0.iter().find(|s| s.name() == name)
+    }
+
+    /// Their names.
+    pub fn names(&self) -> Vec<String> {
+        self.0.iter().map(|s| s.name().to_owned()).collect()
+    }
+
+    /// All data tables.
+    pub fn tables(&self) -> Vec<DataTable> {
+        self.0.iter().flat_map(|s| s.tables.values().cloned()).collect()
+    }
+}
+
+impl Source {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.definition.name()
+    }
+}
+
+/// `10:15`, or `10:15 Asia/Shanghai`.
+fn ready_at(text: &str, zone: &TimeZone) -> Result<(Time, TimeZone), String> {
+    let (time, place) = text.split_once(' ').unwrap_or((text, ""));
+    let wrong = || format!("ready_at = \"{text}\" is no time of day: write \"10:15\" or \"10:15 Asia/Shanghai\"");
+    let (hour, minute) = time.split_once(':').ok_or_else(wrong)?;
+    let number = |t: &str| t.parse::<i8>().map_err(|_| wrong());
+    let time = Time::new(number(hour)?, number(minute)?, 0, 0).map_err(|_| wrong())?;
+    let zone = if place.is_empty() { zone.clone() } else { TimeZone::get(place.trim()).map_err(|e| e.to_string())? };
+    Ok((time, zone))
+}

@@ -1,0 +1,101 @@
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use hyper::{
+    Response, StatusCode,
+    body::{Body, Frame, SizeHint},
+    header::{CONTENT_TYPE, HeaderValue},
+};
+
+/// What goes back to the client.
+pub(crate) struct Answer {
+    status: StatusCode,
+    kind: &'static str,
+    body: Content,
+}
+
+impl Answer {
+    pub(crate) fn new(status: StatusCode, kind: &'static str, body: Bytes) -> Self {
+        Self { status, kind, body: Content { length: body.len() as u64, next: Next::All(body) } }
+    }
+
+    pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
+        Self::new(status, "application/json; charset=utf-8", body.into())
+    }
+
+    /// Breaks off in the middle: the length is promised, half of it is sent.
+    pub(crate) fn broken(mut self) -> Self {
+        if let Next::All(body) = self.body.next {
+            self.body.next = Next::Half(body.slice(..body.len() / 2));
+        }
+        self
+    }
+
+    /// Bytes of its body.
+    pub(crate) fn len(&self) -> u64 {
+        self.body.length
+    }
+
+    pub(crate) fn into_response(self) -> Response<Content> {
+        let mut response = Response::new(self.body);
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
+        response
+    }
+}
+
+/// A body of known length that may not come to its end.
+pub(crate) struct Content {
+    length: u64,
+    next: Next,
+}
+
+enum Next {
+    All(Bytes),
+    Half(Bytes),
+    /// Waits one turn, in which the connection sends what it has.
+    Flush,
+    Break,
+    End,
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match std::mem::replace(&mut self.next, Next::End) {
+            Next::All(body) => Poll::Ready(Some(Ok(Frame::data(body)))),
+            Next::Half(body) => {
+                self.next = Next::Flush;
+                Poll::Ready(Some(Ok(Frame::data(body))))
+            }
+            Next::Flush => {
+                self.next = Next::Break;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Next::Break => Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into()))),
+            Next::End => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.next, Next::End)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(match &self.next {
+            Next::All(body) => body.len() as u64,
+            Next::Half(_) => self.length,
+            Next::Flush | Next::Break | Next::End => 0,
+        })
+    }
+}

@@ -1,0 +1,52 @@
+use std::time::Duration;
+
+use crate::{Fault, Latency};
+
+/// What the simulated API holds, and how it behaves.
+#[derive(Clone)]
+pub struct SimulatorConfig {
+    /// Port on 127.0.0.1; 0 takes any free one.
+    pub port: u16,
+    /// Rows of each account and day.
+    pub rows: u64,
+    /// The same seed gives the same rows, latencies and faults.
+    pub seed: u64,
+    /// Requests permitted within any one second, over all connections and accounts; `None` is unlimited.
+    pub rate: Option<u32>,
+    /// How long an answer takes.
+    pub latency: Latency,
+    /// What goes wrong from the start; `/control` and [`crate::Simulator::set_fault`] change it later.
+    pub faults: Vec<Fault>,
+    /// The access token asked for; `None` accepts any that isn't empty.
+    pub token: Option<String>,
+    /// How long a `slow` answer takes on top of its latency.
+    pub slow_for: Duration,
+}
+
+impl SimulatorConfig {
+    /// The port when none is given.
+    pub const PORT: u16 = 8765;
+    /// The seed when none is given.
+    pub const SEED: u64 = 42;
+    /// The rows of each account and day when none are given.
+    pub const ROWS: u64 = 100_000;
+    /// The most rows an account can have a day: beyond it two accounts' ids would meet.
+    pub const MAX_ROWS: u64 = 1 << 28;
+    /// How long a `slow` answer takes unless told otherwise.
+    pub const SLOW_FOR: Duration = Duration::from_secs(5);
+}
+
+impl Default for SimulatorConfig {
+    fn default() -> Self {
+        Self {
+            port: Self::PORT,
+            rows: Self::ROWS,
+            seed: Self::SEED,
+            rate: None,
+            latency: Latency::default(),
+            faults: Vec::new(),
+            token: None,
+            slow_for: Self::SLOW_FOR,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The endpoints beside the API: `GET /stats`, `GET /truth`, `POST /control`.
+
+use hyper::{Method, StatusCode, http::request::Parts};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::task::spawn_blocking;
+
+use crate::{Fault, FaultKind, answer::Answer, state::State, truth::truth_digest};
+
+pub(crate) async fn answer(state: &State, parts: &Parts, body: &[u8]) -> Answer {
+    match (&parts.method, parts.uri.path()) {
+        (&Method::GET, "/stats") => good(json!(state.stats())),
+        (&Method::GET, "/truth") => truth(state, parts.uri.query().unwrap_or_default()).await,
+        (&Method::POST, "/control") => control(state, body).unwrap_or_else(bad),
+        (_, path) => {
+            Answer::json(StatusCode::NOT_FOUND, json!({"error": format!("there is no {path}")}).to_string())
+        }
+    }
+}
+
+/// Switches one fault on or off.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Command {
+    fault: String,
+    page: Option<u64>,
+    rate: Option<f64>,
+    on: bool,
+}
+
+fn control(state: &State, body: &[u8]) -> Result<Answer, String> {
+    let Command { fault, page, rate, on } =
+        serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let kind: FaultKind = fault.parse().map_err(|error: crate::FaultError| error.to_string())?;
+    if on {
+        let rate = rate.unwrap_or(1.0);
+        if !(0.0..=1.0).contains(&rate) {
+            return Err(format!("the rate {rate} is not between 0 and 1"));
+        }
+        if kind == FaultKind::FailPage && page.is_none() {
+            return Err("fail_page needs a page".to_owned());
+        }
+        state.faults().set(Fault { kind, rate, page });
+    } else {
+        state.faults().clear(kind, page);
+    }
+    let on: Vec<_> = state.faults().on().iter().map(Fault::to_string).collect();
+    Ok(good(json!({ "faults": on })))
+}
+
+async fn truth(state: &State, query: &str) -> Answer {
+    let value = |name: &str| {
+        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+    };
+    let date = value("date").and_then(|date| date.parse().ok());
+    let (Some(account), Some(date)) = (value("account"), date) else {
+        return bad("write /truth?account=ID&date=YYYY-MM-DD".to_owned());
+    };
+    let (config, of) = (state.config.clone(), account.clone());
+    match spawn_blocking(move || truth_digest(&config, &of, date)).await {
+        Ok(digest) => {
+            good(json!({"account": account, "date": date, "rows": state.config.rows, "digest": digest}))
+        }
+        Err(error) => {
+            Answer::json(StatusCode::INTERNAL_SERVER_ERROR, json!({"error": error.to_string()}).to_string())
+        }
+    }
+}
+
+fn good(body: serde_json::Value) -> Answer {
+    Answer::json(StatusCode::OK, body.to_string())
+}
+
+fn bad(error: String) -> Answer {
+    Answer::json(StatusCode::BAD_REQUEST, json!({ "error": error }).to_string())
+}

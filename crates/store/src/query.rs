@@ -1,0 +1,37 @@
+use tokio_postgres::SimpleQueryMessage;
+
+use crate::{Store, StoreError, quote};
+
+/// Column names, and the rows' values as text.
+pub type TextRows = (Vec<String>, Vec<Vec<Option<String>>>);
+
+impl Store {
+    /// Runs an operator's statement in a read-only transaction; the data tables and the ledger are
+    /// in its search path.
+    ///
+    /// # Errors
+    /// As PostgreSQL says.
+    pub async fn query_text(&self, sql: &str) -> Result<TextRows, StoreError> {
+        let mut client = self.client().await?;
+        let tx = client.build_transaction().read_only(true).start().await?;
+        tx.batch_execute(&format!(
+            "set local statement_timeout = 0; set local search_path = {}, pagemill, pg_catalog",
+            quote(&self.schema)
+        ))
+        .await?;
+        let mut columns = Vec::new();
+        let mut rows = Vec::new();
+        for message in tx.simple_query(sql).await? {
+            match message {
+                SimpleQueryMessage::RowDescription(description) => {
+                    columns = description.iter().map(|c| c.name().to_owned()).collect();
+                    rows.clear();
+                }
+                SimpleQueryMessage::Row(row) => rows.push((0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect()),
+                _ => {}
+            }
+        }
+        tx.rollback().await?;
+        Ok((columns, rows))
+    }
+}
