@@ -1,0 +1,342 @@
+//! Whatever happens, every job ends exactly once: done, failed, returned, or handed back by `submit`.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pagemill_pool::{BoxFuture, Closed, Jobs, Outcome, Pool, Refused, Results, Stopper};
+use proptest::prelude::*;
+use tokio::runtime::{Builder, Runtime};
+
+/// No case comes near it: on the paused clock it strikes at once in a deadlock.
+const DEADLOCK: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Deed {
+    Return,
+    Yield,
+    PanicBeforeFuture,
+    PanicInPoll,
+    PanicInPollAndDrop,
+    Never,
+    NeverAndPanicInDrop,
+}
+
+impl Deed {
+    fn never_ends(self) -> bool {
+        matches!(self, Self::Never | Self::NeverAndPanicInDrop)
+    }
+
+    fn may_end_as(self, end: End) -> bool {
+        match end {
+            End::Done => matches!(self, Self::Return | Self::Yield),
+            End::Failed => {
+                matches!(self, Self::PanicBeforeFuture | Self::PanicInPoll | Self::PanicInPollAndDrop)
+            }
+            End::Returned | End::HandedBack => true,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    /// The last `Jobs` is dropped.
+    Close,
+    Drain,
+    Cancel,
+    Stop {
+        grace: Duration,
+        read_meanwhile: bool,
+    },
+    /// The reader goes.
+    Leave,
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    workers: usize,
+    jobs: usize,
+    results: usize,
+    deeds: Vec<Deed>,
+    /// Submitted by a second task at the moment of the ending.
+    latecomers: usize,
+    /// When it ends: after this share, in percent, of the outcomes that must come by themselves.
+    after: usize,
+    ending: Ending,
+    threads: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    Done,
+    Failed,
+    Returned,
+    HandedBack,
+}
+
+/// What all jobs of a case note down.
+#[derive(Default)]
+struct Book {
+    starts: AtomicUsize,
+    running: AtomicUsize,
+    most_running: AtomicUsize,
+    dropped: AtomicUsize,
+}
+
+struct Job {
+    id: usize,
+    deed: Deed,
+    started: AtomicUsize,
+    book: Arc<Book>,
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.book.dropped.fetch_add(1, SeqCst);
+    }
+}
+
+struct Running<'a>(&'a Book);
+
+impl<'a> Running<'a> {
+    fn start(job: &'a Job) -> Self {
+        job.started.fetch_add(1, SeqCst);
+        job.book.starts.fetch_add(1, SeqCst);
+        let now = job.book.running.fetch_add(1, SeqCst) + 1;
+        job.book.most_running.fetch_max(now, SeqCst);
+        Self(&job.book)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, SeqCst);
+    }
+}
+
+/// A hand-made future that survives its own panic, and panics again when it is dropped.
+struct Spiteful<'a> {
+    panic_in_poll: bool,
+    _running: Running<'a>,
+}
+
+impl Future for Spiteful<'_> {
+    type Output = usize;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<usize> {
+        if self.panic_in_poll { panic!("in poll") } else { Poll::Pending }
+    }
+}
+
+impl Drop for Spiteful<'_> {
+    fn drop(&mut self) {
+        panic!("in drop")
+    }
+}
+
+fn handle(job: &Job) -> BoxFuture<'_, usize> {
+    let running = Running::start(job);
+    if job.deed == Deed::PanicBeforeFuture {
+        panic!("before the future");
+    }
+    if let Deed::PanicInPollAndDrop | Deed::NeverAndPanicInDrop = job.deed {
+        let panic_in_poll = job.deed == Deed::PanicInPollAndDrop;
+        return Box::pin(Spiteful { panic_in_poll, _running: running });
+    }
+    Box::pin(async move {
+        let _running = running;
+        match job.deed {
+            Deed::Return => job.id,
+            Deed::Yield => {
+                tokio::task::yield_now().await;
+                job.id
+            }
+            Deed::PanicInPoll => panic!("in poll"),
+            Deed::Never => std::future::pending().await,
+            Deed::PanicBeforeFuture | Deed::PanicInPollAndDrop | Deed::NeverAndPanicInDrop => unreachable!(),
+        }
+    })
+}
+
+impl Case {
+    /// How many outcomes come without a cancel: all jobs that end and stand before the one that would
+    /// block the last worker.
+    fn certain(&self) -> usize {
+        let blocked = |nevers: &mut usize, deed: &Deed| {
+            *nevers += usize::from(deed.never_ends());
+            Some((*nevers < self.workers, *deed))
+        };
+        let free = self.deeds.iter().scan(0, blocked).take_while(|(free, _)| *free);
+        free.filter(|(_, deed)| !deed.never_ends()).count()
+    }
+
+    fn runtime(&self) -> Runtime {
+        if self.threads {
+            Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap()
+        } else {
+            Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+        }
+    }
+}
+
+/// The ends of all jobs by their ids; a job that ended twice has two.
+type Ends = BTreeMap<usize, Vec<End>>;
+
+async fn play(case: &Case, book: &Arc<Book>) -> Ends {
+    let Pool { jobs, mut results, stopper } =
+        Pool::builder().workers(case.workers).jobs(case.jobs).results(case.results).start(handle);
+    let new_job = |id, deed| Job { id, deed, started: AtomicUsize::new(0), book: Arc::clone(book) };
+    let first: Vec<Job> = case.deeds.iter().enumerate().map(|(id, deed)| new_job(id, *deed)).collect();
+    let late = (0..case.latecomers).map(|late| new_job(case.deeds.len() + late, Deed::Return)).collect();
+
+    let mut ends = Ends::new();
+    let submitter = tokio::spawn(submit_waiting(jobs.clone(), first));
+    for _ in 0..case.certain() * case.after / 100 {
+        note(&mut ends, results.next().await.expect("the pool ended before it was told to"));
+    }
+    let latecomer = tokio::spawn(submit_at_once(jobs, late));
+    end(case.ending, stopper, results, &mut ends).await;
+
+    for id in submitter.await.unwrap().into_iter().chain(latecomer.await.unwrap()) {
+        ends.entry(id).or_default().push(End::HandedBack);
+    }
+    ends
+}
+
+async fn submit_waiting(jobs: Jobs<Job>, list: Vec<Job>) -> Vec<usize> {
+    let mut handed_back = Vec::new();
+    for job in list {
+        if let Err(Closed(job)) = jobs.submit(job).await {
+            handed_back.push(job.id);
+        }
+    }
+    handed_back
+}
+
+async fn submit_at_once(jobs: Jobs<Job>, list: Vec<Job>) -> Vec<usize> {
+    list.into_iter()
+        .filter_map(|job| jobs.try_submit(job).map_err(Refused::into_job).err())
+        .map(|job| job.id)
+        .collect()
+}
+
+async fn end(ending: Ending, stopper: Stopper, mut results: Results<Job, usize>, ends: &mut Ends) {
+    match ending {
+        Ending::Close => read(&mut results, ends).await,
+        Ending::Drain => {
+            stopper.drain();
+            read(&mut results, ends).await;
+        }
+        Ending::Cancel => {
+            stopper.cancel();
+            read(&mut results, ends).await;
+        }
+        Ending::Stop { grace, read_meanwhile: true } => {
+            tokio::join!(stopper.stop(grace), read(&mut results, ends));
+        }
+        Ending::Stop { grace, read_meanwhile: false } => {
+            stopper.stop(grace).await;
+            read(&mut results, ends).await;
+        }
+        Ending::Leave => drop(results),
+    }
+    assert_eq!(stopper.stopped().await.stuck, 0);
+}
+
+async fn read(results: &mut Results<Job, usize>, ends: &mut Ends) {
+    while let Some(outcome) = results.next().await {
+        note(ends, outcome);
+    }
+}
+
+fn note(ends: &mut Ends, outcome: Outcome<Job, usize>) {
+    let job = outcome.job();
+    assert!(job.started.load(SeqCst) <= 1, "job {} was given to two workers", job.id);
+    let end = match &outcome {
+        Outcome::Done { result, .. } => {
+            assert_eq!((*result, job.started.load(SeqCst)), (job.id, 1));
+            End::Done
+        }
+        Outcome::Failed { panic, .. } => {
+            assert!(["before the future", "in poll"].contains(&panic.message.as_str()), "{panic}");
+            End::Failed
+        }
+        Outcome::Returned { .. } => End::Returned,
+    };
+    ends.entry(job.id).or_default().push(end);
+}
+
+fn check(case: &Case) -> Result<(), TestCaseError> {
+    let book = Arc::new(Book::default());
+    let runtime = case.runtime();
+    let ends = runtime.block_on(async { tokio::time::timeout(DEADLOCK, play(case, &book)).await });
+    drop(runtime);
+    let Ok(ends) = ends else { return Err(TestCaseError::fail("deadlock")) };
+
+    let total = case.deeds.len() + case.latecomers;
+    for id in 0..total {
+        let deed = case.deeds.get(id).copied().unwrap_or(Deed::Return);
+        match (ends.get(&id).map(Vec::as_slice), case.ending) {
+            // Nobody was there to learn of it.
+            (None, Ending::Leave) => {}
+            (Some([end]), ending) => {
+                prop_assert!(deed.may_end_as(*end), "job {id}, {deed:?}, ended as {end:?}");
+                let drained = matches!(ending, Ending::Close | Ending::Drain);
+                prop_assert!(!(drained && *end == End::Returned), "job {id} was cancelled by a drain");
+                let refused = *end == End::HandedBack && id < case.deeds.len();
+                prop_assert!(!(matches!(ending, Ending::Close) && refused), "job {id} was refused");
+            }
+            (ends, _) => prop_assert!(false, "job {id}, {deed:?}, ended as {ends:?}"),
+        }
+    }
+    prop_assert_eq!(book.dropped.load(SeqCst), total, "jobs dropped");
+    prop_assert_eq!(book.running.load(SeqCst), 0, "futures left");
+    prop_assert!(book.most_running.load(SeqCst) <= case.workers);
+    prop_assert!(book.starts.load(SeqCst) <= total);
+    Ok(())
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        4 => Just(Deed::Return),
+        4 => Just(Deed::Yield),
+        1 => Just(Deed::PanicBeforeFuture),
+        1 => Just(Deed::PanicInPoll),
+        1 => Just(Deed::PanicInPollAndDrop),
+        1 => Just(Deed::Never),
+        1 => Just(Deed::NeverAndPanicInDrop),
+    ]
+}
+
+fn ending() -> impl Strategy<Value = Ending> {
+    let stop = (0_u64..5, any::<bool>()).prop_map(|(grace, read_meanwhile)| Ending::Stop {
+        grace: Duration::from_millis(grace),
+        read_meanwhile,
+    });
+    prop_oneof![Just(Ending::Close), Just(Ending::Drain), Just(Ending::Cancel), stop, Just(Ending::Leave)]
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let sizes = (1_usize..8, 1_usize..16, 1_usize..16);
+    let work = (proptest::collection::vec(deed(), 0..60), 0_usize..8);
+    (sizes, work, 0_usize..=100, ending(), any::<bool>()).prop_map(
+        |((workers, jobs, results), (mut deeds, latecomers), after, ending, threads)| {
+            if let Ending::Close | Ending::Drain = ending {
+                deeds.retain(|deed| !deed.never_ends());
+            }
+            Case { workers, jobs, results, deeds, latecomers, after, ending, threads }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_job_ends_exactly_once(case in case()) {
+        check(&case)?;
+    }
+}
