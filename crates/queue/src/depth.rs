@@ -1,0 +1,21 @@
+/// What waits in a source's queues. What is delivered and not yet settled is not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Ready in the lane that goes first.
+    pub pages: u64,
+    /// Ready in the low lane.
+    pub low: u64,
+    /// Waiting on the rungs of the retry ladder, all together.
+    pub retry: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Subscriptions to the two lanes, of all processes.
+    pub consumers: u64,
+}
+
+impl Depth {
+    /// Page jobs that will be delivered, now or after their delay.
+    pub fn waiting(&self) -> u64 {
+        self.pages + self.low + self.retry
+    }
+}

@@ -1,0 +1,49 @@
+/// What went wrong with the queue, and what to do about it. Never holds a password.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct QueueError {
+    kind: QueueErrorKind,
+    message: String,
+}
+
+/// What a caller does about a [`QueueError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueErrorKind {
+    /// The broker does not answer: wait and try again, nobody's fault.
+    Unreachable,
+    /// Wrong password, unknown vhost, missing rights: tell the operator.
+    Refused,
+    /// A queue exists with other arguments: the operator drains and deletes it.
+    Conflict,
+    /// No queue took the message. What is missing has been declared again: try again.
+    Unroutable,
+    /// The broker would not keep the message: the queue is full, or has lost its quorum.
+    Rejected,
+    /// The delivery's connection is gone. Harmless: it will be delivered again.
+    Stale,
+    /// Another pass over the dead letters is under way.
+    Busy,
+    /// The queue was closed.
+    Closed,
+    /// Asked for in a way that cannot be: a source, rung or URL that makes no sense.
+    Invalid,
+}
+
+impl QueueError {
+    pub(crate) fn new(kind: QueueErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(QueueErrorKind::Invalid, message)
+    }
+
+    pub(crate) fn closed() -> Self {
+        Self::new(QueueErrorKind::Closed, "the queue was closed")
+    }
+
+    /// What to do about it.
+    pub fn kind(&self) -> QueueErrorKind {
+        self.kind
+    }
+}
