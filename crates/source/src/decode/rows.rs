@@ -1,0 +1,290 @@
+//! The rows of an answer: each mapped value is kept as raw text until its row ends, then read by
+//! its column's type, so that ids and decimals are exact and order and repetition don't matter.
+
+use pagemill_core::{CastFailure, Column, Kind};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{Form, Lenient, Leniently};
+use crate::{
+    trie::{ROOT, Step, Trie},
+    value::{Cell, Read, Reader},
+};
+
+/// No value of a row is longer.
+const LONGEST_VALUE: usize = 1 << 20;
+
+/// A sample of an unreadable value is cut to this many bytes.
+const SAMPLE: usize = 64;
+
+/// How a stream's rows become columns.
+#[derive(Debug, Default)]
+pub(crate) struct RowPlan {
+    /// Paths into a row.
+    pub(crate) trie: Trie,
+    /// Columns in the table's order.
+    pub(crate) columns: Vec<ColumnPlan>,
+}
+
+/// How one column is filled.
+#[derive(Debug)]
+pub(crate) struct ColumnPlan {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) key: bool,
+    pub(crate) origin: Origin,
+    /// Stands in the key for a dimension that a row lacks.
+    pub(crate) empty: Option<Cell>,
+}
+
+/// Where a column's values come from.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// From the row: leaves of the trie, the first that is there and not null.
+    Row(Vec<usize>),
+    /// The request's account.
+    Account,
+    /// The request's first day.
+    From,
+    /// The request's last day.
+    To,
+    /// The same on every row.
+    Const(Cell),
+}
+
+/// The rows of an answer, as far as they came.
+#[derive(Debug)]
+pub(crate) struct DecodedRows {
+    /// Whether there was an array of rows (or a null in its place, which some APIs send for none).
+    pub(crate) found: bool,
+    /// What is wrong with the rows, if anything.
+    pub(crate) problem: Option<String>,
+    /// Number of rows.
+    pub(crate) len: usize,
+    /// The columns; those that don't come from the row are still empty.
+    pub(crate) columns: Vec<Column>,
+    /// Values that could not be read.
+    pub(crate) casts: Vec<CastFailure>,
+}
+
+/// Builds columns row by row.
+pub(super) struct RowsDecoder<'p, 'de> {
+    plan: &'p RowPlan,
+    reader: &'p Reader,
+    most: usize,
+    /// Per node of the trie the keys of the previous row, in order: the next row has the same.
+    orders: Vec<Vec<(&'de str, Step)>>,
+    /// Per leaf of the trie the raw value in the current row.
+    raw: Vec<Option<&'de str>>,
+    casts: Vec<(u32, &'de str)>,
+    found: bool,
+    problem: Option<String>,
+    len: usize,
+    columns: Vec<Column>,
+}
+
+impl<'p, 'de> RowsDecoder<'p, 'de> {
+    pub(super) fn new(plan: &'p RowPlan, reader: &'p Reader, most: usize) -> Self {
+        Self {
+            plan,
+            reader,
+            most,
+            orders: vec![Vec::new(); plan.trie.nodes()],
+            raw: vec![None; plan.trie.leaves()],
+            casts: vec![(0, ""); plan.columns.len()],
+            found: false,
+            problem: None,
+            len: 0,
+            columns: Vec::new(),
+        }
+    }
+
+    pub(super) fn finish(self) -> DecodedRows {
+        let casts = self.plan.columns.iter().zip(&self.casts).filter(|(_, (count, _))| *count > 0);
+        DecodedRows {
+            found: self.found,
+            problem: self.problem,
+            len: self.len,
+            casts: casts
+                .map(|(column, &(count, raw))| CastFailure {
+                    column: column.name.clone(),
+                    count,
+                    sample: sample(raw),
+                })
+                .collect(),
+            columns: self.columns,
+        }
+    }
+
+    /// Starts over: of rows that come twice in one answer the last count.
+    fn begin(&mut self) {
+        let capacity = self.most.min(128);
+        self.columns = self.plan.columns.iter().map(|c| Column::with_capacity(c.kind, capacity)).collect();
+        self.casts.fill((0, ""));
+        (self.found, self.problem, self.len) = (true, None, 0);
+    }
+
+    fn end_row(&mut self) {
+        let number = self.len + 1;
+        for ((plan, column), cast) in self.plan.columns.iter().zip(&mut self.columns).zip(&mut self.casts) {
+            let Origin::Row(leaves) = &plan.origin else { continue };
+            let raw = leaves.iter().find_map(|&leaf| self.raw[leaf].filter(|raw| *raw != "null"));
+            if raw.is_some_and(|raw| raw.len() > LONGEST_VALUE) {
+                self.problem = Some(format!("{} of row {number} is longer than 1 MiB", plan.name));
+                return;
+            }
+            let read = match (raw, &plan.empty) {
+                (None, _) => Read::Null,
+                (Some(raw), Some(_)) if self.reader.is_empty(raw) => Read::Null,
+                (Some(raw), _) => self.reader.push(raw, column),
+            };
+            if matches!(read, Read::Mended | Read::Unreadable) {
+                *cast = (cast.0 + 1, if cast.0 == 0 { raw.unwrap_or_default() } else { cast.1 });
+            }
+            match (read, &plan.empty) {
+                (Read::Value | Read::Mended, _) => {}
+                (Read::Null, Some(empty)) => empty.push(column),
+                (Read::Null | Read::Unreadable, _) if !plan.key => column.push_null(),
+                (Read::Null, None) => {
+                    self.problem = Some(format!("row {number} has no {}, a column of the key", plan.name));
+                    return;
+                }
+                (Read::Unreadable, _) => {
+                    let (name, kind) = (&plan.name, plan.kind.sql());
+                    self.problem = Some(format!("row {number}: {name}, a column of the key, is no {kind}"));
+                    return;
+                }
+            }
+        }
+        self.len += 1;
+    }
+
+    /// Reads one object of a row.
+    fn object<A: MapAccess<'de>>(&mut self, node: usize, mut map: A) -> Result<(), A::Error> {
+        let mut at = 0;
+        loop {
+            let order = &mut self.orders[node];
+            let Some(step) = map.next_key_seed(NextKey { trie: &self.plan.trie, node, order, at })? else {
+                return Ok(());
+            };
+            match step {
+                Step::Skip => drop(map.next_value::<IgnoredAny>()?),
+                Step::Inner(node) => {
+                    map.next_value_seed(Leniently::new(Inside { rows: &mut *self, node }))?
+                }
+                Step::Leaf(leaf) => self.raw[leaf] = Some(map.next_value::<&RawValue>()?.get()),
+            }
+            at += 1;
+        }
+    }
+}
+
+/// The array of rows.
+impl<'de> Lenient<'de> for &mut RowsDecoder<'_, 'de> {
+    type Out = ();
+
+    fn other(self, form: Form) {
+        self.begin();
+        self.found = form == Form::Null;
+    }
+
+    fn seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        self.begin();
+        while self.problem.is_none() {
+            if self.len == self.most {
+                if seq.next_element::<IgnoredAny>()?.is_some() {
+                    self.problem = Some(format!("more than {} rows on one page", self.most));
+                }
+                break;
+            }
+            self.raw.fill(None);
+            match seq.next_element_seed(Leniently::new(Row(&mut *self)))? {
+                None => return Ok(()),
+                Some(true) => self.end_row(),
+                Some(false) => self.problem = Some(format!("row {} is no object", self.len + 1)),
+            }
+        }
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+}
+
+/// One row; whether it is an object.
+struct Row<'a, 'p, 'de>(&'a mut RowsDecoder<'p, 'de>);
+
+impl<'de> Lenient<'de> for Row<'_, '_, 'de> {
+    type Out = bool;
+
+    fn other(self, _: Form) -> bool {
+        false
+    }
+
+    fn map<A: MapAccess<'de>>(self, map: A) -> Result<bool, A::Error> {
+        self.0.object(ROOT, map).map(|()| true)
+    }
+}
+
+/// An object within a row.
+struct Inside<'a, 'p, 'de> {
+    rows: &'a mut RowsDecoder<'p, 'de>,
+    node: usize,
+}
+
+impl<'de> Lenient<'de> for Inside<'_, '_, 'de> {
+    type Out = ();
+
+    fn other(self, _: Form) {}
+
+    fn map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        self.rows.object(self.node, map)
+    }
+}
+
+/// A row's key: the one that stood here in the previous row, or looked up.
+struct NextKey<'a, 'de> {
+    trie: &'a Trie,
+    node: usize,
+    order: &'a mut Vec<(&'de str, Step)>,
+    at: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for NextKey<'_, 'de> {
+    type Value = Step;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Step, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for NextKey<'_, 'de> {
+    type Value = Step;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Step, E> {
+        match self.order.get_mut(self.at) {
+            Some((expected, step)) if *expected == key => Ok(*step),
+            Some(expected) => {
+                *expected = (key, self.trie.step(self.node, key));
+                Ok(expected.1)
+            }
+            None => {
+                let step = self.trie.step(self.node, key);
+                self.order.push((key, step));
+                Ok(step)
+            }
+        }
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Step, E> {
+        Ok(self.trie.step(self.node, key))
+    }
+}
+
+fn sample(raw: &str) -> String {
+    let text = crate::value::text_of(raw);
+    let text = text.as_deref().unwrap_or(raw);
+    text[..text.floor_char_boundary(SAMPLE)].to_owned()
+}

@@ -1,0 +1,124 @@
+//! Small forms that a definition's values take, and names that it may give.
+
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, SeqAccess, Visitor},
+};
+
+use crate::rules::StatusPattern;
+
+/// One value or several: `"a"` or `["a", "b"]`.
+#[derive(Debug)]
+pub(super) struct OneOrMany<T>(pub(super) Vec<T>);
+
+/// A text, whole number or truth value, as text.
+#[derive(Debug)]
+pub(super) struct Scalar(pub(super) String);
+
+/// Whether a text can name a column or a table: `^[a-z_][a-z0-9_]{0,62}$`, and `_` at the front is
+/// Pagemill's own.
+pub(super) fn check_identifier(text: &str) -> Result<(), String> {
+    if text.starts_with('_') {
+        return Err(format!("\"{text}\": names that start with _ are Pagemill's own"));
+    }
+    check_name(text, 63)
+}
+
+/// Whether a text can name a source or a stream: `^[a-z][a-z0-9_]{0,30}$`.
+pub(super) fn check_short_name(text: &str) -> Result<(), String> {
+    check_name(text, 31)
+}
+
+fn check_name(text: &str, most: usize) -> Result<(), String> {
+    let good = text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+        && text.len() <= most;
+    if good {
+        return Ok(());
+    }
+    Err(format!(
+        "\"{text}\" is no name: a letter, then letters, digits and _, all lower case, {most} at most"
+    ))
+}
+
+impl<T> Default for OneOrMany<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Values<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Values<T> {
+            type Value = OneOrMany<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("one value or an array of them")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<OneOrMany<T>, E> {
+                T::deserialize(serde::de::value::StrDeserializer::new(text)).map(|v| OneOrMany(vec![v]))
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<OneOrMany<T>, E> {
+                T::deserialize(serde::de::value::I64Deserializer::new(number)).map(|v| OneOrMany(vec![v]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<OneOrMany<T>, A::Error> {
+                let mut values = Vec::new();
+                while let Some(value) = seq.next_element()? {
+                    values.push(value);
+                }
+                Ok(OneOrMany(values))
+            }
+        }
+
+        deserializer.deserialize_any(Values(PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = Scalar;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text, a whole number, true or false")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar(text.to_owned()))
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Scalar, E> {
+                Ok(Scalar(number.to_string()))
+            }
+
+            fn visit_bool<E: Error>(self, truth: bool) -> Result<Scalar, E> {
+                Ok(Scalar(truth.to_string()))
+            }
+        }
+
+        deserializer.deserialize_any(Text)
+    }
+}
+
+impl<'de> Deserialize<'de> for StatusPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Scalar(text) = Scalar::deserialize(deserializer)?;
+        let exactly = || text.parse().ok().filter(|status| (100..600).contains(status)).map(Self::Exactly);
+        let hundred = || match text.as_bytes() {
+            [digit @ b'1'..=b'5', b'x', b'x'] => Some(Self::Hundred(u16::from(digit - b'0'))),
+            _ => None,
+        };
+        exactly()
+            .or_else(hundred)
+            .ok_or_else(|| D::Error::custom(format!("{text} is no HTTP status: write 429 or \"5xx\"")))
+    }
+}
