@@ -1,0 +1,53 @@
+# `make` lists what there is.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# CI holds the committed Cargo.lock; elsewhere cargo may add to it.
+locked := $(if $(CI),--locked)
+# Once built, `make run` shows pagemill's words and not cargo's.
+target := $(or $(CARGO_TARGET_DIR),target)
+quiet := $(if $(wildcard $(target)/debug/pagemill),--quiet)
+nextest := $(shell command -v cargo-nextest)
+
+.PHONY: help
+help: ## List these targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '  make %-11s %s\n' "$$name" "$$text"; done
+
+.PHONY: run
+run: ## Pull a report from the built-in simulator into ./pagemill-data, nothing else needed (ARGS="--date 2025-01-31")
+	@cargo run $(quiet) -p pagemill-operator --bin pagemill -- run $(ARGS)
+
+.PHONY: test
+test: ## Run all tests, with a private RabbitMQ and PostgreSQL (started, and installed, if need be)
+	@scripts/servers up
+	@env=$$(scripts/servers env); eval "$$env"; \
+	cargo test --doc --workspace --all-features $(locked); \
+	$(if $(nextest),cargo nextest run --workspace --all-features $(locked) $(ARGS),cargo test --workspace --all-features --lib --bins --tests $(locked) $(ARGS))
+
+.PHONY: check
+check: ## Formatting, lints, documentation, licences, scripts: what CI checks before the tests
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features $(locked) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --lib --no-deps --all-features $(locked)
+	@scripts/check-dependencies
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/* .ci/run && echo "shellcheck: good"; \
+	else echo "shellcheck is not installed (apt-get install shellcheck): scripts not checked"; fi
+
+.PHONY: build
+build: ## Build the three binaries for use, into target/release
+	cargo build --release --bins -p pagemill -p pagemill-operator $(locked)
+
+.PHONY: up
+up: ## Start the RabbitMQ and PostgreSQL that the tests use
+	@scripts/servers up
+	@echo 'for this shell:  eval "$$(scripts/servers env)"'
+
+.PHONY: down
+down: ## Stop them; their data stays
+	@scripts/servers down
+
+.PHONY: clean-data
+clean-data: ## Stop them, and delete their data and ./pagemill-data
+	@scripts/servers clean
+	rm -rf pagemill-data
