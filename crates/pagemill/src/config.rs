@@ -47,7 +47,7 @@ pub struct Amqp {
 }
 
 /// `[consumer]`
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Consumer {
     /// Workers of one process: a number, or `"auto"` = from the quota.
