@@ -30,10 +30,10 @@ impl Store {
         let statement = client
             .prepare_cached(
                 "insert into pagemill.quotas as q (key, per_second, next_slot) \
-                 values ($1, $2, clock_timestamp() + $3::float8 * make_interval(secs => 1 / $2)) \
+                 values ($1, $2::float8, clock_timestamp() + $3::float8 * make_interval(secs => 1 / $2::float8)) \
                  on conflict (key) do update set per_second = excluded.per_second, \
-                     next_slot = greatest(q.next_slot, clock_timestamp()) + $3::float8 * make_interval(secs => 1 / $2) \
-                 returning q.next_slot - $3::float8 * make_interval(secs => 1 / $2), clock_timestamp(), q.epoch",
+                     next_slot = greatest(q.next_slot, clock_timestamp()) + $3::float8 * make_interval(secs => 1 / $2::float8) \
+                 returning q.next_slot - $3::float8 * make_interval(secs => 1 / $2::float8), clock_timestamp(), q.epoch",
             )
             .await?;
         let sent = Instant::now();

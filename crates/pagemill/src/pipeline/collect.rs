@@ -54,7 +54,7 @@ pub(super) async fn collect<Q: PageQueue>(
                     tasks.spawn(panicked(pipeline.clone(), work, panic));
                 }
                 Some(pool::Outcome::Returned { job: work }) => {
-                    tasks.spawn(settle::cancelled(pipeline.clone(), work));
+                    tasks.spawn(cancelled(pipeline.clone(), work));
                 }
                 None => open = false,
             },
@@ -112,21 +112,35 @@ async fn store<Q: PageQueue>(pipeline: &Pipeline<Q>, batch: Vec<Ready>) -> Resul
     }
     match write(pipeline, table, &pages).await {
         Ok(written) => stored(pipeline, works, &pages, written).await?,
-        Err(error) if error.kind() == StoreErrorKind::Permanent => {
-            for (work, page) in works.into_iter().zip(pages) {
-                let page = [page];
-                match write(pipeline, table, &page).await {
-                    Ok(written) => stored(pipeline, vec![work], &page, written).await?,
-                    Err(error) if error.kind() == StoreErrorKind::Permanent => {
-                        settle::failed(pipeline, work, Failure::permanent(error.to_string())).await?;
-                    }
-                    Err(error) => return away(vec![work], error).await,
-                }
-            }
-        }
-        Err(error) => return away(works, error).await,
+        Err(error) if error.kind() == StoreErrorKind::Permanent => store_each(pipeline, table, works, pages).await?,
+        Err(error) => return away(pipeline, works, error).await,
     }
     drop(passes);
+    Ok(())
+}
+
+/// Each page in a transaction of its own; the first trouble ends it, and returns the rest.
+async fn store_each<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    table: &DataTable,
+    works: Vec<Work>,
+    pages: Vec<PageWrite>,
+) -> Result<(), Trouble> {
+    let mut rest = works.into_iter().zip(pages);
+    while let Some((work, page)) = rest.next() {
+        let page = [page];
+        let ended = match write(pipeline, table, &page).await {
+            Ok(written) => stored(pipeline, vec![work], &page, written).await,
+            Err(error) if error.kind() == StoreErrorKind::Permanent => {
+                settle::failed(pipeline, work, Failure::permanent(error.to_string())).await
+            }
+            Err(error) => away(pipeline, vec![work], error).await,
+        };
+        if ended.is_err() {
+            settle::returned(pipeline, rest.map(|(work, _)| work).collect()).await;
+            return ended;
+        }
+    }
     Ok(())
 }
 
@@ -146,10 +160,8 @@ async fn write<Q: PageQueue>(pipeline: &Pipeline<Q>, table: &DataTable, pages: &
 }
 
 /// PostgreSQL is away for longer: the jobs go back, the session ends.
-async fn away(works: Vec<Work>, error: StoreError) -> Result<(), Trouble> {
-    for work in works {
-        settle::give_back(work.delivery).await;
-    }
+async fn away<Q: PageQueue>(pipeline: &Pipeline<Q>, works: Vec<Work>, error: StoreError) -> Result<(), Trouble> {
+    settle::returned(pipeline, works).await;
     Err(error.into())
 }
 
@@ -199,6 +211,11 @@ async fn finish<Q: PageQueue>(pipeline: Arc<Pipeline<Q>>, work: Work, fetched: F
             Err(Trouble(why))
         }
     }
+}
+
+/// Cancelled by the stop: returned.
+async fn cancelled<Q: PageQueue>(pipeline: Arc<Pipeline<Q>>, work: Work) -> Result<(), Trouble> {
+    settle::settle(&pipeline, work, &Outcome::Cancelled, 0).await
 }
 
 /// A panic is a failure like any other: recorded with its message and place.

@@ -17,6 +17,7 @@ mod follow;
 mod gate;
 mod intake;
 mod settle;
+mod suspicion;
 
 use std::{future::Future, sync::Arc};
 
@@ -27,7 +28,7 @@ use pagemill_store::Store;
 use tokio::{sync::watch, task::JoinSet};
 
 pub use self::{counters::Counters, intake::Intake};
-use self::gate::Gate;
+use self::{gate::Gate, suspicion::Innocent};
 use crate::{
     app::App,
     config::Consumer,
@@ -46,13 +47,14 @@ pub struct Pipeline<Q> {
     /// What has happened so far.
     pub counters: Arc<Counters>,
     gate: Gate,
+    innocent: Innocent,
 }
 
 /// A delivery on its way, and the job in it.
 struct Work {
     delivery: Delivery,
     job: PageJob,
-    /// Whether its start was recorded as suspicion, to be cleared if it is cancelled.
+    /// Whether its start was recorded as suspicion, to be cleared if it is given back.
     marked: std::sync::atomic::AtomicBool,
 }
 
@@ -84,12 +86,16 @@ impl<Q: PageQueue> Pipeline<Q> {
             schedule: app.settings.schedule(),
             counters: Arc::default(),
             gate: Gate::default(),
+            innocent: Innocent::default(),
         })
     }
 
     /// Works on what the intakes deliver until they end, PostgreSQL cannot be used, or the stop
     /// comes: draining ends the intakes, cancelling returns what runs.
     pub async fn run(self: &Arc<Self>, intakes: Vec<Intake>, sizing: Sizing, stop: &Stop) -> Ended {
+        if let Err(error) = self.innocent.acquit(&self.store).await {
+            return Ended::Unavailable(error.to_string());
+        }
         let session = Session::default();
         let workers = sizing.workers as usize;
         let pipeline = self.clone();

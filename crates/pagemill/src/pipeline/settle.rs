@@ -1,9 +1,6 @@
 //! How deliveries end. Whatever is published is confirmed before its original is acked.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use futures_util::future;
 use pagemill_core::{DecodeError, Failure, FailureClass, Outcome, PageJob, Settlement, fingerprint, settlement_for};
@@ -21,7 +18,7 @@ pub(super) async fn settle<Q: PageQueue>(
 ) -> Result<(), Trouble> {
     match settlement_for(outcome, attempts, &pipeline.schedule) {
         Settlement::Ack => ack(work.delivery).await,
-        Settlement::GiveBack => give_back(work.delivery).await,
+        Settlement::GiveBack => returned(pipeline, vec![work]).await,
         Settlement::RetryLater { rung, attempt } => {
             let job = PageJob { attempt, ..work.job };
             pipeline.publish_job(retry(&job, rung), &job).await?;
@@ -97,15 +94,13 @@ pub(super) async fn park<Q: PageQueue>(pipeline: &Pipeline<Q>, work: Work, wait:
     Ok(())
 }
 
-/// Cancelled before it was done: returned, and its start is no suspicion.
-pub(super) async fn cancelled<Q: PageQueue>(pipeline: Arc<Pipeline<Q>>, work: Work) -> Result<(), Trouble> {
-    if work.marked.load(Ordering::Relaxed) {
-        let cleared = pipeline.store.clear_starts(&[(work.job.partition, work.job.page)]).await;
-        if let Err(error) = cleared {
-            tracing::warn!(%error, page = work.job.page, "a cancelled start stays marked");
-        }
+/// Given back before they were done, by no fault of theirs: their starts are no suspicion.
+pub(super) async fn returned<Q: PageQueue>(pipeline: &Pipeline<Q>, works: Vec<Work>) {
+    works.iter().for_each(|work| pipeline.innocent.note(work));
+    if let Err(error) = pipeline.innocent.acquit(&pipeline.store).await {
+        tracing::debug!(%error, "starts stay marked until PostgreSQL is back");
     }
-    settle(&pipeline, work, &Outcome::Cancelled, 0).await
+    future::join_all(works.into_iter().map(|work| give_back(work.delivery))).await;
 }
 
 /// Records a page as dead, hands it to the dead-letter queue, and closes its partition if that was
