@@ -1,6 +1,12 @@
 //! One quota for all replicas: request slots reserved in PostgreSQL, each request sent at its slot.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use pagemill_store::{DatabaseClock, SlotGrant, Store, StoreError};
@@ -8,11 +14,14 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 /// Slots are spaced so much wider than the rate asks: the API counts arrivals in a window of its
 /// own, and arrivals jitter.
-const MARGIN: f64 = 1.005;
+const MARGIN: f64 = 0.005;
+/// A slot missed by more than the margin of a window of one second is void: sent late it would crowd
+/// those after it.
+const LATE: Duration = Duration::from_millis(5);
 /// One round trip reserves at most so much of the rate.
 const LEASE: Duration = Duration::from_millis(250);
-/// A slot missed by more than this is void: sent late it would crowd those after it.
-const LATE: Duration = Duration::from_millis(100);
+/// Reserved slots begin a round trip ahead, as long as the last one took, within these bounds.
+const LEAD: std::ops::RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_millis(500);
 /// A reading of the database's clock is used for so long where no rate reads it anyway.
 const CLOCK: Duration = Duration::from_secs(10);
 /// A quota that is shut for longer than this makes jobs wait in the queue instead of in a worker.
@@ -23,6 +32,8 @@ pub struct Quota {
     store: Store,
     key: String,
     per_second: Option<f64>,
+    /// The newest epoch seen.
+    epoch: Arc<AtomicI64>,
     requests: mpsc::Sender<oneshot::Sender<Answer>>,
     clock: Mutex<Option<DatabaseClock>>,
 }
@@ -34,6 +45,7 @@ type Answer = Result<Slot, String>;
 struct Slot {
     local: Instant,
     database: Timestamp,
+    epoch: i64,
 }
 
 /// Why there is no slot.
@@ -49,10 +61,12 @@ impl Quota {
     /// The quota `key` at a rate in requests per second, or without a limit.
     pub fn new(store: Store, key: &str, per_second: Option<f64>) -> Self {
         let (requests, waiting) = mpsc::channel(1_024);
+        let epoch = Arc::new(AtomicI64::new(0));
         if let Some(rate) = per_second {
-            tokio::spawn(grant(store.clone(), key.to_owned(), rate / MARGIN, waiting));
+            let slots = Slots { store: store.clone(), key: key.to_owned(), rate: rate / (1.0 + MARGIN), epoch: epoch.clone() };
+            tokio::spawn(slots.grant(waiting));
         }
-        Self { store, key: key.to_owned(), per_second, requests, clock: Mutex::new(None) }
+        Self { store, key: key.to_owned(), per_second, epoch, requests, clock: Mutex::new(None) }
     }
 
     /// The permitted rate, in requests per second.
@@ -79,10 +93,10 @@ impl Quota {
                 return Err(NoSlot::Shut(wait));
             }
             tokio::time::sleep_until(slot.local.into()).await;
-            if slot.local.elapsed() <= LATE {
+            if slot.local.elapsed() <= LATE && slot.epoch >= self.epoch.load(Ordering::Relaxed) {
                 return Ok(slot.database);
             }
-            // This process was stopped or starved past its slot.
+            // This process was stopped or starved past its slot, or the quota was pushed back.
         }
     }
 
@@ -91,10 +105,11 @@ impl Quota {
     /// # Errors
     /// As any query.
     pub async fn push_back(&self, pause: Duration) -> Result<(), StoreError> {
-        match self.per_second {
-            Some(_) => self.store.push_back_quota(&self.key, pause).await,
-            None => Ok(()),
+        if self.per_second.is_some() {
+            let epoch = self.store.push_back_quota(&self.key, pause).await?;
+            self.epoch.fetch_max(epoch, Ordering::Relaxed);
         }
+        Ok(())
     }
 
     async fn database_time(&self) -> Result<Timestamp, StoreError> {
@@ -108,26 +123,39 @@ impl Quota {
     }
 }
 
-/// Reserves slots for whoever waits, as many as wait, at most a lease of them a round trip.
-async fn grant(store: Store, key: String, rate: f64, mut waiting: mpsc::Receiver<oneshot::Sender<Answer>>) {
-    let most = (rate * LEASE.as_secs_f64()).ceil().max(1.0) as usize;
-    let mut batch = Vec::with_capacity(most);
-    while waiting.recv_many(&mut batch, most).await > 0 {
-        // Workers that were cancelled meanwhile get none.
-        batch.retain(|w| !w.is_closed());
-        if batch.is_empty() {
-            continue;
-        }
-        match store.reserve_slots(&key, rate, batch.len() as u32).await {
-            Ok(grant) => {
-                for (n, waiting) in (0..).zip(batch.drain(..)) {
-                    // A worker cancelled during the round trip leaves its slot unused.
-                    let _ = waiting.send(Ok(slot(&grant, n)));
-                }
+/// Reserves slots of one quota.
+struct Slots {
+    store: Store,
+    key: String,
+    rate: f64,
+    epoch: Arc<AtomicI64>,
+}
+
+impl Slots {
+    /// For whoever waits: as many as wait, at most a lease of them a round trip.
+    async fn grant(self, mut waiting: mpsc::Receiver<oneshot::Sender<Answer>>) {
+        let most = (self.rate * LEASE.as_secs_f64()).ceil().max(1.0) as usize;
+        let mut batch = Vec::with_capacity(most);
+        let mut lead = *LEAD.start();
+        while waiting.recv_many(&mut batch, most).await > 0 {
+            // Workers that were cancelled meanwhile get none.
+            batch.retain(|w| !w.is_closed());
+            if batch.is_empty() {
+                continue;
             }
-            Err(error) => {
-                for waiting in batch.drain(..) {
-                    let _ = waiting.send(Err(error.to_string()));
+            match self.store.reserve_slots(&self.key, self.rate, batch.len() as u32, lead).await {
+                Ok(grant) => {
+                    lead = grant.clock.round_trip().clamp(*LEAD.start(), *LEAD.end());
+                    self.epoch.fetch_max(grant.epoch, Ordering::Relaxed);
+                    for (n, waiting) in (0..).zip(batch.drain(..)) {
+                        // A worker cancelled during the round trip leaves its slot unused.
+                        let _ = waiting.send(Ok(slot(&grant, n)));
+                    }
+                }
+                Err(error) => {
+                    for waiting in batch.drain(..) {
+                        let _ = waiting.send(Err(error.to_string()));
+                    }
                 }
             }
         }
@@ -136,5 +164,5 @@ async fn grant(store: Store, key: String, rate: f64, mut waiting: mpsc::Receiver
 
 fn slot(grant: &SlotGrant, n: u32) -> Slot {
     let local = grant.clock.instant_of(grant.first) + grant.interval * n;
-    Slot { local, database: grant.clock.at(local) }
+    Slot { local, database: grant.clock.at(local), epoch: grant.epoch }
 }

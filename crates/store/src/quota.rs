@@ -21,23 +21,33 @@ pub struct SlotGrant {
 
 impl Store {
     /// Reserves the next `count` slots of a quota, shared by all replicas: one round trip. Slots
-    /// are spaced evenly and never behind now, so a quota that nobody used does not save up.
+    /// are spaced evenly and begin no earlier than `lead` from now, so a quota that nobody used does
+    /// not save up, and no slot is past before its reservation has arrived.
     ///
     /// # Errors
     /// As any query.
-    pub async fn reserve_slots(&self, key: &str, per_second: f64, count: u32) -> Result<SlotGrant, StoreError> {
+    pub async fn reserve_slots(
+        &self,
+        key: &str,
+        per_second: f64,
+        count: u32,
+        lead: Duration,
+    ) -> Result<SlotGrant, StoreError> {
         let client = self.client().await?;
         let statement = client
             .prepare_cached(
                 "insert into pagemill.quotas as q (key, per_second, next_slot) \
-                 values ($1, $2::float8, clock_timestamp() + $3::float8 * make_interval(secs => 1 / $2::float8)) \
+                 values ($1, $2::float8, clock_timestamp() + make_interval(secs => $4::float8 + $3::float8 / $2::float8)) \
                  on conflict (key) do update set per_second = excluded.per_second, \
-                     next_slot = greatest(q.next_slot, clock_timestamp()) + $3::float8 * make_interval(secs => 1 / $2::float8) \
-                 returning q.next_slot - $3::float8 * make_interval(secs => 1 / $2::float8), clock_timestamp(), q.epoch",
+                     next_slot = greatest(q.next_slot, clock_timestamp() + make_interval(secs => $4::float8)) \
+                         + make_interval(secs => $3::float8 / $2::float8) \
+                 returning q.next_slot - make_interval(secs => $3::float8 / $2::float8), clock_timestamp(), q.epoch",
             )
             .await?;
         let sent = Instant::now();
-        let row = client.query_one(&statement, &[&key, &per_second, &f64::from(count)]).await?;
+        let row = client
+            .query_one(&statement, &[&key, &per_second, &f64::from(count), &lead.as_secs_f64()])
+            .await?;
         let received = Instant::now();
         Ok(SlotGrant {
             first: row.get(0),
@@ -48,20 +58,20 @@ impl Store {
         })
     }
 
-    /// The API asked for less: no slot of this quota before `pause` has passed, for all replicas,
-    /// and slots already reserved are void.
+    /// The API asked for less: no slot of this quota before `pause` has passed, for all replicas.
+    /// Returns the new epoch, which voids the slots reserved under older ones.
     ///
     /// # Errors
     /// As any query.
-    pub async fn push_back_quota(&self, key: &str, pause: Duration) -> Result<(), StoreError> {
+    pub async fn push_back_quota(&self, key: &str, pause: Duration) -> Result<i64, StoreError> {
         let client = self.client().await?;
         let statement = client
             .prepare_cached(
                 "update pagemill.quotas set epoch = epoch + 1, \
-                     next_slot = greatest(next_slot, clock_timestamp() + make_interval(secs => $2)) where key = $1",
+                     next_slot = greatest(next_slot, clock_timestamp() + make_interval(secs => $2::float8)) \
+                 where key = $1 returning epoch",
             )
             .await?;
-        client.execute(&statement, &[&key, &pause.as_secs_f64()]).await?;
-        Ok(())
+        Ok(client.query_one(&statement, &[&key, &pause.as_secs_f64()]).await?.get(0))
     }
 }

@@ -42,6 +42,7 @@ pub(super) async fn settle_all<Q: PageQueue>(pipeline: &Pipeline<Q>, works: Vec<
 /// A page could not be fetched or stored: recorded, then retried or buried.
 pub(super) async fn failed<Q: PageQueue>(pipeline: &Pipeline<Q>, work: Work, failure: Failure) -> Result<(), Trouble> {
     let job = &work.job;
+    let throttled = failure.class == FailureClass::Throttled;
     let recorded = match failure.class {
         FailureClass::Throttled => pipeline.store.record_throttled(job, &failure).await?,
         FailureClass::Transient | FailureClass::Token | FailureClass::Permanent => {
@@ -55,10 +56,14 @@ pub(super) async fn failed<Q: PageQueue>(pipeline: &Pipeline<Q>, work: Work, fai
             Err(_) => bury_stray(pipeline, work, &failure).await,
         };
     };
-    tracing::warn!(
-        partition = job.partition, page = job.page, generation = job.generation, attempts, slice = %job.slice,
-        error = %failure, "a page failed"
-    );
+    if throttled {
+        tracing::info!(partition = job.partition, page = job.page, slice = %job.slice, error = %failure, "throttled");
+    } else {
+        tracing::warn!(
+            partition = job.partition, page = job.page, generation = job.generation, attempts, slice = %job.slice,
+            error = %failure, "a page failed"
+        );
+    }
     settle(pipeline, work, &Outcome::Failed(failure), attempts).await
 }
 
