@@ -1,7 +1,7 @@
 //! The producer: plans a run, runs the partitions' first pages through the pipeline, and thereby
 //! publishes every other page job.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use pagemill_core::{Lane, PageJob, sizing};
 use pagemill_queue::{Address, InProcess, PageQueue};
@@ -20,8 +20,19 @@ use crate::{
 pub struct Produced {
     /// The plan: the run, and what is sealed already.
     pub planned: Planned,
-    /// Partitions whose pages are all published, and how many pages.
-    pub published: Vec<(PartitionRow, u64)>,
+    /// The run's own partitions, one by one.
+    pub partitions: Vec<ProducedPartition>,
+}
+
+/// What a producer did for one partition.
+#[derive(Debug)]
+pub struct ProducedPartition {
+    /// As it stands now.
+    pub partition: PartitionRow,
+    /// Page jobs published by this producer.
+    pub published: u64,
+    /// Whether an earlier producer had published it.
+    pub before: bool,
 }
 
 /// First pages in flight at a time where no rate says how many.
@@ -36,33 +47,36 @@ pub async fn produce<Q: PageQueue>(app: &App, queue: &Q, asked: &Asked, stop: &S
     let owner = crate::consume::identity();
     let planned = plan(&app.store, &app.sources, asked, &owner).await?;
     let (Some(run), None) = (planned.run, &planned.busy) else {
-        return Ok(Produced { planned, published: Vec::new() });
+        return Ok(Produced { planned, partitions: Vec::new() });
     };
     let lease = Lease::keep(app.store.clone(), run, owner);
+    let own: Vec<&PartitionRow> = planned.open.iter().filter(|o| !o.adopted).map(|o| &o.partition).collect();
     let mut first_pages = Vec::new();
-    for partition in planned.open.iter().filter(|o| !o.adopted).map(|o| &o.partition) {
-        if partition.progress.published {
-            continue;
-        }
+    let mut republished = HashMap::new();
+    for partition in own.iter().filter(|p| !p.progress.published) {
         if planned.continued && partition.progress.total.is_some() {
             // Its producer died between the first page and the last publish.
-            rescue::publish_missing(&app.store, queue, partition.id).await?;
+            republished.insert(partition.id, rescue::publish_missing(&app.store, queue, partition.id).await?);
         } else {
             first_pages.push(partition.job(partition.progress.first_page, 0));
         }
     }
     run_first_pages(app, queue, first_pages, stop).await?;
-    let mut published = Vec::new();
-    for opened in planned.open.iter().filter(|o| !o.adopted) {
-        let now = app.store.partition(opened.partition.id).await?;
-        if let Some(planned) = now.planned() {
-            published.push((now, u64::from(planned.count())));
-        }
+    let mut partitions = Vec::with_capacity(own.len());
+    for before in own {
+        let partition = app.store.partition(before.id).await?;
+        let others = partition.planned().map_or(0, |planned| u64::from(planned.count()) - 1);
+        let published = match republished.get(&before.id) {
+            Some(missing) => *missing,
+            None if before.progress.published || !partition.progress.published => 0,
+            None => others,
+        };
+        partitions.push(ProducedPartition { partition, published, before: before.progress.published });
     }
     if !stop.is(Stage::Draining) {
         lease.release().await?;
     }
-    Ok(Produced { planned, published })
+    Ok(Produced { planned, partitions })
 }
 
 /// Runs first pages through the pipeline: their rows are stored, their totals learnt, all other

@@ -90,13 +90,16 @@ async fn pull(
     let queue = InProcess::new(app.settings.retry.clone());
     let planned = plan(&app.store, &app.sources, asked, &identity()).await?;
     if !args.json {
-        for (slice, when) in &planned.sealed {
-            eprintln!("{slice}: all is there, sealed at {when}");
+        for sealed in &planned.sealed {
+            eprintln!("{}: all is there, sealed at {} by run {}", sealed.slice, sealed.at, sealed.run);
         }
     }
     let Some(run) = planned.run else {
         if args.json {
-            println!("{}", serde_json::to_string(&nothing_due())?);
+            // What was asked for is what earlier runs sealed: the newest of them is shown.
+            if let Some(sealed) = planned.newest_sealed() {
+                println!("{}", serde_json::to_string(&app.store.run_status(sealed.run).await?)?);
+            }
         } else {
             say_where(opened, &app).await?;
         }
@@ -156,26 +159,6 @@ pub(crate) fn built_in(url: &str) -> Config {
         ..SourceConfig::of("xiaohongshu")
     };
     Config { sources: vec![source], ..Config::default() }
-}
-
-fn nothing_due() -> RunStatus {
-    RunStatus {
-        run: String::new(),
-        partitions: 0,
-        sealed: 0,
-        incomplete: 0,
-        pages: 0,
-        rows: 0,
-        dead: 0,
-        requests: 0,
-        throttled: 0,
-        seconds: 0.0,
-        state: "complete".into(),
-        planned_pages: 0,
-        total: 0,
-        created_at: String::new(),
-        only_subsets: true,
-    }
 }
 
 fn announce(app: &App, simulator: Option<&Simulator>) {

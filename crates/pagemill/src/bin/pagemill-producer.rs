@@ -10,7 +10,7 @@ use pagemill::{
     crash, exit,
     exit::Exit,
     logging,
-    produce::{Produced, produce},
+    produce::{Produced, ProducedPartition, produce},
     progress, stop,
 };
 use pagemill_core::Span;
@@ -59,7 +59,14 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
     stopper.on_signals(app.settings.grace.get());
     let produced = produce(&app, &queue, &asked, &stop).await?;
     say(&produced);
-    let Some(run) = produced.planned.run else { return Ok(Exit::Done) };
+    let planned = &produced.planned;
+    let Some(run) = planned.run else {
+        // What was asked for is what earlier runs sealed: the newest of them is shown.
+        if let (true, Some(sealed)) = (cli.json, planned.newest_sealed()) {
+            println!("{}", serde_json::to_string(&app.store.run_status(sealed.run).await?)?);
+        }
+        return Ok(Exit::Done);
+    };
     let exit = if cli.wait {
         let timeout = cli.timeout.as_ref().map(Span::get);
         let status = progress::follow(&app.store, run, Some(&app.sources.names()), timeout, &String::new, &stop).await?;
@@ -81,8 +88,8 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
 
 fn say(produced: &Produced) {
     let planned = &produced.planned;
-    for (slice, when) in &planned.sealed {
-        eprintln!("{slice}: sealed at {when}");
+    for sealed in &planned.sealed {
+        eprintln!("{}: sealed at {} by run {}", sealed.slice, sealed.at, sealed.run);
     }
     let Some(run) = planned.run else {
         eprintln!("nothing is due (--again pulls it all the same)");
@@ -96,9 +103,14 @@ fn say(produced: &Produced) {
     for opened in planned.open.iter().filter(|o| o.adopted) {
         eprintln!("{}: already being pulled by run {}", opened.partition.slice, opened.partition.run);
     }
-    for (partition, pages) in &produced.published {
-        let total = partition.progress.total.unwrap_or(0);
-        eprintln!("{}: {total} rows, {pages} pages: the first stored, the others published", partition.slice);
+    for ProducedPartition { partition, published, before } in &produced.partitions {
+        let (slice, progress) = (&partition.slice, &partition.progress);
+        match progress.total {
+            Some(_) if *before => eprintln!("{slice}: published before, {} pages done", progress.done),
+            Some(total) => eprintln!("{slice}: {total} rows, {published} pages published, {} done", progress.done),
+            None if progress.dead > 0 => eprintln!("{slice}: its first page is dead (pagemill dead list)"),
+            None => eprintln!("{slice}: its first page failed and is tried again by the consumers, who publish the rest"),
+        }
     }
 }
 

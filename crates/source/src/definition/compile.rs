@@ -14,7 +14,7 @@ use super::{
     Answer, Auth, Definition, Limits, Rate, Stream, columns,
     document::{
         AnswerDoc, AuthDoc, ColumnDoc, Document, EncodingDoc, LimitsDoc, MethodDoc, NumbersDoc, PagerDoc,
-        PercentDoc, RuleDoc, StreamDoc,
+        PercentDoc, RateDoc, RuleDoc, StreamDoc,
     },
     error::Wrong,
     words::{OneOrMany, Scalar, check_identifier, check_short_name},
@@ -45,7 +45,7 @@ pub(super) fn definition(document: Document) -> Result<Definition, Wrong> {
         base_url,
         time_zone,
         auth,
-        rate,
+        rate: RateDoc(rate),
         limits,
         numbers,
         answer,

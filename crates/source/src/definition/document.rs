@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use pagemill_core::{FailureClass, Kind, Span};
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{Error, MapAccess, Unexpected, Visitor, value::MapAccessDeserializer},
 };
 use toml::Table;
 
@@ -24,7 +24,7 @@ pub(super) struct Document {
     pub(super) time_zone: String,
     pub(super) auth: Option<AuthDoc>,
     #[serde(default)]
-    pub(super) rate: Rate,
+    pub(super) rate: RateDoc,
     #[serde(default)]
     pub(super) limits: LimitsDoc,
     #[serde(default)]
@@ -36,6 +36,10 @@ pub(super) struct Document {
     pub(super) columns: BTreeMap<String, Vec<ColumnDoc>>,
     pub(super) stream: BTreeMap<String, StreamDoc>,
 }
+
+/// Windows, or `"unlimited"`: what a config writes over a definition's windows to be rid of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RateDoc(pub(super) Rate);
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
@@ -223,6 +227,33 @@ impl From<ClassDoc> for FailureClass {
             ClassDoc::Transient => Self::Transient,
             ClassDoc::Permanent => Self::Permanent,
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for RateDoc {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Windows;
+
+        impl<'de> Visitor<'de> for Windows {
+            type Value = RateDoc;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("{ per_second = … } or \"unlimited\"")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<RateDoc, E> {
+                match text {
+                    "unlimited" => Ok(RateDoc::default()),
+                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RateDoc, A::Error> {
+                Rate::deserialize(MapAccessDeserializer::new(map)).map(RateDoc)
+            }
+        }
+
+        deserializer.deserialize_any(Windows)
     }
 }
 

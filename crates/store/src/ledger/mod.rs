@@ -15,7 +15,7 @@ pub use dead::{DeadFilter, DeadGroup, DeadRecord, DeadRow, Requeued};
 pub use pages::PageStart;
 pub use partitions::{PartitionRow, Progress};
 pub use rescue::RescueOrder;
-pub use runs::{NewPartition, Opened, Planned, RunRequest};
+pub use runs::{NewPartition, Opened, Planned, RunRequest, Sealed};
 pub use seal::SealReport;
 pub use status::RunStatus;
 pub use verify::Recount;

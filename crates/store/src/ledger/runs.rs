@@ -44,8 +44,19 @@ pub struct Planned {
     pub busy: Option<String>,
     /// The run's open partitions.
     pub open: Vec<Opened>,
-    /// Slices that are sealed already, and when.
-    pub sealed: Vec<(Slice, String)>,
+    /// Slices that are sealed already.
+    pub sealed: Vec<Sealed>,
+}
+
+/// A slice that needs no pull.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    /// Which.
+    pub slice: Slice,
+    /// The run that opened the sealed partition.
+    pub run: i64,
+    /// When it was sealed, for people.
+    pub at: String,
 }
 
 /// An open partition of a run.
@@ -55,6 +66,13 @@ pub struct Opened {
     pub partition: PartitionRow,
     /// Opened by another run, and waited for.
     pub adopted: bool,
+}
+
+impl Planned {
+    /// Of the sealed slices the one of the newest run.
+    pub fn newest_sealed(&self) -> Option<&Sealed> {
+        self.sealed.iter().max_by_key(|s| s.run)
+    }
 }
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -96,7 +114,8 @@ impl Store {
                         due.push(partition);
                     }
                     Some(newest) if newest.is_final(partition) && !request.again => {
-                        sealed.push((partition.slice.clone(), newest.closed_at.map(|t| t.strftime("%F %T UTC").to_string()).unwrap_or_default()));
+                        let at = newest.closed_at.map(|t| t.strftime("%F %T UTC").to_string()).unwrap_or_default();
+                        sealed.push(Sealed { slice: partition.slice.clone(), run: newest.run, at });
                     }
                     _ => due.push(partition),
                 }
@@ -171,6 +190,7 @@ impl Store {
 
 struct Newest {
     id: i64,
+    run: i64,
     state: String,
     subset: bool,
     closed_at: Option<Timestamp>,
@@ -186,13 +206,13 @@ impl Newest {
 async fn newest_attempt(tx: &deadpool_postgres::Transaction<'_>, slice: &Slice) -> Result<Option<Newest>, StoreError> {
     let statement = tx
         .prepare_cached(
-            "select id, state, subset_first is not null, closed_at \
+            "select id, run, state, subset_first is not null, closed_at \
              from pagemill.partitions where source = $1 and stream = $2 and account = $3 and from_date = $4 and to_date = $5 \
              order by id desc limit 1",
         )
         .await?;
     let row = tx.query_opt(&statement, &[&slice.source, &slice.stream, &slice.account, &slice.from, &slice.to]).await?;
-    Ok(row.map(|r| Newest { id: r.get(0), state: r.get(1), subset: r.get(2), closed_at: r.get(3) }))
+    Ok(row.map(|r| Newest { id: r.get(0), run: r.get(1), state: r.get(2), subset: r.get(3), closed_at: r.get(4) }))
 }
 
 /// A subset in the way of the whole, or the other way round: the newer asking wins.

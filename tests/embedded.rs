@@ -1,0 +1,57 @@
+//! The embedded default: everything in one process, kept in a directory.
+
+use std::{process::Stdio, time::Duration};
+
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::{process::Command, time::Instant};
+
+use crate::world::{PATIENCE, Ran, binary, run};
+
+fn pagemill(dir: &TempDir, args: &[&str]) -> Command {
+    let mut command = Command::new(binary("pagemill"));
+    command.args(args).current_dir(dir.path()).env_remove("PAGEMILL_CONFIG").stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+async fn query(dir: &TempDir, sql: &str) -> Ran {
+    run(pagemill(dir, &["query", "--json", sql])).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_run_goes_on_where_it_was() {
+    let dir = TempDir::new().unwrap();
+    let mut first = pagemill(&dir, &["run", "--json"]);
+    let mut child = first.env("PAGEMILL_LOG", "info").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    // Well into the run: its first page came, and two seconds of others.
+    let begun = Instant::now();
+    let mut stderr = tokio::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("expanded") {
+        line.clear();
+        let read = tokio::io::AsyncBufReadExt::read_line(&mut stderr, &mut line);
+        assert!(tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap() > 0, "it ended early");
+    }
+    let busy = run(pagemill(&dir, &["query", "select 1"])).await;
+    busy.exits(4).says(&["in use by process", &child.id().unwrap().to_string()]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    child.kill().await.unwrap();
+    assert!(begun.elapsed() < PATIENCE);
+
+    let done = query(&dir, "select count(*)::text as n from pagemill.pages where state = 'done'").await.ok().json();
+    let done: u64 = done["n"].as_str().unwrap().parse().unwrap();
+    assert!((2..1_000).contains(&done), "{done} pages were done before the kill");
+
+    let second = run(pagemill(&dir, &["run", "--json"])).await.ok().json();
+    assert_eq!(
+        (&second["sealed"], &second["pages"], &second["rows"], &second["run"]),
+        (&json!(1), &json!(1000), &json!(100_000), &json!("1"))
+    );
+    let rows = query(&dir, "select count(*)::text as n from xiaohongshu_creative_sealed").await.ok().json();
+    assert_eq!(rows["n"], "100000");
+    run(pagemill(&dir, &["verify", "1"])).await.ok();
+
+    // All is there: it says so, and where, and how to ask.
+    let third = run(pagemill(&dir, &["run"])).await.ok().says(&["all is there"]);
+    assert!(third.stdout.contains("pagemill query") && third.stdout.contains("pagemill-data"), "{}", third.stdout);
+}

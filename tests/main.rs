@@ -1,0 +1,12 @@
+//! The whole system from outside: the real binaries on a real RabbitMQ and PostgreSQL, against the
+//! simulator. `make test` brings the servers.
+
+mod bad_input;
+mod consumers;
+mod crash;
+mod dead_letters;
+mod embedded;
+mod faults;
+mod layout;
+mod producer;
+mod world;
