@@ -29,7 +29,11 @@ async fn what_is_typed_wrong_is_named() {
     world.pagemill(&["dead", "show", "99"]).await.exits(2).says(&["no dead letter 99"]);
     world.pagemill(&["query", "selec 1"]).await.exits(1).says(&["42601", "syntax error"]);
     world.pagemill(&["query", "drop table pagemill.runs"]).await.exits(1).says(&["read-only"]);
-    world.pagemill(&["sources", "show", "xhs"]).await.exits(2).says(&["neither a shipped definition (xiaohongshu)"]);
+    world
+        .pagemill(&["sources", "show", "xhs"])
+        .await
+        .exits(2)
+        .says(&["neither a shipped definition (xiaohongshu)"]);
     assert_eq!(world.simulator.stats().seen, 0, "nothing of it reached the API");
 }
 
@@ -43,7 +47,11 @@ async fn a_wrong_config_is_named_by_key_and_line() {
         ("[consumer]", "[consumer", &["line 5"]),
         ("use = \"xiaohongshu\"", "use = \"xiaohongsu\"", &["xiaohongsu", "shipped"]),
         ("streams = [\"creative\"]", "streams = [\"creatives\"]", &["no stream creatives", "creative"]),
-        ("token = { env = \"TEST_TOKEN\" }", "token = { env = \"NO_SUCH_TOKEN\" }", &["NO_SUCH_TOKEN is not set"]),
+        (
+            "token = { env = \"TEST_TOKEN\" }",
+            "token = { env = \"NO_SUCH_TOKEN\" }",
+            &["NO_SUCH_TOKEN is not set"],
+        ),
         ("token = { env = \"TEST_TOKEN\" }", "token = { file = \"nowhere\" }", &["nowhere"]),
         ("token = { env = \"TEST_TOKEN\" }", "", &["wants a token"]),
         ("accounts = [\"1001\"]", "", &["no accounts"]),
@@ -69,20 +77,18 @@ async fn servers_that_are_away_or_refuse_are_named() {
         (&*postgres, "postgres://postgres@127.0.0.1:1/x", 4, &["127.0.0.1:1/x", "is it running"][..]),
         (&*postgres, "not a url", 2, &["postgres.url", "postgres://user@host"]),
         (&*amqp, "amqp://guest:guest@127.0.0.1:1/%2f", 4, &["127.0.0.1:1", "RabbitMQ"]),
-        (&*amqp, "amqp://", 4, &["RabbitMQ"]),
         (&*amqp, "http://x", 2, &["amqp.url", "amqp://user:password@host"]),
     ] {
-        // Where the default broker runs on its usual port, "amqp://" is right: nothing to see then.
-        if to == "amqp://" {
-            continue;
-        }
         fs::write(world.config(), good.replacen(from, to, 1)).unwrap();
         run(world.command("pagemill-consumer", &["--until-idle"])).await.exits(code).says(words);
     }
     let wrong = amqp.replacen("guest:guest", "guest:hunter2", 1);
     if wrong != amqp {
         fs::write(world.config(), good.replacen(&amqp, &wrong, 1)).unwrap();
-        let ran = run(world.command("pagemill-producer", &["--date", DAY])).await.exits(2).says(&["password", "amqp.url"]);
+        let ran = run(world.command("pagemill-producer", &["--date", DAY]))
+            .await
+            .exits(2)
+            .says(&["password", "amqp.url"]);
         assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
     }
     let unknown = format!("{}/no_such_database", postgres_url().rsplit_once('/').unwrap().0);
@@ -116,7 +122,12 @@ async fn a_schema_that_is_behind_or_anothers_is_refused() {
     }
     world.pagemill(&["status"]).await.exits(2).says(&["pagemill migrate"]);
     let table = format!("{}_creative", world.source);
-    world.db().await.batch_execute(&format!("create table {table} (time date, creativity_id text)")).await.unwrap();
+    world
+        .db()
+        .await
+        .batch_execute(&format!("create table {table} (time date, creativity_id text)"))
+        .await
+        .unwrap();
     world.pagemill(&["migrate"]).await.exits(2).says(&[&table, "exists with other columns", "table = "]);
     world.db().await.batch_execute(&format!("drop table {table}")).await.unwrap();
     world.pagemill(&["migrate"]).await.ok();

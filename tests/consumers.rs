@@ -86,7 +86,21 @@ async fn a_consumer_that_is_frozen_and_wakes_changes_nothing() {
     world.pages_done(20).await;
     frozen.signal("-STOP");
     let other = world.consumer();
-    world.pages_done(40).await;
+    if tokio::time::timeout(std::time::Duration::from_secs(25), world.pages_done(40)).await.is_err() {
+        let db = world.db().await;
+        for r in db.query("select pid, state, wait_event, left(query,80) , (now()-xact_start)::text from pg_stat_activity where datname=current_database()", &[]).await.unwrap() {
+            eprintln!("{:?} {:?} {:?} {:?} {:?}", r.get::<_, i32>(0), r.get::<_, Option<String>>(1), r.get::<_, Option<String>>(2), r.get::<_, Option<String>>(3), r.get::<_, Option<String>>(4));
+        }
+        eprintln!(
+            "{}",
+            std::process::Command::new("/work/main/.dev/rabbitmqctl")
+                .args(["-q", "list_queues", "name", "messages_ready", "messages_unacknowledged", "consumers"])
+                .output()
+                .map(|o| String::from_utf8_lossy(&o.stdout).into_owned())
+                .unwrap()
+        );
+        panic!("OTHER: {} FROZEN: {}", other.log(), frozen.log());
+    }
     // The broker gives the frozen one's jobs to the other when it closes its connections.
     let closed = close_connections_of(&world).await;
     frozen.signal("-CONT");

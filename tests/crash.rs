@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use pagemill_simulator::{FaultKind, Fault, SimulatorConfig};
+use pagemill_simulator::{Fault, FaultKind, SimulatorConfig};
 
 use crate::world::{World, run};
 
@@ -82,7 +82,9 @@ async fn consumer_inside_the_seal() {
 
 async fn requeue_dies_at(point: &str) {
     let faults = vec![Fault::fail_page(3), Fault::fail_page(8)];
-    let world = World::with(SimulatorConfig { rows: 1_000, faults, ..SimulatorConfig::default() }, "attempts = 2").await;
+    let world =
+        World::with(SimulatorConfig { rows: 1_000, faults, ..SimulatorConfig::default() }, "attempts = 2")
+            .await;
     let _consumer = world.consumer();
     world.producer(&["--wait"]).await.exits(3);
     assert_eq!(world.dead().await.len(), 2);
@@ -112,7 +114,8 @@ async fn requeue_before_its_ack() {
 /// The page convicts itself; those that were prefetched beside it go free.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_that_kills_its_process_is_dead_alone() {
-    let world = World::with(SimulatorConfig { rows: 4_000, ..SimulatorConfig::default() }, "attempts = 3").await;
+    let world =
+        World::with(SimulatorConfig { rows: 4_000, ..SimulatorConfig::default() }, "attempts = 3").await;
     world.producer(&[]).await.ok();
     let mut crashes = 0;
     loop {

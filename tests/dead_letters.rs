@@ -57,7 +57,11 @@ async fn a_page_that_always_fails_is_dead_after_its_attempts_and_sealed_once_req
     let groups = world.pagemill(&["dead", "groups", "--json"]).await.ok();
     assert_eq!((&groups.json()["count"], &groups.json()["fingerprint"]), (&json!(1), &letter["fingerprint"]));
     let shown = world.pagemill(&["dead", "show", &id]).await.ok();
-    assert!(shown.stdout.contains("HTTP 500") && shown.stdout.contains("\"page\":7"), "{}", shown.stdout);
+    assert!(
+        shown.stdout.contains("HTTP 500") && shown.stdout.contains("\"page_size\": 100"),
+        "{}",
+        shown.stdout
+    );
 
     // Requeued while it still fails: a fresh set of attempts, and dead again.
     world.pagemill(&["dead", "requeue", &id]).await.ok();
@@ -84,8 +88,10 @@ async fn two_requeues_at_once_requeue_once() {
     world.ended().await;
     drop(consumer);
     world.simulator.clear_fault(FaultKind::FailPage, None);
-    let (first, second) =
-        tokio::join!(world.pagemill(&["dead", "requeue", "--all"]), world.pagemill(&["dead", "requeue", "--all"]));
+    let (first, second) = tokio::join!(
+        world.pagemill(&["dead", "requeue", "--all"]),
+        world.pagemill(&["dead", "requeue", "--all"])
+    );
     for ran in [first, second] {
         assert!(matches!(ran.status.code(), Some(0 | 4)), "{}", ran.stderr);
     }
@@ -142,7 +148,8 @@ async fn what_is_no_job_is_dead_with_its_reason() {
         assert!(begun.elapsed() < crate::world::PATIENCE, "{:?}", world.dead().await);
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    let errors: Vec<String> = world.dead().await.iter().map(|d| d["error"].as_str().unwrap().to_owned()).collect();
+    let errors: Vec<String> =
+        world.dead().await.iter().map(|d| d["error"].as_str().unwrap().to_owned()).collect();
     for word in ["not a page job: expected value", "page 0", "the ledger has no partition 77"] {
         assert!(errors.iter().any(|e| e.contains(word)), "{word}: {errors:?}");
     }

@@ -10,7 +10,12 @@ use crate::world::{PATIENCE, Ran, binary, run};
 
 fn pagemill(dir: &TempDir, args: &[&str]) -> Command {
     let mut command = Command::new(binary("pagemill"));
-    command.args(args).current_dir(dir.path()).env_remove("PAGEMILL_CONFIG").stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .args(args)
+        .current_dir(dir.path())
+        .env_remove("PAGEMILL_CONFIG")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     command
 }
 
@@ -22,7 +27,8 @@ async fn query(dir: &TempDir, sql: &str) -> Ran {
 async fn a_killed_run_goes_on_where_it_was() {
     let dir = TempDir::new().unwrap();
     let mut first = pagemill(&dir, &["run", "--json"]);
-    let mut child = first.env("PAGEMILL_LOG", "info").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        first.env("PAGEMILL_LOG", "info").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     // Well into the run: its first page came, and two seconds of others.
     let begun = Instant::now();
     let mut stderr = tokio::io::BufReader::new(child.stderr.take().unwrap());
@@ -38,7 +44,8 @@ async fn a_killed_run_goes_on_where_it_was() {
     child.kill().await.unwrap();
     assert!(begun.elapsed() < PATIENCE);
 
-    let done = query(&dir, "select count(*)::text as n from pagemill.pages where state = 'done'").await.ok().json();
+    let done =
+        query(&dir, "select count(*)::text as n from pagemill.pages where state = 'done'").await.ok().json();
     let done: u64 = done["n"].as_str().unwrap().parse().unwrap();
     assert!((2..1_000).contains(&done), "{done} pages were done before the kill");
 
@@ -53,5 +60,9 @@ async fn a_killed_run_goes_on_where_it_was() {
 
     // All is there: it says so, and where, and how to ask.
     let third = run(pagemill(&dir, &["run"])).await.ok().says(&["all is there"]);
-    assert!(third.stdout.contains("pagemill query") && third.stdout.contains("pagemill-data"), "{}", third.stdout);
+    assert!(
+        third.stdout.contains("pagemill query") && third.stdout.contains("pagemill-data"),
+        "{}",
+        third.stdout
+    );
 }

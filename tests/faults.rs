@@ -11,7 +11,9 @@ use crate::world::World;
 async fn an_api_that_fails_in_every_way_is_pulled_whole() {
     use FaultKind::{Error500, Garbage, Reset, Throttle, Token};
     let faults = [Error500, Garbage, Reset, Throttle, Token].map(|kind| Fault::share(kind, 0.04)).to_vec();
-    let world = World::with(SimulatorConfig { rows: 20_000, faults, ..SimulatorConfig::default() }, "attempts = 9").await;
+    let world =
+        World::with(SimulatorConfig { rows: 20_000, faults, ..SimulatorConfig::default() }, "attempts = 9")
+            .await;
     let consumers = [world.consumer(), world.consumer()];
     world.producer(&["--wait"]).await.ok();
     world.assert_sealed_truth().await;
@@ -29,7 +31,8 @@ async fn rows_without_a_key_and_bad_totals_are_dead_with_their_reason() {
     let world = World::with(SimulatorConfig { rows: 1_000, faults, ..SimulatorConfig::default() }, "").await;
     let _consumer = world.consumer();
     world.producer(&["--wait"]).await.exits(3);
-    let errors: Vec<String> = world.dead().await.iter().map(|d| d["error"].as_str().unwrap().to_owned()).collect();
+    let errors: Vec<String> =
+        world.dead().await.iter().map(|d| d["error"].as_str().unwrap().to_owned()).collect();
     assert_eq!(errors.len(), 2, "{errors:?}");
     assert!(errors.iter().any(|e| e.contains("creativity_id")), "{errors:?}");
     assert!(errors.iter().any(|e| e.contains("the total") && e.contains("no number")), "{errors:?}");
@@ -47,7 +50,10 @@ async fn a_broker_that_closes_all_connections_is_lived_through() {
     let consumers = [world.consumer(), world.consumer()];
     for pages in [50, 150, 250] {
         world.pages_done(pages).await;
-        assert!(rabbitmqctl(&["close_all_connections", "test"]).await, "no rabbitmqctl: see PAGEMILL_TEST_RABBITMQCTL");
+        assert!(
+            rabbitmqctl(&["close_all_connections", "test"]).await,
+            "no rabbitmqctl: see PAGEMILL_TEST_RABBITMQCTL"
+        );
     }
     world.assert_sealed_truth().await;
     assert!(world.dead().await.is_empty());
@@ -78,7 +84,8 @@ async fn a_database_that_is_away_is_waited_for() {
     world.pages_done(30).await;
     let postgres = World::of(0).await;
     let admin = postgres.db().await;
-    let name = world.db().await.query_one("select current_database()::text", &[]).await.unwrap().get::<_, String>(0);
+    let name =
+        world.db().await.query_one("select current_database()::text", &[]).await.unwrap().get::<_, String>(0);
     admin.batch_execute(&format!("alter database {name} allow_connections false")).await.unwrap();
     let ended = "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1";
     admin.query(ended, &[&name]).await.unwrap();
@@ -103,7 +110,8 @@ async fn a_lost_queue_is_rescued_from_the_ledger() {
 
 /// False where there is no `rabbitmqctl` for the broker under test.
 pub(crate) async fn rabbitmqctl(args: &[&str]) -> bool {
-    let program = match (std::env::var("PAGEMILL_TEST_RABBITMQCTL"), std::env::var("PAGEMILL_TEST_AMQP_URL")) {
+    let program = match (std::env::var("PAGEMILL_TEST_RABBITMQCTL"), std::env::var("PAGEMILL_TEST_AMQP_URL"))
+    {
         (Ok(program), _) => program,
         (Err(_), Ok(_)) => return false,
         (Err(_), Err(_)) => "rabbitmqctl".to_owned(),

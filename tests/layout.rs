@@ -24,9 +24,11 @@ fn dependencies_point_one_way() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let manifest: toml::Table = fs::read_to_string(path.join("Cargo.toml")).unwrap().parse().unwrap();
-        let may = allowed.get(&*name).unwrap_or_else(|| panic!("crates/{name} has no place in ARCHITECTURE.md"));
+        let may =
+            allowed.get(&*name).unwrap_or_else(|| panic!("crates/{name} has no place in ARCHITECTURE.md"));
         for dependency in manifest["dependencies"].as_table().unwrap().keys() {
-            let ours = dependency.strip_prefix("pagemill-").or((dependency == "pagemill").then_some("pagemill"));
+            let ours =
+                dependency.strip_prefix("pagemill-").or((dependency == "pagemill").then_some("pagemill"));
             let checked = ours.or(CLIENTS.contains(&&**dependency).then_some(dependency));
             if let Some(checked) = checked {
                 assert!(may.contains(&checked), "crates/{name} must not depend on {dependency}");

@@ -71,7 +71,11 @@ async fn an_empty_day_seals_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiter_is_told_that_no_consumer_is_attached() {
     let world = World::of(1_000).await;
-    world.producer(&["--wait", "--timeout", "7s"]).await.exits(4).says(&["no consumer is attached", "not done after"]);
+    world
+        .producer(&["--wait", "--timeout", "7s"])
+        .await
+        .exits(4)
+        .says(&["no consumer is attached", "not done after"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -111,7 +115,11 @@ async fn a_day_pulled_again_keeps_its_rows_and_writes_none_anew() {
     let table = format!("{}_creative", world.source);
     world.producer(&["--wait", "--again"]).await.ok();
     world.assert_sealed_truth().await;
-    assert_eq!(count(&db, &format!("select count(*) from {table} where _run <> 1")).await, 0, "unchanged rows stay");
+    assert_eq!(
+        count(&db, &format!("select count(*) from {table} where _run <> 1")).await,
+        0,
+        "unchanged rows stay"
+    );
     assert_eq!(world.simulator.stats().seen, 20);
 }
 
@@ -122,7 +130,8 @@ async fn a_definition_that_gains_a_column_is_migrated() {
     world.producer(&["--wait"]).await.ok();
     // A definition of the user's own: the shipped one and a column.
     let shipped = include_str!("../sources/xiaohongshu.toml");
-    let own = shipped.replacen("metrics = [", "metrics = [\n  { name = \"new_metric\", type = \"numeric\" },", 1);
+    let own =
+        shipped.replacen("metrics = [", "metrics = [\n  { name = \"new_metric\", type = \"numeric\" },", 1);
     std::fs::write(world.dir.path().join("own.toml"), own).unwrap();
     let config = std::fs::read_to_string(world.config()).unwrap();
     std::fs::write(world.config(), config.replace("use = \"xiaohongshu\"", "use = \"own.toml\"")).unwrap();

@@ -130,7 +130,10 @@ impl World {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let log = self.dir.path().join(format!("consumer-{}.log", COUNT.fetch_add(1, Ordering::Relaxed)));
         let mut command = self.command("pagemill-consumer", &[]);
-        command.envs(environment.iter().copied()).stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
+        command
+            .envs(environment.iter().copied())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&log).unwrap());
         Consumer { child: command.spawn().unwrap(), log }
     }
 
@@ -201,7 +204,11 @@ impl World {
         for entry in fs::read_dir(self.dir.path()).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|e| e == "log") {
-                assert!(!fs::read_to_string(&path).unwrap().contains(TOKEN), "the token stands in {}", path.display());
+                assert!(
+                    !fs::read_to_string(&path).unwrap().contains(TOKEN),
+                    "the token stands in {}",
+                    path.display()
+                );
             }
         }
     }
@@ -247,13 +254,17 @@ impl Consumer {
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        let sent = std::process::Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
+        let sent =
+            std::process::Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
     /// Waits for its end.
     pub(crate) async fn end(&mut self) -> ExitStatus {
-        timeout(PATIENCE, self.child.wait()).await.unwrap_or_else(|_| panic!("it does not end: {}", self.log())).unwrap()
+        timeout(PATIENCE, self.child.wait())
+            .await
+            .unwrap_or_else(|_| panic!("it does not end: {}", self.log()))
+            .unwrap()
     }
 
     pub(crate) fn log(&self) -> String {
@@ -278,15 +289,20 @@ impl Drop for World {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let (_connection, channel) = broker().await;
-                for queue in ["pages", "pages.low", "dead", "retry.100ms", "retry.200ms", "retry.1s", "retry.30s"] {
+                for queue in
+                    ["pages", "pages.low", "dead", "retry.100ms", "retry.200ms", "retry.1s", "retry.30s"]
+                {
                     let name = format!("pagemill.{source}.{queue}");
                     let _ = channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await;
                     if queue.starts_with("retry") {
-                        let _ = channel.exchange_delete(name.as_str().into(), ExchangeDeleteOptions::default()).await;
+                        let _ = channel
+                            .exchange_delete(name.as_str().into(), ExchangeDeleteOptions::default())
+                            .await;
                     }
                 }
                 let admin = connect(&postgres_url()).await;
-                let _ = admin.batch_execute(&format!("drop database if exists {database} with (force)")).await;
+                let _ =
+                    admin.batch_execute(&format!("drop database if exists {database} with (force)")).await;
             });
         });
         let _ = cleaning.join();
@@ -311,7 +327,8 @@ pub(crate) async fn count(db: &Client, sql: &str) -> i64 {
 }
 
 pub(crate) fn postgres_url() -> String {
-    std::env::var("PAGEMILL_TEST_POSTGRES_URL").unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".into())
+    std::env::var("PAGEMILL_TEST_POSTGRES_URL")
+        .unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".into())
 }
 
 pub(crate) fn amqp_url() -> String {
@@ -319,7 +336,8 @@ pub(crate) fn amqp_url() -> String {
 }
 
 async fn broker() -> (lapin::Connection, lapin::Channel) {
-    let connection = lapin::Connection::connect(&amqp_url(), lapin::ConnectionProperties::default()).await.unwrap();
+    let connection =
+        lapin::Connection::connect(&amqp_url(), lapin::ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     (connection, channel)
 }

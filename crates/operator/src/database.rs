@@ -41,7 +41,7 @@ pub(crate) enum Place {
     Server,
     /// In this process, kept in a directory.
     #[cfg(feature = "embedded")]
-    Embedded(crate::embedded::Embedded),
+    Embedded(Box<crate::embedded::Embedded>),
 }
 
 impl DatabaseArgs {
@@ -71,7 +71,11 @@ impl DatabaseArgs {
     /// The config that the flags name, the one at hand, or the defaults.
     pub(crate) fn config(&self) -> anyhow::Result<Config> {
         let at_hand = self.data_dir.is_none() && Path::new(DEFAULT_PATH).exists();
-        Ok(if self.config.config.is_some() || at_hand { self.config.read()? } else { Config::from_environment()? })
+        Ok(if self.config.config.is_some() || at_hand {
+            self.config.read()?
+        } else {
+            Config::from_environment()?
+        })
     }
 
     /// The server that the flags or the config name.
@@ -92,7 +96,7 @@ impl DatabaseArgs {
 #[cfg(feature = "embedded")]
 pub(crate) async fn open_embedded(dir: &Path, config: Config) -> anyhow::Result<Database> {
     let (embedded, store) = crate::embedded::open(dir, &config.postgres.schema).await?;
-    Ok(Database { store, config, place: Place::Embedded(embedded) })
+    Ok(Database { store, config, place: Place::Embedded(Box::new(embedded)) })
 }
 
 #[cfg(not(feature = "embedded"))]

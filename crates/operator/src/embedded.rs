@@ -28,7 +28,8 @@ pub(crate) async fn open(dir: &Path, schema: &str) -> anyhow::Result<(Embedded, 
         .await?
         .with_context(|| format!("the embedded database in {} does not start", dir.display()))?;
     let url = server.database_url();
-    let store = Store::connect(&StoreConfig { url: url.into(), schema: schema.to_owned(), connections: 1 }).await?;
+    let store =
+        Store::connect(&StoreConfig { url: url.into(), schema: schema.to_owned(), connections: 1 }).await?;
     Ok((Embedded { server, dir: dir.to_owned(), _lock: lock }, store))
 }
 
@@ -51,7 +52,9 @@ fn lock(dir: &Path) -> anyhow::Result<File> {
             );
             Err(Unavailable(what).into())
         }
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
     }
 }
 

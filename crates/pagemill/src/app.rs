@@ -44,7 +44,12 @@ impl App {
     ///
     /// # Errors
     /// As [`App::build`].
-    pub async fn on(store: Store, settings: Consumer, resolved: &[Resolved], migrate: bool) -> anyhow::Result<Self> {
+    pub async fn on(
+        store: Store,
+        settings: Consumer,
+        resolved: &[Resolved],
+        migrate: bool,
+    ) -> anyhow::Result<Self> {
         let sources = Sources::build(resolved, &store)?;
         if migrate {
             store.migrate(&sources.tables()).await?;

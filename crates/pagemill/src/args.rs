@@ -79,8 +79,9 @@ impl SelectArgs {
     /// # Errors
     /// [`Usage`] when no day is named.
     pub fn asked(self, days: &DayArgs) -> Result<Asked, Usage> {
-        let (from, to) =
-            days.range().ok_or_else(|| Usage("no day: add --date D, or --from D --to D (D is YYYY-MM-DD, today or yesterday)".into()))?;
+        let (from, to) = days.range().ok_or_else(|| {
+            Usage("no day: add --date D, or --from D --to D (D is YYYY-MM-DD, today or yesterday)".into())
+        })?;
         Ok(Asked {
             from,
             to,
@@ -97,12 +98,16 @@ impl SelectArgs {
 /// `1-500`, or `7`.
 fn page_range(text: &str) -> Result<PageRange, String> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let page = |t: &str| t.trim().parse::<u32>().map_err(|_| format!("'{text}' is no range of pages: write 1-500, or 7"));
+    let page = |t: &str| {
+        t.trim().parse::<u32>().map_err(|_| format!("'{text}' is no range of pages: write 1-500, or 7"))
+    };
     let range = PageRange { first: page(first)?, last: page(last)? };
     match range {
         PageRange { first: 0, .. } => Err("pages count from 1".into()),
         PageRange { first, last } if first > last => Err(format!("page {first} comes after page {last}")),
-        PageRange { last, .. } if i32::try_from(last).is_err() => Err(format!("page {last} is beyond any report")),
+        PageRange { last, .. } if i32::try_from(last).is_err() => {
+            Err(format!("page {last} is beyond any report"))
+        }
         range => Ok(range),
     }
 }

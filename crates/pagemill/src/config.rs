@@ -201,7 +201,10 @@ impl<'de> Deserialize<'de> for Workers {
 const FROM_ENVIRONMENT: [(&str, &[&str]); 3] = [
     ("postgres", &["url", "schema"]),
     ("amqp", &["url"]),
-    ("consumer", &["workers", "attempts", "retry", "grace", "batch_pages", "writers", "prefetch", "rescue", "raw"]),
+    (
+        "consumer",
+        &["workers", "attempts", "retry", "grace", "batch_pages", "writers", "prefetch", "rescue", "raw"],
+    ),
 ];
 
 impl Config {
@@ -211,7 +214,10 @@ impl Config {
     /// [`ConfigError`] naming the file, and the key and line where it can.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path).map_err(|e| {
-            ConfigError(format!("{}: {e}. Write one (see pagemill.example.toml), or name it with --config", path.display()))
+            ConfigError(format!(
+                "{}: {e}. Write one (see pagemill.example.toml), or name it with --config",
+                path.display()
+            ))
         })?;
         Self::parse(&text, path, |name| std::env::var(name).ok())
     }
@@ -224,7 +230,11 @@ impl Config {
         Self::parse("", Path::new("environment"), |name| std::env::var(name).ok())
     }
 
-    fn parse(text: &str, path: &Path, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+    fn parse(
+        text: &str,
+        path: &Path,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
         let error = |e: toml::de::Error| ConfigError(format!("{}: {e}", path.display()));
         // First as written: the errors of this pass know their lines.
         let mut config: Self = toml::from_str(text).map_err(error)?;
@@ -255,7 +265,8 @@ impl Config {
     }
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
-        let bad = |key: &str, what: &str| Err(ConfigError(format!("{}: consumer.{key} {what}", path.display())));
+        let bad =
+            |key: &str, what: &str| Err(ConfigError(format!("{}: consumer.{key} {what}", path.display())));
         let c = &self.consumer;
         if c.attempts == 0 {
             return bad("attempts", "must be at least 1");
@@ -298,7 +309,10 @@ fn sources<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Sour
         .map(|spanned| {
             let at = spanned.span().start;
             SourceConfig::from_table(spanned.into_inner()).unwrap_or_else(|what| {
-                let problem = Table::from_iter([("at".to_owned(), Value::Integer(at as i64)), ("what".to_owned(), Value::String(what))]);
+                let problem = Table::from_iter([
+                    ("at".to_owned(), Value::Integer(at as i64)),
+                    ("what".to_owned(), Value::String(what)),
+                ]);
                 let overrides = Table::from_iter([(PROBLEM.to_owned(), Value::Table(problem))]);
                 SourceConfig { overrides, ..SourceConfig::of("") }
             })
@@ -326,7 +340,8 @@ impl SourceConfig {
             value.map_err(|e| format!("key `{key}`: {}", e.message()))
         }
         let definition: Option<String> = take(&mut table, "use")?;
-        let definition = definition.ok_or("key `use` is missing: name a shipped definition or a path to one")?;
+        let definition =
+            definition.ok_or("key `use` is missing: name a shipped definition or a path to one")?;
         Ok(Self {
             definition,
             streams: take(&mut table, "streams")?.unwrap_or_default(),
@@ -347,11 +362,13 @@ impl TokenRef {
     pub fn read(&self) -> Result<SecretString, ConfigError> {
         let (text, place) = match self {
             Self::Env(name) => (
-                std::env::var(name).map_err(|_| ConfigError(format!("token: the environment variable {name} is not set")))?,
+                std::env::var(name)
+                    .map_err(|_| ConfigError(format!("token: the environment variable {name} is not set")))?,
                 format!("the environment variable {name}"),
             ),
             Self::File(path) => (
-                fs::read_to_string(path).map_err(|e| ConfigError(format!("token: {}: {e}", path.display())))?,
+                fs::read_to_string(path)
+                    .map_err(|e| ConfigError(format!("token: {}: {e}", path.display())))?,
                 path.display().to_string(),
             ),
             Self::Inline(token) => return Ok(token.clone()),

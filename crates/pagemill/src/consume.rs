@@ -46,7 +46,12 @@ enum SessionEnd {
 ///
 /// # Errors
 /// Only what no waiting can mend.
-pub async fn consume<Q: PageQueue>(pipeline: &Arc<Pipeline<Q>>, app: &App, until_idle: bool, stop: &Stop) -> anyhow::Result<()> {
+pub async fn consume<Q: PageQueue>(
+    pipeline: &Arc<Pipeline<Q>>,
+    app: &App,
+    until_idle: bool,
+    stop: &Stop,
+) -> anyhow::Result<()> {
     let identity = identity();
     let mut replicas = 1;
     loop {

@@ -34,7 +34,11 @@ impl Exit {
     /// The code for an error.
     pub fn of(error: &anyhow::Error) -> Self {
         for cause in error.chain() {
-            if cause.is::<ConfigError>() || cause.is::<SourceError>() || cause.is::<PlanError>() || cause.is::<Usage>() {
+            if cause.is::<ConfigError>()
+                || cause.is::<SourceError>()
+                || cause.is::<PlanError>()
+                || cause.is::<Usage>()
+            {
                 return Self::Usage;
             }
             if cause.is::<Unavailable>() {
@@ -49,7 +53,9 @@ impl Exit {
             }
             if let Some(e) = cause.downcast_ref::<QueueError>() {
                 return match e.kind() {
-                    QueueErrorKind::Refused | QueueErrorKind::Conflict => Self::Usage,
+                    QueueErrorKind::Refused | QueueErrorKind::Conflict | QueueErrorKind::Invalid => {
+                        Self::Usage
+                    }
                     _ => Self::Unavailable,
                 };
             }

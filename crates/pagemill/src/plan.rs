@@ -38,7 +38,16 @@ pub struct PlanError(pub String);
 impl Asked {
     /// A range of days, and nothing else in particular.
     pub fn days(from: DateWord, to: DateWord) -> Self {
-        Self { from, to, lookback: 0, source: None, streams: vec![], accounts: vec![], pages: None, again: false }
+        Self {
+            from,
+            to,
+            lookback: 0,
+            source: None,
+            streams: vec![],
+            accounts: vec![],
+            pages: None,
+            again: false,
+        }
     }
 }
 
@@ -73,7 +82,9 @@ pub async fn plan(store: &Store, sources: &Sources, asked: &Asked, owner: &str) 
 fn selected<'a>(sources: &'a Sources, asked: &Asked) -> Result<Vec<&'a Source>, PlanError> {
     let Some(name) = &asked.source else { return Ok(sources.iter().collect()) };
     let known = || sources.names().join(", ");
-    let source = sources.get(name).ok_or_else(|| PlanError(format!("unknown source '{name}': the config has {}", known())))?;
+    let source = sources
+        .get(name)
+        .ok_or_else(|| PlanError(format!("unknown source '{name}': the config has {}", known())))?;
     Ok(vec![source])
 }
 
@@ -85,7 +96,9 @@ fn range(asked: &Asked, today: Date) -> Result<(Date, Date), PlanError> {
     if to > today {
         return Err(PlanError(format!("{to} has not come yet: it is {today} in the source's time zone")));
     }
-    let from = from.checked_sub(i64::from(asked.lookback).days()).map_err(|e| PlanError(format!("--lookback: {e}")))?;
+    let from = from
+        .checked_sub(i64::from(asked.lookback).days())
+        .map_err(|e| PlanError(format!("--lookback: {e}")))?;
     Ok((from, to))
 }
 
@@ -103,10 +116,14 @@ fn partitions(
     let days: Vec<Date> = from.series(1.day()).take_while(|day| *day <= to).collect();
     for &day in days.iter().rev() {
         for stream in &streams {
-            let page_size = source.definition.stream(stream).map_err(|e| PlanError(e.to_string()))?.page_size();
+            let page_size =
+                source.definition.stream(stream).map_err(|e| PlanError(e.to_string()))?.page_size();
             for account in &accounts {
                 if wanted.len() == MOST_PARTITIONS {
-                    return Err(PlanError(format!("more than {MOST_PARTITIONS} partitions: ask for fewer days at a time")).into());
+                    return Err(PlanError(format!(
+                        "more than {MOST_PARTITIONS} partitions: ask for fewer days at a time"
+                    ))
+                    .into());
                 }
                 let slice = Slice {
                     source: source.name().to_owned(),
@@ -130,14 +147,20 @@ fn partitions(
 }
 
 /// Those asked for, each of which the config must name; or all that it names.
-fn chosen<'a>(asked: &'a [String], named: &'a [String], what: &str, source: &str) -> Result<Vec<&'a String>, PlanError> {
+fn chosen<'a>(
+    asked: &'a [String],
+    named: &'a [String],
+    what: &str,
+    source: &str,
+) -> Result<Vec<&'a String>, PlanError> {
     if asked.is_empty() {
         return Ok(named.iter().collect());
     }
     match asked.iter().find(|a| !named.contains(a)) {
-        Some(unknown) => {
-            Err(PlanError(format!("unknown {what} '{unknown}' of source {source}: the config has {}", named.join(", "))))
-        }
+        Some(unknown) => Err(PlanError(format!(
+            "unknown {what} '{unknown}' of source {source}: the config has {}",
+            named.join(", ")
+        ))),
         None => Ok(asked.iter().collect()),
     }
 }
@@ -153,7 +176,9 @@ fn due_if_sealed_before(source: &Source, day: Date, today: Date) -> Option<jiff:
         let days = i64::try_from(window.as_secs() / 86_400).unwrap_or(i64::MAX);
         let oldest = today.checked_sub(days.days()).ok()?;
         let within = day >= oldest;
-        within.then(|| today.to_zoned(source.zone.clone()).ok().map(|midnight| midnight.timestamp())).flatten()
+        within
+            .then(|| today.to_zoned(source.zone.clone()).ok().map(|midnight| midnight.timestamp()))
+            .flatten()
     });
     ready.max(restated)
 }

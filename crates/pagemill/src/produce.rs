@@ -43,7 +43,12 @@ const FIRST_PAGES: u32 = 8;
 ///
 /// # Errors
 /// What cannot be asked for, and PostgreSQL or the queue being away.
-pub async fn produce<Q: PageQueue>(app: &App, queue: &Q, asked: &Asked, stop: &Stop) -> anyhow::Result<Produced> {
+pub async fn produce<Q: PageQueue>(
+    app: &App,
+    queue: &Q,
+    asked: &Asked,
+    stop: &Stop,
+) -> anyhow::Result<Produced> {
     let owner = crate::consume::identity();
     let planned = plan(&app.store, &app.sources, asked, &owner).await?;
     let (Some(run), None) = (planned.run, &planned.busy) else {
@@ -81,15 +86,23 @@ pub async fn produce<Q: PageQueue>(app: &App, queue: &Q, asked: &Asked, stop: &S
 
 /// Runs first pages through the pipeline: their rows are stored, their totals learnt, all other
 /// pages published. One that fails is published like any job and takes the ordinary way.
-async fn run_first_pages<Q: PageQueue>(app: &App, queue: &Q, jobs: Vec<PageJob>, stop: &Stop) -> anyhow::Result<()> {
+async fn run_first_pages<Q: PageQueue>(
+    app: &App,
+    queue: &Q,
+    jobs: Vec<PageJob>,
+    stop: &Stop,
+) -> anyhow::Result<()> {
     let pipeline = Pipeline::new(app, queue.clone());
     let local = InProcess::new(app.settings.retry.clone());
     let mut intakes = Vec::new();
     let mut rate = None;
     for source in app.sources.iter() {
         for lane in Lane::ALL {
-            let of_lane: Vec<_> =
-                jobs.iter().filter(|j| j.slice.source == source.name() && j.lane == lane).map(message).collect();
+            let of_lane: Vec<_> = jobs
+                .iter()
+                .filter(|j| j.slice.source == source.name() && j.lane == lane)
+                .map(message)
+                .collect();
             if of_lane.is_empty() {
                 continue;
             }

@@ -48,7 +48,9 @@ pub async fn follow(
                     return Ok(store.run_status(run).await?);
                 }
             }
-            Err(error) if error.kind() == StoreErrorKind::Invalid || answered.elapsed() > PATIENCE => return Err(error.into()),
+            Err(error) if error.kind() == StoreErrorKind::Invalid || answered.elapsed() > PATIENCE => {
+                return Err(error.into());
+            }
             Err(error) => bar.set_message(format!("waiting: {error}")),
         }
         if let Some(sources) = sources {
@@ -57,14 +59,21 @@ pub async fn follow(
             }
             if !told && served.elapsed() > NO_CONSUMER {
                 bar.suspend(|| {
-                    eprintln!("no consumer is attached to {}: start pagemill-consumer, the pages wait in the queue", sources.join(", "));
+                    eprintln!(
+                        "no consumer is attached to {}: start pagemill-consumer, the pages wait in the queue",
+                        sources.join(", ")
+                    );
                 });
                 told = true;
             }
         }
         if timeout.is_some_and(|t| started.elapsed() > t) {
             bar.abandon();
-            return Err(Unavailable(format!("run {run} is not done after {}s: it goes on without this command", started.elapsed().as_secs())).into());
+            return Err(Unavailable(format!(
+                "run {run} is not done after {}s: it goes on without this command",
+                started.elapsed().as_secs()
+            ))
+            .into());
         }
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
@@ -86,7 +95,8 @@ fn bar() -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} pages  {msg}  ETA {eta}").expect("a constant template");
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} pages  {msg}  ETA {eta}")
+        .expect("a constant template");
     bar.set_style(style.progress_chars("=> "));
     bar
 }

@@ -63,7 +63,12 @@ impl Quota {
         let (requests, waiting) = mpsc::channel(1_024);
         let epoch = Arc::new(AtomicI64::new(0));
         if let Some(rate) = per_second {
-            let slots = Slots { store: store.clone(), key: key.to_owned(), rate: rate / (1.0 + MARGIN), epoch: epoch.clone() };
+            let slots = Slots {
+                store: store.clone(),
+                key: key.to_owned(),
+                rate: rate / (1.0 + MARGIN),
+                epoch: epoch.clone(),
+            };
             tokio::spawn(slots.grant(waiting));
         }
         Self { store, key: key.to_owned(), per_second, epoch, requests, clock: Mutex::new(None) }

@@ -62,7 +62,8 @@ pub fn resolve(configs: &[SourceConfig]) -> Result<Vec<Resolved>, SourceError> {
     let mut resolved: Vec<Resolved> = Vec::new();
     for config in configs {
         let error = |what: String| SourceError { name: config.definition.clone(), what };
-        let definition = Definition::load(&config.definition, config.overrides.clone()).map_err(|e| error(e.to_string()))?;
+        let definition = Definition::load(&config.definition, config.overrides.clone())
+            .map_err(|e| error(e.to_string()))?;
         if resolved.iter().any(|r| r.definition.name() == definition.name()) {
             return Err(error("named twice: give it all its streams and accounts in one [[source]]".into()));
         }
@@ -75,11 +76,20 @@ pub fn resolve(configs: &[SourceConfig]) -> Result<Vec<Resolved>, SourceError> {
             definition.stream(stream).map_err(|e| error(e.to_string()))?;
         }
         if definition.needs_token() && config.token.is_none() {
-            return Err(error("its API wants a token: add token = { env = \"…\" } or { file = \"…\" }".into()));
+            return Err(error(
+                "its API wants a token: add token = { env = \"…\" } or { file = \"…\" }".into(),
+            ));
         }
         let zone = TimeZone::get(definition.time_zone()).map_err(|e| error(e.to_string()))?;
-        let ready_at = config.ready_at.as_deref().map(|text| ready_at(text, &zone)).transpose().map_err(error)?;
-        resolved.push(Resolved { config: config.clone(), definition: Arc::new(definition), streams, zone, ready_at });
+        let ready_at =
+            config.ready_at.as_deref().map(|text| ready_at(text, &zone)).transpose().map_err(error)?;
+        resolved.push(Resolved {
+            config: config.clone(),
+            definition: Arc::new(definition),
+            streams,
+            zone,
+            ready_at,
+        });
     }
     Ok(resolved)
 }
@@ -105,7 +115,8 @@ impl Resolved {
             .map(|name| {
                 let error = |what: String| SourceError { name: self.name().to_owned(), what };
                 let stream = self.definition.stream(name).map_err(|e| error(e.to_string()))?;
-                let table = DataTable::new(store, self.name(), name, stream.table_shape()).map_err(|e| error(e.to_string()))?;
+                let table = DataTable::new(store, self.name(), name, stream.table_shape())
+                    .map_err(|e| error(e.to_string()))?;
                 Ok((name.clone(), table))
             })
             .collect()
@@ -175,10 +186,15 @@ impl Source {
 /// `10:15`, or `10:15 Asia/Shanghai`.
 fn ready_at(text: &str, zone: &TimeZone) -> Result<(Time, TimeZone), String> {
     let (time, place) = text.split_once(' ').unwrap_or((text, ""));
-    let wrong = || format!("ready_at = \"{text}\" is no time of day: write \"10:15\" or \"10:15 Asia/Shanghai\"");
+    let wrong =
+        || format!("ready_at = \"{text}\" is no time of day: write \"10:15\" or \"10:15 Asia/Shanghai\"");
     let (hour, minute) = time.split_once(':').ok_or_else(wrong)?;
     let number = |t: &str| t.parse::<i8>().map_err(|_| wrong());
     let time = Time::new(number(hour)?, number(minute)?, 0, 0).map_err(|_| wrong())?;
-    let zone = if place.is_empty() { zone.clone() } else { TimeZone::get(place.trim()).map_err(|e| e.to_string())? };
+    let zone = if place.is_empty() {
+        zone.clone()
+    } else {
+        TimeZone::get(place.trim()).map_err(|e| e.to_string())?
+    };
     Ok((time, zone))
 }

@@ -224,7 +224,8 @@ impl Drop for Vhost {
 
 fn rabbitmqctl(arguments: &[&str]) -> bool {
     // A broker of somebody's own has none that we know of, unless told; the default one has the system's.
-    let program = match (std::env::var("PAGEMILL_TEST_RABBITMQCTL"), std::env::var("PAGEMILL_TEST_AMQP_URL")) {
+    let program = match (std::env::var("PAGEMILL_TEST_RABBITMQCTL"), std::env::var("PAGEMILL_TEST_AMQP_URL"))
+    {
         (Ok(program), _) => program,
         (Err(_), Ok(_)) => return false,
         (Err(_), Err(_)) => "rabbitmqctl".to_owned(),

@@ -62,7 +62,9 @@ impl<T: ToSql> ToSql for PerPage<'_, T> {
         let tokio_postgres::types::Kind::Array(element) = ty.kind() else {
             return Err(format!("{ty} is no array").into());
         };
-        write_array(element, self.order, out, |at, buffer| self.values[at.page as usize].to_sql(element, buffer))
+        write_array(element, self.order, out, |at, buffer| {
+            self.values[at.page as usize].to_sql(element, buffer)
+        })
     }
 
     fn accepts(ty: &Type) -> bool {

@@ -136,7 +136,9 @@ impl Statements {
 /// One copy of each page, the one requested last, in the ledger's order.
 fn newest_copies(pages: &[PageWrite]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..pages.len()).collect();
-    order.sort_by_key(|&i| (pages[i].job.partition, pages[i].job.page, std::cmp::Reverse(pages[i].requested_at)));
+    order.sort_by_key(|&i| {
+        (pages[i].job.partition, pages[i].job.page, std::cmp::Reverse(pages[i].requested_at))
+    });
     order.dedup_by_key(|i| (pages[*i].job.partition, pages[*i].job.page));
     order
 }
@@ -192,12 +194,14 @@ async fn try_write(
     let Some(counted) = counted else {
         tx.rollback().await?;
         let accepted: HashSet<(i64, i32)> = accepted.iter().map(|r| (r.get(0), r.get(1))).collect();
-        let refused = |i: &&usize| !accepted.contains(&(pages[**i].job.partition, pages[**i].job.page as i32));
+        let refused =
+            |i: &&usize| !accepted.contains(&(pages[**i].job.partition, pages[**i].job.page as i32));
         return Ok(Tried::Without(included.iter().filter(refused).copied().collect()));
     };
     let progress: Vec<Progress> = counted.iter().map(Progress::from_row).collect();
     let open: HashSet<i64> = progress.iter().map(|p| p.partition).collect();
-    let closed: Vec<usize> = included.iter().copied().filter(|&i| !open.contains(&pages[i].job.partition)).collect();
+    let closed: Vec<usize> =
+        included.iter().copied().filter(|&i| !open.contains(&pages[i].job.partition)).collect();
     if !closed.is_empty() {
         tx.rollback().await?;
         return Ok(Tried::Without(closed));
@@ -286,7 +290,12 @@ impl<'a> RowParams<'a> {
             .flat_map(|(page, rows)| (0..rows.len() as u32).map(move |row| RowRef { page, row }))
             .collect();
         let compare = |a: &RowRef, b: &RowRef| {
-            rows[a.page as usize].compare_keys(a.row as usize, rows[b.page as usize], b.row as usize, &table.key)
+            rows[a.page as usize].compare_keys(
+                a.row as usize,
+                rows[b.page as usize],
+                b.row as usize,
+                &table.key,
+            )
         };
         // The later request first among equal keys, later rows of a page before earlier ones: the
         // first of each key is then the one to keep.
@@ -332,7 +341,8 @@ struct CounterParams {
 
 impl CounterParams {
     fn new(batch: &[&PageWrite], accepted: &[tokio_postgres::Row]) -> Self {
-        let new: HashSet<(i64, i32)> = accepted.iter().filter(|r| r.get(2)).map(|r| (r.get(0), r.get(1))).collect();
+        let new: HashSet<(i64, i32)> =
+            accepted.iter().filter(|r| r.get(2)).map(|r| (r.get(0), r.get(1))).collect();
         let mut counts = Self { partitions: Vec::new(), done: Vec::new(), totals: Vec::new() };
         for page in batch {
             if counts.partitions.last() != Some(&page.job.partition) {

@@ -27,7 +27,8 @@ impl DatabaseClock {
         } else {
             -i128::try_from((self.read_at - local).as_nanos()).unwrap_or(i128::MAX)
         };
-        Timestamp::from_nanosecond(self.database.as_nanosecond().saturating_add(nanos)).unwrap_or(self.database)
+        Timestamp::from_nanosecond(self.database.as_nanosecond().saturating_add(nanos))
+            .unwrap_or(self.database)
     }
 
     /// The database's time now.

@@ -18,7 +18,7 @@ const WAIT: Duration = Duration::from_secs(60);
 const SESSION: &str = "set search_path = pg_catalog; \
     set statement_timeout = '60s'; \
     set lock_timeout = '30s'; \
-    set idle_in_transaction_session_timeout = '60s'; \
+    set idle_in_transaction_session_timeout = '10s'; \
     set synchronous_commit = on; \
     set timezone = 'UTC'; \
     set client_min_messages = warning";
@@ -54,8 +54,11 @@ impl Store {
         crate::table::check_identifier(&config.schema)
             .map_err(|e| invalid(format!("postgres.schema: {e}")))?;
         let url = config.url.expose_secret();
-        let mut pg = Config::from_str(url)
-            .map_err(|e| invalid(format!("postgres.url is no PostgreSQL URL ({e}): write postgres://user@host:5432/database")))?;
+        let mut pg = Config::from_str(url).map_err(|e| {
+            invalid(format!(
+                "postgres.url is no PostgreSQL URL ({e}): write postgres://user@host:5432/database"
+            ))
+        })?;
         pg.connect_timeout(CONNECT).application_name("pagemill");
         pg.keepalives_idle(Duration::from_secs(30)).tcp_user_timeout(Duration::from_secs(30));
         let says_sslmode = url.contains("sslmode=");

@@ -78,7 +78,9 @@ fn kind_of(state: &SqlState) -> StoreErrorKind {
     let code = state.code();
     match (&code[..2], code) {
         // Deadlock and friends; 0A000 is "cached plan must not change result type" after DDL.
-        (_, "40001" | "40P01" | "55P03" | "57014" | "0A000" | "25P02" | "25P03" | "25P04") => StoreErrorKind::Retriable,
+        (_, "40001" | "40P01" | "55P03" | "57014" | "0A000" | "25P02" | "25P03" | "25P04") => {
+            StoreErrorKind::Retriable
+        }
         ("08" | "53" | "57" | "58", _) => StoreErrorKind::Unavailable,
         ("28" | "3D", _) | (_, "42501") => StoreErrorKind::Refused,
         // Undefined table, column, function, schema: not migrated.

@@ -39,19 +39,24 @@ impl Store {
         changes: &mut Vec<String>,
     ) -> Result<(), StoreError> {
         let schemas: i64 = client
-            .query_one("select count(*) from pg_namespace where nspname = any(array['pagemill', $1])", &[&self.schema])
+            .query_one(
+                "select count(*) from pg_namespace where nspname = any(array['pagemill', $1])",
+                &[&self.schema],
+            )
             .await?
             .get(0);
         let wanted = if self.schema == "pagemill" { 1 } else { 2 };
         if schemas < wanted {
             // Only when missing: `if not exists` asks for the right to create all the same.
-            let sql = format!("create schema if not exists pagemill; create schema if not exists {}", crate::quote(&self.schema));
+            let sql = format!(
+                "create schema if not exists pagemill; create schema if not exists {}",
+                crate::quote(&self.schema)
+            );
             client.batch_execute(&sql).await?;
         }
-        let report = runner()
-            .run_async(&mut ***client)
-            .await
-            .map_err(|e| StoreError::new(StoreErrorKind::Schema, format!("ledger migration: {}", refinery_cause(&e))))?;
+        let report = runner().run_async(&mut ***client).await.map_err(|e| {
+            StoreError::new(StoreErrorKind::Schema, format!("ledger migration: {}", refinery_cause(&e)))
+        })?;
         changes.extend(report.applied_migrations().iter().map(|m| format!("ledger: {m}")));
         let tx = client.transaction().await?;
         tx.batch_execute("select pagemill.open_month(current_date), pagemill.open_month((current_date + interval '1 month')::date)")
@@ -77,7 +82,10 @@ impl Store {
     /// [`StoreErrorKind::Schema`] with the remedy.
     pub async fn check_schema(&self, tables: &[DataTable]) -> Result<(), StoreError> {
         let behind = |what: String| {
-            StoreError::new(StoreErrorKind::Schema, format!("{what} in {}: run `pagemill migrate`", self.place()))
+            StoreError::new(
+                StoreErrorKind::Schema,
+                format!("{what} in {}: run `pagemill migrate`", self.place()),
+            )
         };
         let mut client = self.client().await?;
         let there: bool = client.query_one("select to_regclass($1) is not null", &[&HISTORY]).await?.get(0);
@@ -91,12 +99,17 @@ impl Store {
         let applied = applied.map_or(0, |m| m.version());
         let newest = runner().get_migrations().iter().map(refinery::Migration::version).max().unwrap_or(0);
         if applied < newest {
-            return Err(behind(format!("the ledger's schema is behind: version {applied}, this program needs {newest}")));
+            return Err(behind(format!(
+                "the ledger's schema is behind: version {applied}, this program needs {newest}"
+            )));
         }
         if applied > newest {
             return Err(StoreError::new(
                 StoreErrorKind::Schema,
-                format!("the ledger's schema in {} is of a newer Pagemill (version {applied}, this program knows {newest}): update this program", self.place()),
+                format!(
+                    "the ledger's schema in {} is of a newer Pagemill (version {applied}, this program knows {newest}): update this program",
+                    self.place()
+                ),
             ));
         }
         for table in tables {
@@ -107,7 +120,10 @@ impl Store {
                 )
                 .await?;
             if !row.is_some_and(|r| r.get(0)) {
-                return Err(behind(format!("the table {} of {}.{} is missing or behind its definition", table.name, table.source, table.stream)));
+                return Err(behind(format!(
+                    "the table {} of {}.{} is missing or behind its definition",
+                    table.name, table.source, table.stream
+                )));
             }
         }
         Ok(())

@@ -27,7 +27,9 @@ impl Store {
                     columns = description.iter().map(|c| c.name().to_owned()).collect();
                     rows.clear();
                 }
-                SimpleQueryMessage::Row(row) => rows.push((0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect()),
+                SimpleQueryMessage::Row(row) => {
+                    rows.push((0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect())
+                }
                 _ => {}
             }
         }

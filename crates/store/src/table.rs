@@ -33,7 +33,8 @@ impl DataTable {
     pub fn new(store: &Store, source: &str, stream: &str, shape: &TableShape) -> Result<Self, StoreError> {
         let names = std::iter::once(&shape.name).chain(shape.columns.iter().map(|c| &c.name));
         for name in names {
-            check_identifier(name).map_err(|e| StoreError::new(StoreErrorKind::Invalid, format!("{source}.{stream}: {e}")))?;
+            check_identifier(name)
+                .map_err(|e| StoreError::new(StoreErrorKind::Invalid, format!("{source}.{stream}: {e}")))?;
         }
         let name = format!("{}.{}", quote(&store.schema), quote(&shape.name));
         let upsert = upsert_sql(&name, shape);
@@ -65,7 +66,9 @@ impl DataTable {
             None => "$1::text is not null".to_owned(),
         };
         match &self.shape.dates {
-            DateScope::Within(column) => format!("{account} and {} between $2::date and $3::date", quote(column)),
+            DateScope::Within(column) => {
+                format!("{account} and {} between $2::date and $3::date", quote(column))
+            }
             DateScope::Exact { from, to } => {
                 format!("{account} and {} = $2::date and {} = $3::date", quote(from), quote(to))
             }
@@ -85,7 +88,10 @@ impl DataTable {
 
     /// Creates the table, or adds the columns that the definition gained; makes the view of sealed
     /// partitions. Returns what was done, in words, or an empty list.
-    pub(crate) async fn migrate(&self, tx: &tokio_postgres::Transaction<'_>) -> Result<Vec<String>, StoreError> {
+    pub(crate) async fn migrate(
+        &self,
+        tx: &tokio_postgres::Transaction<'_>,
+    ) -> Result<Vec<String>, StoreError> {
         let existing = self.existing(tx).await?;
         let mut done = Vec::new();
         if existing.is_empty() {
@@ -94,8 +100,13 @@ impl DataTable {
         } else {
             for column in self.missing(&existing)? {
                 let c = &self.shape.columns[column];
-                tx.batch_execute(&format!("alter table {} add column {} {}", self.name, quote(&c.name), c.kind.sql()))
-                    .await?;
+                tx.batch_execute(&format!(
+                    "alter table {} add column {} {}",
+                    self.name,
+                    quote(&c.name),
+                    c.kind.sql()
+                ))
+                .await?;
                 done.push(format!("added column {} to {}", quote(&c.name), self.name));
             }
         }
@@ -120,7 +131,9 @@ impl DataTable {
         let mut missing = Vec::new();
         for (i, column) in self.shape.columns.iter().enumerate() {
             match existing.iter().find(|e| e.name == column.name) {
-                None if column.key => return Err(other(format!("key column {} is missing", quote(&column.name)))),
+                None if column.key => {
+                    return Err(other(format!("key column {} is missing", quote(&column.name))));
+                }
                 None => missing.push(i),
                 Some(e) if e.sql_type != column.kind.sql() => {
                     return Err(other(format!(
@@ -147,7 +160,10 @@ impl DataTable {
         }
         for e in existing.iter().filter(|e| e.key) {
             if !self.shape.columns.iter().any(|c| c.name == e.name) {
-                return Err(other(format!("its primary key has {}, which the definition lacks", quote(&e.name))));
+                return Err(other(format!(
+                    "its primary key has {}, which the definition lacks",
+                    quote(&e.name)
+                )));
             }
         }
         Ok(missing)
@@ -208,7 +224,8 @@ impl DataTable {
 }
 
 /// Where each row came from; the fence compares `_fetched_at`.
-const OWN_COLUMNS: [(&str, &str); 3] = [("_run", "bigint"), ("_page", "integer"), ("_fetched_at", "timestamptz")];
+const OWN_COLUMNS: [(&str, &str); 3] =
+    [("_run", "bigint"), ("_page", "integer"), ("_fetched_at", "timestamptz")];
 
 /// A row is overwritten only by a page requested later, and only if it differs: an unchanged row is
 /// not written again. Within one attempt it is written all the same, so that its fence moves on and
@@ -246,7 +263,11 @@ fn upsert_sql(name: &str, shape: &TableShape) -> String {
 }
 
 fn names(shape: &TableShape, columns: &[usize], prefix: &str) -> String {
-    columns.iter().map(|&i| format!("{prefix}{}", quote(&shape.columns[i].name))).collect::<Vec<_>>().join(", ")
+    columns
+        .iter()
+        .map(|&i| format!("{prefix}{}", quote(&shape.columns[i].name)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// A name as an SQL identifier.

@@ -108,7 +108,8 @@ async fn list(store: &Store, json: bool, filter: &DeadFilter) -> anyhow::Result<
         }
         return Ok(Exit::Done);
     }
-    let columns = ["id", "stream", "account", "page", "attempts", "last failed", "fingerprint", "error"].map(String::from);
+    let columns = ["id", "stream", "account", "page", "attempts", "last failed", "fingerprint", "error"]
+        .map(String::from);
     let cells = |l: &DeadRow| {
         vec![
             Some(l.id.to_string()),
@@ -154,9 +155,12 @@ async fn groups(store: &Store, json: bool) -> anyhow::Result<Exit> {
 
 async fn show(store: &Store, id: i64) -> anyhow::Result<Exit> {
     let found = store.list_dead(&DeadFilter { ids: Some(vec![id]), ..DeadFilter::default() }).await?;
-    let letter = found.first().ok_or_else(|| Usage(format!("no dead letter {id} waits: see `pagemill dead list`")))?;
+    let letter =
+        found.first().ok_or_else(|| Usage(format!("no dead letter {id} waits: see `pagemill dead list`")))?;
     let mut shown = serde_json::to_value(letter)?;
-    shown["message"] = String::from_utf8_lossy(&letter.message).into_owned().into();
+    // As it is, if it is JSON at all.
+    shown["message"] = serde_json::from_slice(&letter.message)
+        .unwrap_or_else(|_| String::from_utf8_lossy(&letter.message).into_owned().into());
     println!("{}", serde_json::to_string_pretty(&shown)?);
     Ok(Exit::Done)
 }
@@ -166,60 +170,80 @@ async fn show(store: &Store, id: i64) -> anyhow::Result<Exit> {
 /// next requeue finds what was decided and not published.
 async fn requeue(database: &Database, filter: &DeadFilter) -> anyhow::Result<Exit> {
     let store = &database.store;
-    let decided = store.requeue_dead(filter).await?;
-    if decided.is_empty() {
-        println!("no such dead letter waits");
-        return Ok(Exit::Done);
+    if database.is_embedded() {
+        // Its queue lives and dies with `pagemill run`, which finds the reopened pages in the ledger.
+        let decided = decide(store, filter).await?;
+        store.mark_requeued(&decided.ids()).await?;
+        return Ok(decided.said(": `pagemill run` continues with them"));
     }
+    let queue = connect(&database.config).await?;
+    let lock = store.lock_dead().await?;
+    let decided = decide(store, filter).await?;
     fail::fail_point!("requeue-before-publish");
-    let mut refused = 0;
-    let mut jobs = Vec::new();
-    for Requeued { id, job, .. } in &decided {
+    for (_, job) in &decided.jobs {
+        let to = Address::Lane { source: job.slice.source.clone(), lane: job.lane };
+        queue.publish(&to, [message(job)]).await?;
+    }
+    store.mark_requeued(&decided.ids()).await?;
+    sweep(&queue, store, &database.config).await?;
+    drop(lock);
+    queue.close().await;
+    Ok(decided.said(""))
+}
+
+/// What the ledger lets be requeued.
+struct Decided {
+    jobs: Vec<(i64, PageJob)>,
+    refused: usize,
+}
+
+async fn decide(store: &Store, filter: &DeadFilter) -> anyhow::Result<Decided> {
+    let mut decided = Decided { jobs: Vec::new(), refused: 0 };
+    for Requeued { id, job, .. } in store.requeue_dead(filter).await? {
         match job {
-            Ok(job) => jobs.push((*id, job)),
+            Ok(job) => decided.jobs.push((id, job)),
             Err(why) => {
-                refused += 1;
+                decided.refused += 1;
                 eprintln!("{id}: {why}");
             }
         }
     }
-    let ids: Vec<i64> = jobs.iter().map(|(id, _)| *id).collect();
-    if database.is_embedded() {
-        // Its queue lives and dies with `pagemill run`, which finds the reopened pages in the ledger.
-        store.mark_requeued(&ids).await?;
-        println!("{} requeued: `pagemill run` continues with them", ids.len());
-    } else {
-        let queue = connect(&database.config).await?;
-        publish(&queue, &jobs).await?;
-        store.mark_requeued(&ids).await?;
-        sweep(&queue, store, &database.config).await?;
-        queue.close().await;
-        println!("{} requeued", ids.len());
+    Ok(decided)
+}
+
+impl Decided {
+    fn ids(&self) -> Vec<i64> {
+        self.jobs.iter().map(|(id, _)| *id).collect()
     }
-    Ok(if refused > 0 { Exit::Failed } else { Exit::Done })
+
+    fn said(&self, more: &str) -> Exit {
+        match (self.jobs.len(), self.refused) {
+            (0, 0) => println!("no such dead letter waits"),
+            (requeued, _) => println!("{requeued} requeued{more}"),
+        }
+        if self.refused > 0 { Exit::Failed } else { Exit::Done }
+    }
 }
 
 async fn drop_letters(database: &Database, filter: &DeadFilter) -> anyhow::Result<Exit> {
-    let dropped = database.store.drop_dead(filter).await?;
-    if !database.is_embedded() && !dropped.is_empty() {
+    let store = &database.store;
+    let dropped = if database.is_embedded() {
+        store.drop_dead(filter).await?
+    } else {
         let queue = connect(&database.config).await?;
-        sweep(&queue, &database.store, &database.config).await?;
+        let lock = store.lock_dead().await?;
+        let dropped = store.drop_dead(filter).await?;
+        sweep(&queue, store, &database.config).await?;
+        drop(lock);
         queue.close().await;
-    }
+        dropped
+    };
     println!("{} dropped", dropped.len());
     Ok(Exit::Done)
 }
 
 async fn connect(config: &Config) -> anyhow::Result<Rabbit> {
     app::connect_queue(config, &app::resolve(config)?).await
-}
-
-async fn publish(queue: &Rabbit, jobs: &[(i64, &PageJob)]) -> anyhow::Result<()> {
-    for (_, job) in jobs {
-        let to = Address::Lane { source: job.slice.source.clone(), lane: job.lane };
-        queue.publish(&to, [message(job)]).await?;
-    }
-    Ok(())
 }
 
 /// One pass over the dead-letter queue: letters that no longer wait leave it, those that the broker

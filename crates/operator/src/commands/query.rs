@@ -23,8 +23,11 @@ pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<
     let mut out = stdout().lock();
     if args.json {
         for row in rows {
-            let object: Map<String, Value> =
-                columns.iter().cloned().zip(row.into_iter().map(|v| v.map_or(Value::Null, Value::String))).collect();
+            let object: Map<String, Value> = columns
+                .iter()
+                .cloned()
+                .zip(row.into_iter().map(|v| v.map_or(Value::Null, Value::String)))
+                .collect();
             writeln!(out, "{}", Value::Object(object))?;
         }
     } else {
@@ -35,7 +38,11 @@ pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<
 }
 
 /// Aligned columns; wide texts make wide columns, nothing is cut.
-pub(crate) fn write_table(out: &mut impl Write, columns: &[String], rows: &[Vec<Option<String>>]) -> std::io::Result<()> {
+pub(crate) fn write_table(
+    out: &mut impl Write,
+    columns: &[String],
+    rows: &[Vec<Option<String>>],
+) -> std::io::Result<()> {
     let text = |v: &Option<String>| v.clone().unwrap_or_default();
     let width = |i: usize| {
         let values = rows.iter().map(|r| text(&r[i]).chars().count());

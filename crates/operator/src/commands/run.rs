@@ -144,7 +144,13 @@ async fn pull(
 }
 
 async fn simulate() -> anyhow::Result<Simulator> {
-    let config = SimulatorConfig { port: 0, rows: ROWS, rate: Some(RATE), latency: LATENCY, ..SimulatorConfig::default() };
+    let config = SimulatorConfig {
+        port: 0,
+        rows: ROWS,
+        rate: Some(RATE),
+        latency: LATENCY,
+        ..SimulatorConfig::default()
+    };
     Ok(Simulator::start(config).await?)
 }
 
@@ -163,8 +169,13 @@ pub(crate) fn built_in(url: &str) -> Config {
 
 fn announce(app: &App, simulator: Option<&Simulator>) {
     for source in app.sources.iter() {
-        let rate = source.quota.per_second().map_or("no rate limit".into(), |r| format!("at most {r} requests/s"));
-        let place = if simulator.is_some() { "the built-in simulator".into() } else { source.definition.base_url().to_string() };
+        let rate =
+            source.quota.per_second().map_or("no rate limit".into(), |r| format!("at most {r} requests/s"));
+        let place = if simulator.is_some() {
+            "the built-in simulator".into()
+        } else {
+            source.definition.base_url().to_string()
+        };
         eprintln!("pulling {} ({}) from {place}, {rate}", source.name(), source.streams.join(", "));
     }
 }
@@ -177,7 +188,8 @@ fn rates(counters: Arc<Counters>, app: &App) -> impl Fn() -> String + Send + Syn
         let counts = counters.read();
         let seconds = started.elapsed().as_secs_f64().max(0.001);
         let per_second = counts.requests as f64 / seconds;
-        let used = rate.map(|rate| format!("  quota used {:.0}%", 100.0 * per_second / rate)).unwrap_or_default();
+        let used =
+            rate.map(|rate| format!("  quota used {:.0}%", 100.0 * per_second / rate)).unwrap_or_default();
         format!("{} rows  {:.0} rows/s{used}", counts.rows, counts.rows as f64 / seconds)
     }
 }
@@ -187,12 +199,22 @@ async fn say_result(opened: &Database, app: &App, status: &RunStatus) -> anyhow:
     writeln!(
         out,
         "run {}: {}; {} rows in {} pages, {} requests ({} throttled), {:.1} s",
-        status.run, status.state, status.rows, status.pages, status.requests, status.throttled, status.seconds
+        status.run,
+        status.state,
+        status.rows,
+        status.pages,
+        status.requests,
+        status.throttled,
+        status.seconds
     )?;
     for partition in app.store.partitions_of(status.run.parse()?).await? {
         let total = partition.progress.total.unwrap_or(0);
         match &partition.reason {
-            None => writeln!(out, "{}: {}: the API states {total} rows, {total} distinct keys are stored", partition.slice, partition.state)?,
+            None => writeln!(
+                out,
+                "{}: {}: the API states {total} rows, {total} distinct keys are stored",
+                partition.slice, partition.state
+            )?,
             Some(reason) => writeln!(out, "{}: {} ({reason})", partition.slice, partition.state)?,
         }
     }
@@ -205,7 +227,9 @@ async fn say_where(opened: &Database, app: &App) -> anyhow::Result<()> {
     let (place, flags) = match &opened.place {
         database::Place::Server => (opened.store.place().to_owned(), String::new()),
         #[cfg(feature = "embedded")]
-        database::Place::Embedded(embedded) => (embedded.dir().display().to_string(), data_dir_flag(embedded.dir())),
+        database::Place::Embedded(embedded) => {
+            (embedded.dir().display().to_string(), data_dir_flag(embedded.dir()))
+        }
     };
     for table in app.sources.tables() {
         let name = table.name();
@@ -220,6 +244,7 @@ async fn say_where(opened: &Database, app: &App) -> anyhow::Result<()> {
     Ok(())
 }
 
+#[cfg(feature = "embedded")]
 fn data_dir_flag(dir: &Path) -> String {
     if dir == Path::new(DATA_DIR) { String::new() } else { format!("--data-dir {} ", dir.display()) }
 }

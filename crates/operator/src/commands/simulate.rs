@@ -69,9 +69,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let port = config.port;
-    let simulator = Simulator::start(config)
-        .await
-        .map_err(|e| Unavailable(format!("cannot serve on 127.0.0.1:{port}: {e}; choose another port with --port")))?;
+    let simulator = Simulator::start(config).await.map_err(|e| {
+        Unavailable(format!("cannot serve on 127.0.0.1:{port}: {e}; choose another port with --port"))
+    })?;
     println!("simulating on {}; what it saw: {}/stats", simulator.url(), simulator.url());
     let (stopper, stopped) = stop();
     stopper.on_signals(std::time::Duration::ZERO);

@@ -36,7 +36,8 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<Exit> {
 }
 
 fn load(name: &str) -> anyhow::Result<Definition> {
-    Definition::load(name, toml::Table::new()).map_err(|e| pagemill::config::ConfigError(e.to_string()).into())
+    Definition::load(name, toml::Table::new())
+        .map_err(|e| pagemill::config::ConfigError(e.to_string()).into())
 }
 
 fn show(definition: &Definition) {

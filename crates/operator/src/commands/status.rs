@@ -55,7 +55,19 @@ async fn print(store: &Store, args: &Args, runs: &[RunStatus]) -> anyhow::Result
         writeln!(out, "no runs yet")?;
         return Ok(());
     }
-    let columns = ["run", "state", "sealed", "incomplete", "pages", "rows", "dead", "requests", "throttled", "seconds", "started"];
+    let columns = [
+        "run",
+        "state",
+        "sealed",
+        "incomplete",
+        "pages",
+        "rows",
+        "dead",
+        "requests",
+        "throttled",
+        "seconds",
+        "started",
+    ];
     let rows: Vec<Vec<Option<String>>> = runs
         .iter()
         .map(|r| {
@@ -83,11 +95,21 @@ async fn print(store: &Store, args: &Args, runs: &[RunStatus]) -> anyhow::Result
         .map(|p| {
             let planned = p.planned().map_or("?".into(), |r| r.count().to_string());
             let total = p.progress.total.map_or("?".into(), |t| t.to_string());
-            let cells = [p.slice.to_string(), p.state.clone(), total, format!("{}/{planned}", p.progress.done), p.progress.dead.to_string()];
+            let cells = [
+                p.slice.to_string(),
+                p.state.clone(),
+                total,
+                format!("{}/{planned}", p.progress.done),
+                p.progress.dead.to_string(),
+            ];
             cells.map(Some).into_iter().chain([p.reason.clone()]).collect()
         })
         .collect();
     writeln!(out)?;
-    write_table(&mut out, &["partition", "state", "total", "pages", "dead", "reason"].map(String::from), &rows)?;
+    write_table(
+        &mut out,
+        &["partition", "state", "total", "pages", "dead", "reason"].map(String::from),
+        &rows,
+    )?;
     Ok(())
 }

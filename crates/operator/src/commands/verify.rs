@@ -58,7 +58,10 @@ fn in_words(r: &Recount) -> String {
         return format!("{slice}: superseded by run {run}");
     }
     let total = r.total.map_or("unknown".into(), |t| t.to_string());
-    let counts = format!("the API states {total} rows, the ledger has {} distinct keys, the table has {} of them", r.ledger_keys, r.table_keys);
+    let counts = format!(
+        "the API states {total} rows, the ledger has {} distinct keys, the table has {} of them",
+        r.ledger_keys, r.table_keys
+    );
     let older = if r.older_rows > 0 { format!(", and {} older rows", r.older_rows) } else { String::new() };
     match (&r.reason, r.agrees()) {
         (_, true) => format!("{slice}: sealed, verified: {counts}{older}"),

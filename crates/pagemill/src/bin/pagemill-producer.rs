@@ -69,11 +69,16 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
     };
     let exit = if cli.wait {
         let timeout = cli.timeout.as_ref().map(Span::get);
-        let status = progress::follow(&app.store, run, Some(&app.sources.names()), timeout, &String::new, &stop).await?;
+        let status =
+            progress::follow(&app.store, run, Some(&app.sources.names()), timeout, &String::new, &stop)
+                .await?;
         if cli.json {
             println!("{}", serde_json::to_string(&status)?);
         } else {
-            eprintln!("run {run}: {} of {} partitions sealed, {} rows, {} pages dead", status.sealed, status.partitions, status.rows, status.dead);
+            eprintln!(
+                "run {run}: {} of {} partitions sealed, {} rows, {} pages dead",
+                status.sealed, status.partitions, status.rows, status.dead
+            );
         }
         progress::exit_of(&status)
     } else {
@@ -107,9 +112,13 @@ fn say(produced: &Produced) {
         let (slice, progress) = (&partition.slice, &partition.progress);
         match progress.total {
             Some(_) if *before => eprintln!("{slice}: published before, {} pages done", progress.done),
-            Some(total) => eprintln!("{slice}: {total} rows, {published} pages published, {} done", progress.done),
+            Some(total) => {
+                eprintln!("{slice}: {total} rows, {published} pages published, {} done", progress.done)
+            }
             None if progress.dead > 0 => eprintln!("{slice}: its first page is dead (pagemill dead list)"),
-            None => eprintln!("{slice}: its first page failed and is tried again by the consumers, who publish the rest"),
+            None => eprintln!(
+                "{slice}: its first page failed and is tried again by the consumers, who publish the rest"
+            ),
         }
     }
 }

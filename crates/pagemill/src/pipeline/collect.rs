@@ -41,7 +41,9 @@ pub(super) async fn collect<Q: PageQueue>(
     let mut open = true;
     while open || waiting.count > 0 || !tasks.is_empty() {
         let linger = waiting.since.map(|since| since + LINGER);
-        let due = waiting.count >= most || (waiting.count > 0 && !open) || linger.is_some_and(|at| at <= Instant::now());
+        let due = waiting.count >= most
+            || (waiting.count > 0 && !open)
+            || linger.is_some_and(|at| at <= Instant::now());
         tokio::select! {
             outcome = results.next(), if open && waiting.count < 2 * most => match outcome {
                 Some(pool::Outcome::Done { job: work, result: Fetched::Page(write, pass) }) => {
@@ -112,7 +114,9 @@ async fn store<Q: PageQueue>(pipeline: &Pipeline<Q>, batch: Vec<Ready>) -> Resul
     }
     match write(pipeline, table, &pages).await {
         Ok(written) => stored(pipeline, works, &pages, written).await?,
-        Err(error) if error.kind() == StoreErrorKind::Permanent => store_each(pipeline, table, works, pages).await?,
+        Err(error) if error.kind() == StoreErrorKind::Permanent => {
+            store_each(pipeline, table, works, pages).await?
+        }
         Err(error) => return away(pipeline, works, error).await,
     }
     drop(passes);
@@ -146,7 +150,11 @@ async fn store_each<Q: PageQueue>(
 
 /// Writes a batch, again for as long as a moment's trouble lasts. Repeating is safe also when the
 /// answer to a commit was lost: the ledger then refuses the pages as already stored.
-async fn write<Q: PageQueue>(pipeline: &Pipeline<Q>, table: &DataTable, pages: &[PageWrite]) -> Result<Written, StoreError> {
+async fn write<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    table: &DataTable,
+    pages: &[PageWrite],
+) -> Result<Written, StoreError> {
     let backoff = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(50))
         .with_max_delay(Duration::from_secs(2))
@@ -160,7 +168,11 @@ async fn write<Q: PageQueue>(pipeline: &Pipeline<Q>, table: &DataTable, pages: &
 }
 
 /// PostgreSQL is away for longer: the jobs go back, the session ends.
-async fn away<Q: PageQueue>(pipeline: &Pipeline<Q>, works: Vec<Work>, error: StoreError) -> Result<(), Trouble> {
+async fn away<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    works: Vec<Work>,
+    error: StoreError,
+) -> Result<(), Trouble> {
     settle::returned(pipeline, works).await;
     Err(error.into())
 }
@@ -181,7 +193,8 @@ async fn stored<Q: PageQueue>(
         }
     }
     for progress in &written.progress {
-        let has_first = kept.iter().any(|w| w.job.partition == progress.partition && w.job.page == progress.first_page);
+        let has_first =
+            kept.iter().any(|w| w.job.partition == progress.partition && w.job.page == progress.first_page);
         follow::up(pipeline, progress, has_first).await?;
     }
     fail::fail_point!("before-ack");
@@ -189,7 +202,11 @@ async fn stored<Q: PageQueue>(
 }
 
 /// The ways that end without a page to store.
-async fn finish<Q: PageQueue>(pipeline: Arc<Pipeline<Q>>, work: Work, fetched: Fetched) -> Result<(), Trouble> {
+async fn finish<Q: PageQueue>(
+    pipeline: Arc<Pipeline<Q>>,
+    work: Work,
+    fetched: Fetched,
+) -> Result<(), Trouble> {
     let pipeline = &*pipeline;
     match fetched {
         Fetched::Page(..) => unreachable!("pages go into batches"),
@@ -219,7 +236,11 @@ async fn cancelled<Q: PageQueue>(pipeline: Arc<Pipeline<Q>>, work: Work) -> Resu
 }
 
 /// A panic is a failure like any other: recorded with its message and place.
-async fn panicked<Q: PageQueue>(pipeline: Arc<Pipeline<Q>>, work: Work, panic: pool::Panic) -> Result<(), Trouble> {
+async fn panicked<Q: PageQueue>(
+    pipeline: Arc<Pipeline<Q>>,
+    work: Work,
+    panic: pool::Panic,
+) -> Result<(), Trouble> {
     let place = panic.location.as_deref().unwrap_or("an unknown place");
     let failure = Failure::transient(format!("panicked at {place}: {}", panic.message));
     settle::failed(&pipeline, work, failure).await

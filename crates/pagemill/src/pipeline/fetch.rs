@@ -32,10 +32,17 @@ pub(super) enum Fetched {
 pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work) -> Fetched {
     let job = &work.job;
     let Some(source) = pipeline.sources.get(&job.slice.source) else {
-        return Fetched::Failed(Failure::permanent(format!("this consumer has no source {}", job.slice.source)));
+        return Fetched::Failed(Failure::permanent(format!(
+            "this consumer has no source {}",
+            job.slice.source
+        )));
     };
     let Some(table) = source.tables.get(&job.slice.stream) else {
-        let what = format!("this consumer does not pull {}.{}: add it to `streams`", source.name(), job.slice.stream);
+        let what = format!(
+            "this consumer does not pull {}.{}: add it to `streams`",
+            source.name(),
+            job.slice.stream
+        );
         return Fetched::Failed(Failure::permanent(what));
     };
     let pass = match admit(pipeline, work).await {
@@ -83,7 +90,8 @@ async fn admit<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work) -> Result<Pass
     if !job.needs_check(redelivered) {
         return Ok(pass);
     }
-    let start = pipeline.store.start_page(job, redelivered, pipeline.schedule.attempts).await.map_err(unavailable)?;
+    let start =
+        pipeline.store.start_page(job, redelivered, pipeline.schedule.attempts).await.map_err(unavailable)?;
     match start {
         PageStart::Fetch { suspect: false } => {
             work.marked.store(redelivered, Ordering::Relaxed);
@@ -92,7 +100,11 @@ async fn admit<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work) -> Result<Pass
         PageStart::Fetch { suspect: true } => {
             drop(pass);
             let alone = pipeline.gate.alone().await;
-            tracing::warn!(partition = job.partition, page = job.page, "a page suspected of killing its process runs alone");
+            tracing::warn!(
+                partition = job.partition,
+                page = job.page,
+                "a page suspected of killing its process runs alone"
+            );
             pipeline.store.start_alone(job).await.map_err(unavailable)?;
             work.marked.store(true, Ordering::Relaxed);
             Ok(alone)
@@ -108,7 +120,7 @@ async fn admit<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work) -> Result<Pass
     }
 }
 
-fn unknown_partition(job: &PageJob) -> Failure {
+pub(super) fn unknown_partition(job: &PageJob) -> Failure {
     Failure::permanent(format!("the ledger has no partition {}: is this the right database?", job.partition))
 }
 

@@ -8,7 +8,11 @@ use pagemill_store::Progress;
 use super::{Pipeline, Trouble, message};
 
 /// After the first page its partition is expanded; after the last it is sealed.
-pub(super) async fn up<Q: PageQueue>(pipeline: &Pipeline<Q>, progress: &Progress, has_first: bool) -> Result<(), Trouble> {
+pub(super) async fn up<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    progress: &Progress,
+    has_first: bool,
+) -> Result<(), Trouble> {
     if has_first && !progress.published && !progress.has_ended() {
         expand(pipeline, progress.partition).await?;
     }

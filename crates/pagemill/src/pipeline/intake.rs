@@ -48,7 +48,12 @@ pub(super) async fn take<Q: PageQueue>(
     intake.deliveries.close().await;
 }
 
-async fn not_a_job<Q: PageQueue>(pipeline: &Pipeline<Q>, delivery: Delivery, error: &DecodeError, session: &Session) {
+async fn not_a_job<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    delivery: Delivery,
+    error: &DecodeError,
+    session: &Session,
+) {
     let settled = match error {
         DecodeError::Newer(_) => settle::park_newer(pipeline, delivery, error).await,
         DecodeError::Malformed(_) => settle::bury_message(pipeline, delivery, error).await,

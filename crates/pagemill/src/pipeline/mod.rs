@@ -133,7 +133,11 @@ impl<Q: PageQueue> Pipeline<Q> {
         session.trouble().map_or(Ended::Drained, Ended::Unavailable)
     }
 
-    fn publish_job(&self, to: pagemill_queue::Address, job: &PageJob) -> impl Future<Output = Result<(), Trouble>> + Send + '_ {
+    fn publish_job(
+        &self,
+        to: pagemill_queue::Address,
+        job: &PageJob,
+    ) -> impl Future<Output = Result<(), Trouble>> + Send + '_ {
         let message = message(job);
         async move { Ok(self.queue.publish(&to, [message]).await?) }
     }

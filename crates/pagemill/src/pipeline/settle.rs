@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use futures_util::future;
-use pagemill_core::{DecodeError, Failure, FailureClass, Outcome, PageJob, Settlement, fingerprint, settlement_for};
+use pagemill_core::{
+    DecodeError, Failure, FailureClass, Outcome, PageJob, Settlement, fingerprint, settlement_for,
+};
 use pagemill_queue::{Address, DeadNote, Delivery, Message, PageQueue, QueueErrorKind};
 use pagemill_store::{DeadRecord, PageStart};
 
-use super::{Pipeline, Trouble, Work, follow};
+use super::{Pipeline, Trouble, Work, fetch, follow};
 
 /// Ends a delivery as its outcome demands. `attempts` are those that the ledger has counted.
 pub(super) async fn settle<Q: PageQueue>(
@@ -34,13 +36,21 @@ pub(super) async fn settle<Q: PageQueue>(
 }
 
 /// Ends several deliveries alike.
-pub(super) async fn settle_all<Q: PageQueue>(pipeline: &Pipeline<Q>, works: Vec<Work>, outcome: &Outcome) -> Result<(), Trouble> {
+pub(super) async fn settle_all<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    works: Vec<Work>,
+    outcome: &Outcome,
+) -> Result<(), Trouble> {
     let settling = works.into_iter().map(|work| settle(pipeline, work, outcome, 0));
     future::join_all(settling).await.into_iter().collect()
 }
 
 /// A page could not be fetched or stored: recorded, then retried or buried.
-pub(super) async fn failed<Q: PageQueue>(pipeline: &Pipeline<Q>, work: Work, failure: Failure) -> Result<(), Trouble> {
+pub(super) async fn failed<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    work: Work,
+    failure: Failure,
+) -> Result<(), Trouble> {
     let job = &work.job;
     let throttled = failure.class == FailureClass::Throttled;
     let recorded = match failure.class {
@@ -68,7 +78,11 @@ pub(super) async fn failed<Q: PageQueue>(pipeline: &Pipeline<Q>, work: Work, fai
 }
 
 /// A page that kills its process is dead, with its crashes as its attempts.
-pub(super) async fn convicted<Q: PageQueue>(pipeline: &Pipeline<Q>, work: Work, failure: Failure) -> Result<(), Trouble> {
+pub(super) async fn convicted<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    work: Work,
+    failure: Failure,
+) -> Result<(), Trouble> {
     tracing::error!(partition = work.job.partition, page = work.job.page, slice = %work.job.slice, error = %failure, "a page is dead");
     settle(pipeline, work, &Outcome::Failed(failure), pipeline.schedule.attempts).await
 }
@@ -85,14 +99,22 @@ pub(super) async fn recheck<Q: PageQueue>(pipeline: &Pipeline<Q>, work: Work) ->
             follow::up(pipeline, &progress, false).await?;
             Outcome::Duplicate
         }
-        PageStart::Obsolete | PageStart::Unknown => Outcome::Duplicate,
+        PageStart::Obsolete => Outcome::Duplicate,
+        PageStart::Unknown => {
+            let failure = fetch::unknown_partition(&work.job);
+            return bury_stray(pipeline, work, &failure).await;
+        }
         PageStart::Fetch { .. } | PageStart::Convicted { .. } => Outcome::Cancelled,
     };
     settle(pipeline, work, &outcome, 0).await
 }
 
 /// The quota is shut: the job waits on a rung, so that others go on; no attempt is spent.
-pub(super) async fn park<Q: PageQueue>(pipeline: &Pipeline<Q>, work: Work, wait: Duration) -> Result<(), Trouble> {
+pub(super) async fn park<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    work: Work,
+    wait: Duration,
+) -> Result<(), Trouble> {
     let rung = pipeline.schedule.rung_for(wait);
     pipeline.publish_job(retry(&work.job, rung), &work.job).await?;
     ack(work.delivery).await;
@@ -113,7 +135,8 @@ pub(super) async fn returned<Q: PageQueue>(pipeline: &Pipeline<Q>, works: Vec<Wo
 async fn bury<Q: PageQueue>(pipeline: &Pipeline<Q>, job: &PageJob, failure: &Failure) -> Result<(), Trouble> {
     match pipeline.store.record_dead(job, failure).await? {
         Some(record) => {
-            publish_dead(pipeline, &job.slice.source, job.id(), job.encode(), &failure.message, &record).await?;
+            publish_dead(pipeline, &job.slice.source, job.id(), job.encode(), &failure.message, &record)
+                .await?;
             if let Some(progress) = &record.progress {
                 follow::up(pipeline, progress, false).await?;
             }
@@ -135,7 +158,11 @@ pub(super) async fn ensure_dead<Q: PageQueue>(pipeline: &Pipeline<Q>, job: &Page
 }
 
 /// A job of a partition that this ledger does not know.
-async fn bury_stray<Q: PageQueue>(pipeline: &Pipeline<Q>, work: Work, failure: &Failure) -> Result<(), Trouble> {
+async fn bury_stray<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    work: Work,
+    failure: &Failure,
+) -> Result<(), Trouble> {
     let (source, id, body) = (&work.job.slice.source, work.job.id(), work.job.encode());
     let record = pipeline.store.record_dead_message(source, &id, &body, &failure.message).await?;
     publish_dead(pipeline, source, id, body, &failure.message, &record).await?;
@@ -210,7 +237,9 @@ pub(super) async fn give_back(delivery: Delivery) {
 fn noticed(settled: Result<(), pagemill_queue::QueueError>, what: &str) {
     match settled {
         Ok(()) => {}
-        Err(error) if error.kind() == QueueErrorKind::Stale => tracing::debug!(%error, "{what}: it will be delivered again"),
+        Err(error) if error.kind() == QueueErrorKind::Stale => {
+            tracing::debug!(%error, "{what}: it will be delivered again")
+        }
         Err(error) => tracing::warn!(%error, "{what}: it will be delivered again"),
     }
 }

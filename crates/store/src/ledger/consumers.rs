@@ -47,7 +47,11 @@ impl Store {
         self.count_alive(&client, sources).await
     }
 
-    async fn count_alive(&self, client: &deadpool_postgres::Object, sources: &[String]) -> Result<u32, StoreError> {
+    async fn count_alive(
+        &self,
+        client: &deadpool_postgres::Object,
+        sources: &[String],
+    ) -> Result<u32, StoreError> {
         let statement = client
             .prepare_cached(
                 "select count(*) from pagemill.consumers where sources && $1 and heartbeat_at > now() - make_interval(secs => $2)",
@@ -64,7 +68,10 @@ impl Store {
     pub async fn leave(&self, id: &str) -> Result<(), StoreError> {
         let client = self.client().await?;
         client
-            .execute("delete from pagemill.consumers where id = $1 or heartbeat_at < now() - interval '1 day'", &[&id])
+            .execute(
+                "delete from pagemill.consumers where id = $1 or heartbeat_at < now() - interval '1 day'",
+                &[&id],
+            )
             .await?;
         Ok(())
     }

@@ -98,7 +98,11 @@ impl Store {
     ///
     /// # Errors
     /// As any query.
-    pub async fn record_dead(&self, job: &PageJob, failure: &Failure) -> Result<Option<DeadRecord>, StoreError> {
+    pub async fn record_dead(
+        &self,
+        job: &PageJob,
+        failure: &Failure,
+    ) -> Result<Option<DeadRecord>, StoreError> {
         let mut client = self.client().await?;
         let tx = client.transaction().await?;
         let newly_dead = tx
@@ -176,7 +180,13 @@ impl Store {
     ///
     /// # Errors
     /// As any query.
-    pub async fn record_dead_message(&self, source: &str, id: &str, message: &[u8], error: &str) -> Result<DeadRecord, StoreError> {
+    pub async fn record_dead_message(
+        &self,
+        source: &str,
+        id: &str,
+        message: &[u8],
+        error: &str,
+    ) -> Result<DeadRecord, StoreError> {
         let client = self.client().await?;
         let job = PageJob::decode(message).ok();
         let slice = job.as_ref().map(|j| &j.slice);
@@ -374,13 +384,27 @@ impl Store {
         Ok(requeued)
     }
 
+    /// One requeue or drop at a time, of all processes: held until the guard is dropped, however its
+    /// process ends. Takes a connection of its own for as long.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Retriable`] when another holds it for half a minute.
+    pub async fn lock_dead(&self) -> Result<DeadLock, StoreError> {
+        // Out of the pool: a lock of a session must not come back into it.
+        let client = deadpool_postgres::Object::take(self.client().await?);
+        client.execute("select pg_advisory_lock(hashtext('pagemill.dead'))", &[]).await?;
+        Ok(DeadLock(client))
+    }
+
     /// The requeued jobs were accepted by their lanes.
     ///
     /// # Errors
     /// As any query.
     pub async fn mark_requeued(&self, ids: &[i64]) -> Result<(), StoreError> {
         let client = self.client().await?;
-        client.execute("update pagemill.dead_letters set published_at = now() where id = any($1)", &[&ids]).await?;
+        client
+            .execute("update pagemill.dead_letters set published_at = now() where id = any($1)", &[&ids])
+            .await?;
         Ok(())
     }
 
@@ -400,6 +424,9 @@ impl Store {
     }
 }
 
+/// See [`Store::lock_dead`].
+pub struct DeadLock(#[expect(dead_code, reason = "held, not read")] deadpool_postgres::ClientWrapper);
+
 /// `$1` ids, `$2` stream, `$3` text in the error.
 const FILTER: &str = "($1::bigint[] is null or id = any($1)) and ($2::text is null or stream = $2) \
     and ($3::text is null or strpos(error, $3) > 0)";
@@ -411,7 +438,11 @@ impl DeadFilter {
 }
 
 /// Raises a dead page's generation and reopens its partition. The job to publish, or why not.
-async fn reopen(tx: &deadpool_postgres::Transaction<'_>, dead: &PageJob, decided: bool) -> Result<Result<PageJob, String>, StoreError> {
+async fn reopen(
+    tx: &deadpool_postgres::Transaction<'_>,
+    dead: &PageJob,
+    decided: bool,
+) -> Result<Result<PageJob, String>, StoreError> {
     let sql = format!("select {PARTITION_COLUMNS} from pagemill.partitions p where p.id = $1 for update");
     let Some(row) = tx.query_opt(&sql, &[&dead.partition]).await? else {
         return Ok(Err(format!("the ledger has no partition {}", dead.partition)));
@@ -426,12 +457,18 @@ async fn reopen(tx: &deadpool_postgres::Transaction<'_>, dead: &PageJob, decided
         )
         .await?;
     if let Some(newer) = newer {
-        return Ok(Err(format!("{s} was pulled again by run {}: drop this dead letter", newer.get::<_, i64>(0))));
+        return Ok(Err(format!(
+            "{s} was pulled again by run {}: drop this dead letter",
+            newer.get::<_, i64>(0)
+        )));
     }
     if decided {
         // An earlier requeue died between its decision and its publish.
         let page = tx
-            .query_one("select generation from pagemill.pages where partition = $1 and page = $2", &[&dead.partition, &(dead.page as i32)])
+            .query_one(
+                "select generation from pagemill.pages where partition = $1 and page = $2",
+                &[&dead.partition, &(dead.page as i32)],
+            )
             .await?;
         return Ok(Ok(dead.at(dead.page, page.get::<_, i32>(0) as u32)));
     }

@@ -11,7 +11,7 @@ mod status;
 mod verify;
 
 pub use consumers::ConsumerBeat;
-pub use dead::{DeadFilter, DeadGroup, DeadRecord, DeadRow, Requeued};
+pub use dead::{DeadFilter, DeadGroup, DeadLock, DeadRecord, DeadRow, Requeued};
 pub use pages::PageStart;
 pub use partitions::{PartitionRow, Progress};
 pub use rescue::RescueOrder;

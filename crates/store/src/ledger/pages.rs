@@ -35,7 +35,12 @@ impl Store {
     ///
     /// # Errors
     /// As any query.
-    pub async fn start_page(&self, job: &PageJob, redelivered: bool, attempts_allowed: u32) -> Result<PageStart, StoreError> {
+    pub async fn start_page(
+        &self,
+        job: &PageJob,
+        redelivered: bool,
+        attempts_allowed: u32,
+    ) -> Result<PageStart, StoreError> {
         let client = self.client().await?;
         let statement = client
             .prepare_cached(
@@ -124,11 +129,21 @@ impl Store {
     ///
     /// # Errors
     /// As any query.
-    pub async fn record_throttled(&self, job: &PageJob, failure: &Failure) -> Result<Option<u32>, StoreError> {
+    pub async fn record_throttled(
+        &self,
+        job: &PageJob,
+        failure: &Failure,
+    ) -> Result<Option<u32>, StoreError> {
         self.record_answer(job, failure, job.attempt, 1).await
     }
 
-    async fn record_answer(&self, job: &PageJob, failure: &Failure, attempts: u32, throttled: i32) -> Result<Option<u32>, StoreError> {
+    async fn record_answer(
+        &self,
+        job: &PageJob,
+        failure: &Failure,
+        attempts: u32,
+        throttled: i32,
+    ) -> Result<Option<u32>, StoreError> {
         let client = self.client().await?;
         let statement = client
             .prepare_cached(

@@ -78,7 +78,13 @@ impl PartitionRow {
         Self {
             id: row.get(0),
             run: row.get(7),
-            slice: Slice { source: row.get(8), stream: row.get(9), account: row.get(10), from: row.get(11), to: row.get(12) },
+            slice: Slice {
+                source: row.get(8),
+                stream: row.get(9),
+                account: row.get(10),
+                from: row.get(11),
+                to: row.get(12),
+            },
             lane: lane_from(row.get(13)),
             page_size: row.get::<_, i32>(14) as u32,
             state: row.get(15),
@@ -127,11 +133,13 @@ impl Store {
     /// [`StoreErrorKind::Invalid`] if there is none with this id.
     pub async fn partition(&self, id: i64) -> Result<PartitionRow, StoreError> {
         let client = self.client().await?;
-        let statement =
-            client.prepare_cached(&format!("select {PARTITION_COLUMNS} from pagemill.partitions p where p.id = $1")).await?;
+        let statement = client
+            .prepare_cached(&format!("select {PARTITION_COLUMNS} from pagemill.partitions p where p.id = $1"))
+            .await?;
         let row = client.query_opt(&statement, &[&id]).await?;
-        row.map(|r| PartitionRow::from_row(&r))
-            .ok_or_else(|| StoreError::new(StoreErrorKind::Invalid, format!("the ledger has no partition {id}")))
+        row.map(|r| PartitionRow::from_row(&r)).ok_or_else(|| {
+            StoreError::new(StoreErrorKind::Invalid, format!("the ledger has no partition {id}"))
+        })
     }
 
     /// The partitions of a run, in order.
@@ -153,7 +161,9 @@ impl Store {
     /// As any query.
     pub async fn open_partitions(&self, sources: &[String]) -> Result<Vec<PartitionRow>, StoreError> {
         let client = self.client().await?;
-        let sql = format!("select {PARTITION_COLUMNS} from pagemill.partitions p where p.state = 'open' and p.source = any($1) order by p.id");
+        let sql = format!(
+            "select {PARTITION_COLUMNS} from pagemill.partitions p where p.state = 'open' and p.source = any($1) order by p.id"
+        );
         Ok(client.query(&sql, &[&sources]).await?.iter().map(PartitionRow::from_row).collect())
     }
 

@@ -69,14 +69,19 @@ impl Store {
     pub async fn has_open_partitions(&self, sources: &[String]) -> Result<bool, StoreError> {
         let client = self.client().await?;
         let statement = client
-            .prepare_cached("select exists (select from pagemill.partitions where state = 'open' and source = any($1))")
+            .prepare_cached(
+                "select exists (select from pagemill.partitions where state = 'open' and source = any($1))",
+            )
             .await?;
         Ok(client.query_one(&statement, &[&sources]).await?.get(0))
     }
 }
 
 /// Raises the generation of a partition's missing pages.
-async fn missing(tx: &deadpool_postgres::Transaction<'_>, partition: PartitionRow) -> Result<RescueOrder, StoreError> {
+async fn missing(
+    tx: &deadpool_postgres::Transaction<'_>,
+    partition: PartitionRow,
+) -> Result<RescueOrder, StoreError> {
     // Before the total is known the first page stands for all of them.
     let last = partition.progress.last_page.unwrap_or(partition.progress.first_page) as i32;
     let missing = tx

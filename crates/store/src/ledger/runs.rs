@@ -108,13 +108,16 @@ impl Store {
         if continued.is_none() {
             for partition in wanted {
                 match newest_attempt(&tx, &partition.slice).await? {
-                    Some(newest) if newest.state == "open" && newest.subset == partition.subset.is_some() => adopt.push(newest.id),
+                    Some(newest) if newest.state == "open" && newest.subset == partition.subset.is_some() => {
+                        adopt.push(newest.id)
+                    }
                     Some(newest) if newest.state == "open" => {
                         supersede(&tx, newest.id).await?;
                         due.push(partition);
                     }
                     Some(newest) if newest.is_final(partition) && !request.again => {
-                        let at = newest.closed_at.map(|t| t.strftime("%F %T UTC").to_string()).unwrap_or_default();
+                        let at =
+                            newest.closed_at.map(|t| t.strftime("%F %T UTC").to_string()).unwrap_or_default();
                         sealed.push(Sealed { slice: partition.slice.clone(), run: newest.run, at });
                     }
                     _ => due.push(partition),
@@ -124,13 +127,24 @@ impl Store {
         let run = match continued {
             Some(run) => Some(run),
             None if due.is_empty() && adopt.is_empty() => None,
-            None => Some(tx.query_one("insert into pagemill.runs (request) values ($1) returning id", &[&request.asked]).await?.get(0)),
+            None => Some(
+                tx.query_one(
+                    "insert into pagemill.runs (request) values ($1) returning id",
+                    &[&request.asked],
+                )
+                .await?
+                .get(0),
+            ),
         };
         if let Some(run) = run {
             for partition in due {
                 adopt.push(open(&tx, run, partition).await?);
             }
-            tx.execute("insert into pagemill.run_partitions select $1, unnest($2::bigint[]) on conflict do nothing", &[&run, &adopt]).await?;
+            tx.execute(
+                "insert into pagemill.run_partitions select $1, unnest($2::bigint[]) on conflict do nothing",
+                &[&run, &adopt],
+            )
+            .await?;
             if busy.is_none() {
                 tx.execute(
                     "update pagemill.runs set lease_owner = $2, lease_until = now() + make_interval(secs => $3) where id = $1",
@@ -174,7 +188,10 @@ impl Store {
     pub async fn release_lease(&self, run: i64, owner: &str) -> Result<(), StoreError> {
         let client = self.client().await?;
         client
-            .execute("update pagemill.runs set lease_until = null where id = $1 and lease_owner = $2", &[&run, &owner])
+            .execute(
+                "update pagemill.runs set lease_until = null where id = $1 and lease_owner = $2",
+                &[&run, &owner],
+            )
             .await?;
         Ok(())
     }
@@ -199,11 +216,17 @@ struct Newest {
 impl Newest {
     /// Sealed, and late enough.
     fn is_final(&self, wanted: &NewPartition) -> bool {
-        self.state == "sealed" && wanted.due_if_sealed_before.is_none_or(|due| self.closed_at.is_some_and(|closed| closed >= due))
+        self.state == "sealed"
+            && wanted
+                .due_if_sealed_before
+                .is_none_or(|due| self.closed_at.is_some_and(|closed| closed >= due))
     }
 }
 
-async fn newest_attempt(tx: &deadpool_postgres::Transaction<'_>, slice: &Slice) -> Result<Option<Newest>, StoreError> {
+async fn newest_attempt(
+    tx: &deadpool_postgres::Transaction<'_>,
+    slice: &Slice,
+) -> Result<Option<Newest>, StoreError> {
     let statement = tx
         .prepare_cached(
             "select id, run, state, subset_first is not null, closed_at \
@@ -211,8 +234,16 @@ async fn newest_attempt(tx: &deadpool_postgres::Transaction<'_>, slice: &Slice) 
              order by id desc limit 1",
         )
         .await?;
-    let row = tx.query_opt(&statement, &[&slice.source, &slice.stream, &slice.account, &slice.from, &slice.to]).await?;
-    Ok(row.map(|r| Newest { id: r.get(0), run: r.get(1), state: r.get(2), subset: r.get(3), closed_at: r.get(4) }))
+    let row = tx
+        .query_opt(&statement, &[&slice.source, &slice.stream, &slice.account, &slice.from, &slice.to])
+        .await?;
+    Ok(row.map(|r| Newest {
+        id: r.get(0),
+        run: r.get(1),
+        state: r.get(2),
+        subset: r.get(3),
+        closed_at: r.get(4),
+    }))
 }
 
 /// A subset in the way of the whole, or the other way round: the newer asking wins.
@@ -226,7 +257,11 @@ async fn supersede(tx: &deadpool_postgres::Transaction<'_>, partition: i64) -> R
     Ok(())
 }
 
-async fn open(tx: &deadpool_postgres::Transaction<'_>, run: i64, p: &NewPartition) -> Result<i64, StoreError> {
+async fn open(
+    tx: &deadpool_postgres::Transaction<'_>,
+    run: i64,
+    p: &NewPartition,
+) -> Result<i64, StoreError> {
     let statement = tx
         .prepare_cached(
             "insert into pagemill.partitions (run, source, stream, account, from_date, to_date, lane, page_size, subset_first, subset_last) \
@@ -239,13 +274,27 @@ async fn open(tx: &deadpool_postgres::Transaction<'_>, run: i64, p: &NewPartitio
     let row = tx
         .query_one(
             &statement,
-            &[&run, &s.source, &s.stream, &s.account, &s.from, &s.to, &lane_name(p.lane), &(p.page_size as i32), &first, &last],
+            &[
+                &run,
+                &s.source,
+                &s.stream,
+                &s.account,
+                &s.from,
+                &s.to,
+                &lane_name(p.lane),
+                &(p.page_size as i32),
+                &first,
+                &last,
+            ],
         )
         .await?;
     Ok(row.get(0))
 }
 
-async fn open_partitions(tx: &deadpool_postgres::Transaction<'_>, run: i64) -> Result<Vec<Opened>, StoreError> {
+async fn open_partitions(
+    tx: &deadpool_postgres::Transaction<'_>,
+    run: i64,
+) -> Result<Vec<Opened>, StoreError> {
     let sql = format!(
         "select {PARTITION_COLUMNS} from pagemill.run_partitions rp join pagemill.partitions p on p.id = rp.partition \
          where rp.run = $1 and p.state = 'open' order by p.id"

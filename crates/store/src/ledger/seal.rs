@@ -33,7 +33,9 @@ impl Store {
         let tx = client.transaction().await?;
         // Counting ten million keys takes its time, and sorts better in memory.
         tx.batch_execute("set local statement_timeout = '10min'; set local work_mem = '64MB'").await?;
-        let sql = format!("select {PARTITION_COLUMNS} from pagemill.partitions p where p.id = $1 and p.state = 'open' for update");
+        let sql = format!(
+            "select {PARTITION_COLUMNS} from pagemill.partitions p where p.id = $1 and p.state = 'open' for update"
+        );
         let Some(row) = tx.query_opt(&sql, &[&partition]).await? else {
             return Ok(None);
         };
@@ -44,7 +46,9 @@ impl Store {
         let progress = &partition.progress;
         let total = progress.total.unwrap_or(0);
         let last = progress.last_page.unwrap_or(progress.first_page);
-        let row = tx.query_one(FACTS, &[&partition.id, &(progress.first_page as i32), &(last as i32), &total]).await?;
+        let row = tx
+            .query_one(FACTS, &[&partition.id, &(progress.first_page as i32), &(last as i32), &total])
+            .await?;
         let count = |i: usize| row.get::<_, i64>(i) as u64;
         let facts = SealFacts {
             total: total as u64,

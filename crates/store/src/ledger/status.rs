@@ -86,7 +86,8 @@ impl Store {
         let statement = client
             .prepare_cached("select (pages + dead)::bigint, planned_pages::bigint, open from pagemill.run_progress where run = $1")
             .await?;
-        let row = client.query_opt(&statement, &[&run]).await?.ok_or_else(|| none_found(&format!("run {run}")))?;
+        let row =
+            client.query_opt(&statement, &[&run]).await?.ok_or_else(|| none_found(&format!("run {run}")))?;
         let count = |i: usize| row.get::<_, i64>(i) as u64;
         Ok((count(0), count(1), count(2)))
     }

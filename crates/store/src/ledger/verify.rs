@@ -34,7 +34,9 @@ pub struct Recount {
 impl Recount {
     /// Whether the table holds exactly what the seal says.
     pub fn agrees(&self) -> bool {
-        self.state == "sealed" && Some(self.ledger_keys as i64) == self.total && self.table_keys == self.ledger_keys
+        self.state == "sealed"
+            && Some(self.ledger_keys as i64) == self.total
+            && self.table_keys == self.ledger_keys
     }
 }
 
@@ -49,7 +51,12 @@ impl Store {
     /// As any query.
     pub async fn recount(&self, table: &DataTable, partition: &PartitionRow) -> Result<Recount, StoreError> {
         let mut client = self.client().await?;
-        let tx = client.build_transaction().read_only(true).isolation_level(tokio_postgres::IsolationLevel::RepeatableRead).start().await?;
+        let tx = client
+            .build_transaction()
+            .read_only(true)
+            .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
+            .start()
+            .await?;
         tx.batch_execute("set local statement_timeout = '30min'").await?;
         let s = &partition.slice;
         let superseded_by = tx
@@ -62,7 +69,11 @@ impl Store {
             .map(|r| r.get(0));
         let mut ledger = Vec::new();
         let mut pages = pin!(
-            tx.query_raw("select keys from pagemill.pages where partition = $1 and state = 'done'", [&partition.id]).await?
+            tx.query_raw(
+                "select keys from pagemill.pages where partition = $1 and state = 'done'",
+                [&partition.id]
+            )
+            .await?
         );
         while let Some(row) = pages.try_next().await? {
             ledger.extend(row.get::<_, Vec<i64>>(0));
@@ -72,7 +83,8 @@ impl Store {
 
         let kinds: Vec<Kind> = table.key.iter().map(|&k| table.shape.columns[k].kind).collect();
         let columns: Vec<String> = table.key.iter().map(|&k| quote(&table.shape.columns[k].name)).collect();
-        let sql = format!("select {} from {} where {}", columns.join(", "), table.name, table.slice_condition());
+        let sql =
+            format!("select {} from {} where {}", columns.join(", "), table.name, table.slice_condition());
         let params: [&(dyn ToSql + Sync); 3] = [&s.account, &s.from, &s.to];
         let mut rows = pin!(tx.query_raw(&sql, params).await?);
         let (mut table_keys, mut older_rows) = (0, 0);
