@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use pagemill_simulator::{Fault, FaultKind, Latency, SimulatorConfig};
 
-use crate::world::World;
+use crate::{faults::close_all_connections, world::World};
 
 fn slow(rows: u64) -> SimulatorConfig {
     let latency = Latency { from: Duration::from_millis(20), to: Duration::from_millis(60) };
@@ -86,32 +86,12 @@ async fn a_consumer_that_is_frozen_and_wakes_changes_nothing() {
     world.pages_done(20).await;
     frozen.signal("-STOP");
     let other = world.consumer();
-    if tokio::time::timeout(std::time::Duration::from_secs(25), world.pages_done(40)).await.is_err() {
-        let db = world.db().await;
-        for r in db.query("select pid, state, wait_event, left(query,80) , (now()-xact_start)::text from pg_stat_activity where datname=current_database()", &[]).await.unwrap() {
-            eprintln!("{:?} {:?} {:?} {:?} {:?}", r.get::<_, i32>(0), r.get::<_, Option<String>>(1), r.get::<_, Option<String>>(2), r.get::<_, Option<String>>(3), r.get::<_, Option<String>>(4));
-        }
-        eprintln!(
-            "{}",
-            std::process::Command::new("/work/main/.dev/rabbitmqctl")
-                .args(["-q", "list_queues", "name", "messages_ready", "messages_unacknowledged", "consumers"])
-                .output()
-                .map(|o| String::from_utf8_lossy(&o.stdout).into_owned())
-                .unwrap()
-        );
-        panic!("OTHER: {} FROZEN: {}", other.log(), frozen.log());
-    }
+    // Frozen inside a transaction it may hold up the partition, but not for long.
+    world.pages_done(40).await;
     // The broker gives the frozen one's jobs to the other when it closes its connections.
-    let closed = close_connections_of(&world).await;
+    close_all_connections().await;
     frozen.signal("-CONT");
     world.assert_sealed_truth().await;
-    assert!(closed, "no rabbitmqctl: see PAGEMILL_TEST_RABBITMQCTL");
+    assert!(world.dead().await.is_empty());
     drop(other);
-}
-
-/// Closes all connections to the broker; false where that cannot be done here.
-pub(crate) async fn close_connections_of(_: &World) -> bool {
-    // The test's own connection goes as well, and with it those of tests beside this one, which live
-    // through it: that is their contract.
-    crate::faults::rabbitmqctl(&["close_all_connections", "test"]).await
 }

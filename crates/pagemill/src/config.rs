@@ -219,7 +219,10 @@ impl Config {
                 path.display()
             ))
         })?;
-        Self::parse(&text, path, |name| std::env::var(name).ok())
+        let mut config = Self::parse(&text, path, |name| std::env::var(name).ok())?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        config.sources.iter_mut().for_each(|source| source.resolve_paths(folder));
+        Ok(config)
     }
 
     /// The defaults, and the environment over them.
@@ -354,6 +357,18 @@ impl SourceConfig {
     }
 }
 
+impl SourceConfig {
+    /// Paths are meant from the config's folder. A definition's name is a path if it ends in `.toml`.
+    fn resolve_paths(&mut self, folder: &Path) {
+        if self.definition.ends_with(".toml") {
+            self.definition = folder.join(&self.definition).display().to_string();
+        }
+        if let Some(TokenRef::File(path)) = &mut self.token {
+            *path = folder.join(&*path);
+        }
+    }
+}
+
 impl TokenRef {
     /// Reads the secret.
     ///
@@ -442,6 +457,22 @@ mod tests {
         let wrong = |name: &str| (name == "PAGEMILL_CONSUMER_ATTEMPTS").then(|| "many".to_owned());
         let error = Config::parse("", Path::new("x"), wrong).unwrap_err().to_string();
         assert!(error.contains("PAGEMILL_CONSUMER_ATTEMPTS"), "{error}");
+    }
+
+    #[test]
+    fn paths_are_meant_from_the_configs_folder() {
+        let mut source = SourceConfig {
+            token: Some(TokenRef::File("secrets/token".into())),
+            ..SourceConfig::of("own.toml")
+        };
+        source.resolve_paths(Path::new("/etc/pagemill"));
+        assert_eq!(source.definition, "/etc/pagemill/own.toml");
+        assert!(
+            matches!(&source.token, Some(TokenRef::File(p)) if p == Path::new("/etc/pagemill/secrets/token"))
+        );
+        let mut shipped = SourceConfig::of("xiaohongshu");
+        shipped.resolve_paths(Path::new("/etc/pagemill"));
+        assert_eq!(shipped.definition, "xiaohongshu");
     }
 
     #[test]

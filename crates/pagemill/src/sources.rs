@@ -130,7 +130,7 @@ impl Resolved {
         }
         Ok(Source {
             client: Client::new(self.definition.clone(), token).map_err(|e| error(e.to_string()))?,
-            quota: Quota::new(store.clone(), self.name(), self.definition.rate().per_second),
+            quota: Quota::new(store.clone(), self.name(), self.definition.rate().sustained()),
             tables: self.tables(store)?,
             streams: self.streams.clone(),
             accounts: self.config.accounts.clone(),

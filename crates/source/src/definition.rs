@@ -70,6 +70,17 @@ pub struct Rate {
     pub per_day: Option<u32>,
 }
 
+impl Rate {
+    /// Requests a second that keep within every window when they are spaced evenly; `None` without
+    /// a limit.
+    pub fn sustained(self) -> Option<f64> {
+        let Self { per_second, per_minute, per_day } = self;
+        let minute = per_minute.map(|n| f64::from(n) / 60.0);
+        let day = per_day.map(|n| f64::from(n) / 86_400.0);
+        [per_second, minute, day].into_iter().flatten().reduce(f64::min)
+    }
+}
+
 /// How a request proves who sent it.
 #[derive(Clone, Debug)]
 pub(crate) enum Auth {

@@ -1,6 +1,8 @@
 use std::{str::FromStr, time::Duration};
 
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Object, Pool, QueueMode, RecyclingMethod, Runtime,
+};
 use secrecy::{ExposeSecret, SecretString};
 use tokio_postgres::{
     Config, NoTls,
@@ -82,6 +84,8 @@ impl Store {
         };
         let pool = Pool::builder(manager)
             .max_size(config.connections.max(1))
+            // The one used last: its buffers are large already, and the others' stay small.
+            .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .create_timeout(Some(CONNECT))
             .wait_timeout(Some(WAIT))

@@ -233,9 +233,10 @@ const OWN_COLUMNS: [(&str, &str); 3] =
 fn upsert_sql(name: &str, shape: &TableShape) -> String {
     let all: Vec<usize> = (0..shape.columns.len()).collect();
     let rest: Vec<usize> = all.iter().copied().filter(|&i| !shape.columns[i].key).collect();
-    let arrays: Vec<String> =
-        shape.columns.iter().enumerate().map(|(i, c)| format!("${}::{}[]", i + 1, c.kind.sql())).collect();
-    let n = all.len();
+    let types = shape.columns.iter().map(|c| c.kind.sql()).chain(OWN_COLUMNS.map(|(_, sql_type)| sql_type));
+    // In the select list the arrays are taken apart in lockstep; in the from clause each would be
+    // materialised first, which costs a third more.
+    let arrays: Vec<String> = (1..).zip(types).map(|(i, t)| format!("unnest(${i}::{t}[])")).collect();
     let assignments: Vec<String> = rest
         .iter()
         .map(|&i| quote(&shape.columns[i].name))
@@ -249,14 +250,11 @@ fn upsert_sql(name: &str, shape: &TableShape) -> String {
     };
     format!(
         "insert into {name} as t ({}, _run, _page, _fetched_at) \
-         select * from unnest({}, ${}::bigint[], ${}::int[], ${}::timestamptz[]) \
+         select {} \
          on conflict ({}) do update set {} \
          where t._fetched_at < excluded._fetched_at and (t._run = excluded._run or {differs})",
         names(shape, &all, ""),
         arrays.join(", "),
-        n + 1,
-        n + 2,
-        n + 3,
         names(shape, &shape.key(), ""),
         assignments.join(", "),
     )

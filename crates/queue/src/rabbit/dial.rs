@@ -17,6 +17,8 @@ use crate::{QueueError, QueueErrorKind};
 /// Half-open sockets are noticed after twice this.
 const HEARTBEAT_SECONDS: u16 = 15;
 const CONNECT_MILLIS: u64 = 10_000;
+/// Messages are small, and lapin keeps buffers of 32 frames each way.
+const FRAME_BYTES: u32 = 16 << 10;
 /// For handshake and declarations, beyond the time to connect.
 const DECLARE: Duration = Duration::from_secs(30);
 
@@ -35,6 +37,7 @@ impl Dial {
         })?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
         uri.query.connection_timeout.get_or_insert(CONNECT_MILLIS);
+        uri.query.frame_max.get_or_insert(FRAME_BYTES);
         if uri.scheme == AMQPScheme::AMQPS {
             // Err means that a provider is installed already, which is as good.
             let _ = rustls::crypto::ring::default_provider().install_default();

@@ -201,3 +201,17 @@ fn what_is_neither_shipped_nor_a_file() {
         "{error}"
     );
 }
+
+#[test]
+fn the_narrowest_window_sets_the_pace() {
+    let rate = |text: &str| {
+        let overrides: Table = text.parse().unwrap();
+        Definition::load("xiaohongshu", overrides).unwrap().rate().sustained()
+    };
+    assert_eq!(rate("rate = { per_second = 50 }"), Some(50.0));
+    assert_eq!(rate("rate = { per_second = 50, per_minute = 1200 }"), Some(20.0));
+    assert_eq!(rate("rate = { per_second = 50, per_day = 43200 }"), Some(0.5));
+    assert_eq!(rate("rate = \"unlimited\""), None);
+    let error = Definition::load("xiaohongshu", "rate = \"fast\"".parse().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("unlimited"), "{error}");
+}
