@@ -55,6 +55,9 @@ enum Tried {
     Without(Vec<usize>),
 }
 
+/// A connection keeps a buffer as large as its largest statement; beyond this size nothing is gained.
+const ROWS_A_STATEMENT: usize = 1_000;
+
 const PAGES: &str = "insert into pagemill.pages as p \
     (partition, page, generation, state, requests, versions, rows, total, keys, content_hash, request_id, requested_at, casts) \
     select u.partition, u.page, u.generation, 'done', 1, 1, u.rows, u.total, ($6::bigint[])[u.first : u.first + u.rows - 1], \
@@ -172,12 +175,7 @@ async fn try_write(
         }
         tx.execute(&statements.bodies, &[&ledger.body_partitions, &ledger.body_pages, &ledger.bodies]).await
     };
-    let upsert = async {
-        if rows.order.is_empty() {
-            return Ok(0);
-        }
-        rows.upsert(&tx, &statements.upsert).await
-    };
+    let upsert = async { rows.upsert(&tx, &statements.upsert).await };
     let (ledger_answer, bodies, upsert) = future::join3(ledger_then_counters, bodies, upsert).await;
 
     // Which statement failed first says why; those after it only echo an aborted transaction.
@@ -315,17 +313,29 @@ impl<'a> RowParams<'a> {
         }
     }
 
+    /// All of it at once, in statements of a bounded size.
     async fn upsert(
         &self,
         tx: &deadpool_postgres::Transaction<'_>,
         statement: &Statement,
+    ) -> Result<(), tokio_postgres::Error> {
+        let parts = self.order.chunks(ROWS_A_STATEMENT);
+        future::try_join_all(parts.map(|order| self.upsert_part(tx, statement, order))).await?;
+        Ok(())
+    }
+
+    async fn upsert_part(
+        &self,
+        tx: &deadpool_postgres::Transaction<'_>,
+        statement: &Statement,
+        order: &[RowRef],
     ) -> Result<u64, tokio_postgres::Error> {
         let columns: Vec<ColumnArray<'_>> = (self.table.shape.columns.iter().enumerate())
-            .map(|(column, c)| ColumnArray { pages: &self.rows, order: &self.order, column, kind: c.kind })
+            .map(|(column, c)| ColumnArray { pages: &self.rows, order, column, kind: c.kind })
             .collect();
-        let runs = PerPage { values: &self.runs, order: &self.order };
-        let pages = PerPage { values: &self.pages, order: &self.order };
-        let requested_at = PerPage { values: &self.requested_at, order: &self.order };
+        let runs = PerPage { values: &self.runs, order };
+        let pages = PerPage { values: &self.pages, order };
+        let requested_at = PerPage { values: &self.requested_at, order };
         let mut params: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as &(dyn ToSql + Sync)).collect();
         params.extend([&runs as &(dyn ToSql + Sync), &pages, &requested_at]);
         tx.execute(statement, &params).await

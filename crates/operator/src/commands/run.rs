@@ -1,6 +1,6 @@
 use std::{
     io::{Write, stdout},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -245,6 +245,10 @@ async fn say_where(opened: &Database, app: &App) -> anyhow::Result<()> {
 }
 
 #[cfg(feature = "embedded")]
-fn data_dir_flag(dir: &Path) -> String {
-    if dir == Path::new(DATA_DIR) { String::new() } else { format!("--data-dir {} ", dir.display()) }
+fn data_dir_flag(dir: &std::path::Path) -> String {
+    if dir == std::path::Path::new(DATA_DIR) {
+        String::new()
+    } else {
+        format!("--data-dir {} ", dir.display())
+    }
 }

@@ -1,0 +1,256 @@
+//! The collector's transaction on a real PostgreSQL: fenced, free of deadlocks, sealed once.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use futures_util::future::join_all;
+use jiff::{SignedDuration, Timestamp, civil::date};
+use pagemill_core::{Column, ColumnShape, DateScope, Kind, Lane, PageJob, Rows, Slice, TableShape, Verdict};
+use pagemill_store::{
+    DataTable, NewPartition, PageStart, PageWrite, RunRequest, Store, StoreConfig, StoreErrorKind,
+};
+use proptest::{prelude::*, test_runner::TestRunner};
+use tokio_postgres::NoTls;
+
+fn server() -> String {
+    std::env::var("PAGEMILL_TEST_POSTGRES_URL")
+        .unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".into())
+}
+
+async fn admin() -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(&server(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// A database of its own, gone when the test ends well or badly.
+struct World {
+    store: Store,
+    table: DataTable,
+    database: String,
+}
+
+impl World {
+    async fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let database =
+            format!("pagemill_store_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        admin().await.batch_execute(&format!("create database {database}")).await.unwrap();
+        let url = format!("{}/{database}", server().rsplit_once('/').unwrap().0);
+        let config = StoreConfig { url: url.into(), schema: "public".into(), connections: 10 };
+        let store = Store::connect(&config).await.unwrap();
+        let table = DataTable::new(&store, "test", "rows", &shape()).unwrap();
+        store.migrate(std::slice::from_ref(&table)).await.unwrap();
+        Self { store, table, database }
+    }
+
+    /// Opens a partition of so many pages of 10 rows, and its first page stored.
+    async fn partition(&self, again: bool) -> PageJob {
+        let slice = Slice {
+            source: "test".into(),
+            stream: "rows".into(),
+            account: "7".into(),
+            from: date(2026, 1, 15),
+            to: date(2026, 1, 15),
+        };
+        let wanted = NewPartition {
+            slice,
+            lane: Lane::Pages,
+            page_size: 10,
+            subset: None,
+            due_if_sealed_before: None,
+        };
+        let asked = serde_json::json!({ "again": again });
+        let request = RunRequest { asked, again, owner: "test".into() };
+        let planned = self.store.plan(&request, &[wanted]).await.unwrap();
+        planned.open[0].partition.job(1, 0)
+    }
+
+    async fn rows(&self) -> Vec<(i64, i64)> {
+        let (_, rows) = self.store.query_text("select id, value from test_rows order by id").await.unwrap();
+        let number = |v: &Option<String>| v.as_ref().unwrap().parse().unwrap();
+        rows.iter().map(|r| (number(&r[0]), number(&r[1]))).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let database = self.database.clone();
+        let cleaning = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let drop = format!("drop database if exists {database} with (force)");
+            runtime.block_on(async { admin().await.batch_execute(&drop).await })
+        });
+        let _ = cleaning.join();
+    }
+}
+
+fn shape() -> TableShape {
+    let column = |name: &str, kind, key| ColumnShape { name: name.into(), kind, key };
+    TableShape {
+        name: "test_rows".into(),
+        columns: vec![
+            column("account", Kind::Text, true),
+            column("day", Kind::Date, true),
+            column("id", Kind::Bigint, true),
+            column("value", Kind::Bigint, false),
+        ],
+        account: Some("account".into()),
+        dates: DateScope::Within("day".into()),
+    }
+}
+
+/// A page with these ids, all of one value, requested so many seconds after the epoch.
+fn page(job: &PageJob, number: u32, ids: &[i64], value: i64, requested: i64, total: u64) -> PageWrite {
+    let mut account = Column::with_capacity(Kind::Text, ids.len());
+    if let Column::Text(texts) = &mut account {
+        ids.iter().for_each(|_| texts.push(Some("7")));
+    }
+    let columns = vec![
+        account,
+        Column::Date(vec![Some(date(2026, 1, 15)); ids.len()]),
+        Column::Bigint(ids.iter().map(|id| Some(*id)).collect()),
+        Column::Bigint(vec![Some(value); ids.len()]),
+    ];
+    let rows = Rows::new(ids.len(), columns);
+    PageWrite {
+        job: job.at(number, 0),
+        keys: rows.key_hashes(&[0, 1, 2]),
+        content_hash: rows.content_hash(),
+        rows,
+        total,
+        request_id: None,
+        requested_at: Timestamp::UNIX_EPOCH + SignedDuration::from_secs(requested),
+        body: None,
+        casts: vec![],
+    }
+}
+
+/// Whatever the order in which the versions of a page arrive, and however often each: the one that
+/// was requested last is there at the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_order_of_versions_ends_at_the_newest() {
+    let world = World::new().await;
+    let job = world.partition(false).await;
+    let mut runner = TestRunner::new_with_rng(
+        ProptestConfig { cases: 24, ..ProptestConfig::default() },
+        proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
+    );
+    // Each case has a page and rows of its own.
+    let case = std::cell::Cell::new(0);
+    let orders = prop::collection::vec(0..5_i64, 1..12);
+    let runtime = tokio::runtime::Handle::current();
+    let checked = tokio::task::block_in_place(|| {
+        runner.run(&orders, |order| {
+            case.set(case.get() + 1);
+            let ids: Vec<i64> = (case.get() * 10..case.get() * 10 + 10).collect();
+            let newest = *order.iter().max().unwrap();
+            runtime.block_on(async {
+                for version in &order {
+                    let write = page(&job, case.get() as u32, &ids, *version, *version, 1_000);
+                    world.store.write(&world.table, &[write]).await.unwrap();
+                }
+                let rows = world.rows().await;
+                let of_case: Vec<_> = rows.iter().filter(|(id, _)| ids.contains(id)).collect();
+                prop_assert_eq!(of_case.len(), 10);
+                prop_assert!(of_case.iter().all(|(_, value)| *value == newest), "{:?}: {:?}", order, of_case);
+                Ok(())
+            })
+        })
+    });
+    checked.unwrap();
+    let done = world.store.partition(job.partition).await.unwrap().progress.done;
+    assert_eq!(done, i64::from(case.get() as u32), "a page counts once, however often it is stored");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_writers_of_the_same_keys_never_deadlock() {
+    let world = World::new().await;
+    let job = world.partition(false).await;
+    let deadlocks = "select deadlocks::text from pg_stat_database where datname = current_database()";
+    let writers = (0..8_i64).map(|writer| {
+        let (store, table, job) = (world.store.clone(), world.table.clone(), job.clone());
+        tokio::spawn(async move {
+            for round in 0..25_i64 {
+                // Every writer has its own pages, and all have the same keys, in another order each.
+                let number = (writer * 25 + round + 1) as u32;
+                let ids: Vec<i64> = (0..200).map(|i| (i * 73 + writer * 31 + round * 17) % 200).collect();
+                let write = page(&job, number, &ids, writer, round * 8 + writer, 100_000);
+                store.write(&table, &[write]).await.unwrap();
+            }
+        })
+    });
+    join_all(writers).await.into_iter().for_each(|ended| ended.unwrap());
+    assert_eq!(world.rows().await.len(), 200);
+    let (_, rows) = world.store.query_text(deadlocks).await.unwrap();
+    assert_eq!(rows[0][0].as_deref(), Some("0"));
+}
+
+/// Of consumers that store the last pages at once exactly one sees the end, and the seal is made once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_pages_at_once_seal_once() {
+    let world = World::new().await;
+    for round in 0..5 {
+        let job = world.partition(round > 0).await;
+        let writes = (1..=8_u32).map(|number| {
+            let ids: Vec<i64> = (0..10).map(|i| i64::from(number) * 10 + i).collect();
+            let write = page(&job, number, &ids, round, 1_000 + round, 80);
+            let (store, table) = (world.store.clone(), world.table.clone());
+            tokio::spawn(async move {
+                let written = store.write(&table, &[write]).await.unwrap();
+                let ended = written.progress[0].has_ended();
+                (ended, if ended { store.seal(written.progress[0].partition).await.unwrap() } else { None })
+            })
+        });
+        let ends: Vec<_> = join_all(writes).await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(ends.iter().filter(|(ended, _)| *ended).count(), 1);
+        let reports: Vec<_> = ends.iter().filter_map(|(_, report)| report.as_ref()).collect();
+        assert_eq!(reports.len(), 1);
+        assert_eq!(reports[0].verdict, Verdict::Sealed);
+        assert!(world.store.seal(job.partition).await.unwrap().is_none(), "sealing again does nothing");
+    }
+    assert_eq!(world.rows().await.len(), 80);
+}
+
+/// A key on two pages hides a missing row from a count; the seal sees it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeated_key_is_no_seal() {
+    let world = World::new().await;
+    let job = world.partition(false).await;
+    let first: Vec<i64> = (0..10).collect();
+    let second: Vec<i64> = (9..19).collect();
+    let writes = [page(&job, 1, &first, 1, 1, 20), page(&job, 2, &second, 2, 2, 20)];
+    let written = world.store.write(&world.table, &writes).await.unwrap();
+    assert_eq!(written.stored, [true, true]);
+    let report = world.store.seal(job.partition).await.unwrap().unwrap();
+    let Verdict::Incomplete(reason) = report.verdict else { panic!("sealed") };
+    assert_eq!(reason.to_string(), "1 rows repeat a key that came before");
+    assert_eq!(world.rows().await[9], (9, 2), "the later request wins");
+    // A closed partition takes no page more.
+    let late = page(&job, 2, &second, 3, 3, 20);
+    assert_eq!(world.store.write(&world.table, &[late]).await.unwrap().stored, [false]);
+    assert_eq!(world.store.start_page(&job, true, 5).await.unwrap(), PageStart::Obsolete);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rescue_raises_the_generation_and_voids_older_copies() {
+    let world = World::new().await;
+    let job = world.partition(false).await;
+    let ids: Vec<i64> = (0..10).collect();
+    world.store.write(&world.table, &[page(&job, 1, &ids, 1, 1, 30)]).await.unwrap();
+    let order = world.store.reorder_missing(job.partition).await.unwrap().unwrap();
+    let ordered: Vec<(u32, u32)> = order.jobs.iter().map(|j| (j.page, j.generation)).collect();
+    assert_eq!(ordered, [(2, 1), (3, 1)]);
+    let older = page(&job, 2, &ids, 9, 9, 30);
+    assert_eq!(world.store.write(&world.table, &[older]).await.unwrap().stored, [false]);
+    let newer = PageWrite { job: order.jobs[0].clone(), ..page(&job, 2, &[10, 11], 2, 2, 30) };
+    assert_eq!(world.store.write(&world.table, &[newer]).await.unwrap().stored, [true]);
+    assert_eq!(world.rows().await.len(), 12);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queries_of_operators_only_read() {
+    let world = World::new().await;
+    let error = world.store.query_text("delete from test_rows").await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Permanent);
+    assert!(error.to_string().contains("read-only"), "{error}");
+}
