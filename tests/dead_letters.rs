@@ -141,7 +141,10 @@ async fn what_is_no_job_is_dead_with_its_reason() {
     publish(&world, b"hello").await;
     publish(&world, &PageJob { page: 0, ..stray.clone() }.encode()).await;
     publish(&world, &stray.encode()).await;
-    let _consumer = world.consumer();
+    publish(&world, br#"{"v":2,"what":"a later version knows"}"#).await;
+    let consumer = world.consumer();
+    // It waits, unchanged, for a consumer that can read it.
+    consumer.said("message version 2 is newer").await;
     world.assert_truth_after_end().await;
     let begun = std::time::Instant::now();
     while world.dead().await.len() < 3 {

@@ -2,11 +2,12 @@
 
 use std::{process::Stdio, time::Duration};
 
+use pagemill_simulator::SimulatorConfig;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::{process::Command, time::Instant};
 
-use crate::world::{PATIENCE, Ran, binary, run};
+use crate::world::{DAY, PATIENCE, Ran, World, binary, run};
 
 fn pagemill(dir: &TempDir, args: &[&str]) -> Command {
     let mut command = Command::new(binary("pagemill"));
@@ -65,4 +66,17 @@ async fn a_killed_run_goes_on_where_it_was() {
         "{}",
         third.stdout
     );
+}
+
+/// `--config` says what is pulled, `--postgres` where to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_into_a_server_needs_no_queue() {
+    let world = World::unmigrated(SimulatorConfig { rows: 5_000, ..SimulatorConfig::default() }, "").await;
+    let url = world.postgres_url();
+    let ran = world.pagemill(&["run", "--date", DAY, "--postgres", &url, "--json"]).await.ok();
+    assert_eq!((&ran.json()["sealed"], &ran.json()["rows"]), (&json!(1), &json!(5_000)));
+    world.assert_sealed_truth().await;
+    let again =
+        world.pagemill(&["run", "--date", DAY, "--postgres", &url]).await.ok().says(&["all is there"]);
+    assert!(again.stdout.contains("pagemill query"), "{}", again.stdout);
 }

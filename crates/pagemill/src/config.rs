@@ -1,11 +1,16 @@
 //! `pagemill.toml`: read once in `main`, environment over it, flags over those.
 
-use std::{fmt, fs, path::Path, path::PathBuf};
+mod source;
+
+use std::{fmt, fs, path::Path};
 
 use pagemill_core::{RetrySchedule, Span};
 use secrecy::SecretString;
 use serde::Deserialize;
-use toml::{Spanned, Table, Value};
+use toml::{Table, Value};
+
+use self::source::{PROBLEM, sources};
+pub use self::source::{SourceConfig, TokenRef};
 
 /// Where the config is looked for unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "pagemill.toml";
@@ -87,38 +92,6 @@ pub enum Raw {
     Page,
     /// Nothing.
     Off,
-}
-
-/// One `[[source]]`.
-#[derive(Clone, Debug)]
-pub struct SourceConfig {
-    /// A shipped definition, or a path to one.
-    pub definition: String,
-    /// Streams to pull; empty = all of the definition.
-    pub streams: Vec<String>,
-    /// Accounts to pull.
-    pub accounts: Vec<String>,
-    /// Where the access token comes from.
-    pub token: Option<TokenRef>,
-    /// Days back within which a sealed day is pulled again when asked for on a later day.
-    pub restate: Option<Span>,
-    /// `HH:MM Zone`: a day sealed before this time of the next day was not final.
-    pub ready_at: Option<String>,
-    /// Everything else: overrides of the definition's keys.
-    pub overrides: Table,
-}
-
-/// Where a secret is kept.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TokenRef {
-    /// In this environment variable.
-    Env(String),
-    /// In this file.
-    File(PathBuf),
-    /// Here: for the built-in simulator only, never read from a config.
-    #[serde(skip)]
-    Inline(SecretString),
 }
 
 /// What is wrong with the config: names the file, the key and the line.
@@ -301,100 +274,6 @@ fn from_environment(key: &str, text: &str) -> Value {
     }
 }
 
-/// Key under which a bad source carries its problem out of the deserialiser, which cannot fail with
-/// a line of its own choosing.
-const PROBLEM: &str = "\0problem";
-
-fn sources<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<SourceConfig>, D::Error> {
-    let tables: Vec<Spanned<Table>> = Deserialize::deserialize(deserializer)?;
-    Ok(tables
-        .into_iter()
-        .map(|spanned| {
-            let at = spanned.span().start;
-            SourceConfig::from_table(spanned.into_inner()).unwrap_or_else(|what| {
-                let problem = Table::from_iter([
-                    ("at".to_owned(), Value::Integer(at as i64)),
-                    ("what".to_owned(), Value::String(what)),
-                ]);
-                let overrides = Table::from_iter([(PROBLEM.to_owned(), Value::Table(problem))]);
-                SourceConfig { overrides, ..SourceConfig::of("") }
-            })
-        })
-        .collect())
-}
-
-impl SourceConfig {
-    /// A source with nothing but its definition.
-    pub fn of(definition: &str) -> Self {
-        Self {
-            definition: definition.to_owned(),
-            streams: Vec::new(),
-            accounts: Vec::new(),
-            token: None,
-            restate: None,
-            ready_at: None,
-            overrides: Table::new(),
-        }
-    }
-
-    fn from_table(mut table: Table) -> Result<Self, String> {
-        fn take<'de, T: Deserialize<'de>>(table: &mut Table, key: &str) -> Result<Option<T>, String> {
-            let value = table.remove(key).map(T::deserialize).transpose();
-            value.map_err(|e| format!("key `{key}`: {}", e.message()))
-        }
-        let definition: Option<String> = take(&mut table, "use")?;
-        let definition =
-            definition.ok_or("key `use` is missing: name a shipped definition or a path to one")?;
-        Ok(Self {
-            definition,
-            streams: take(&mut table, "streams")?.unwrap_or_default(),
-            accounts: take(&mut table, "accounts")?.unwrap_or_default(),
-            token: take(&mut table, "token")?,
-            restate: take(&mut table, "restate")?,
-            ready_at: take(&mut table, "ready_at")?,
-            overrides: table,
-        })
-    }
-}
-
-impl SourceConfig {
-    /// Paths are meant from the config's folder. A definition's name is a path if it ends in `.toml`.
-    fn resolve_paths(&mut self, folder: &Path) {
-        if self.definition.ends_with(".toml") {
-            self.definition = folder.join(&self.definition).display().to_string();
-        }
-        if let Some(TokenRef::File(path)) = &mut self.token {
-            *path = folder.join(&*path);
-        }
-    }
-}
-
-impl TokenRef {
-    /// Reads the secret.
-    ///
-    /// # Errors
-    /// [`ConfigError`] naming where it was looked for.
-    pub fn read(&self) -> Result<SecretString, ConfigError> {
-        let (text, place) = match self {
-            Self::Env(name) => (
-                std::env::var(name)
-                    .map_err(|_| ConfigError(format!("token: the environment variable {name} is not set")))?,
-                format!("the environment variable {name}"),
-            ),
-            Self::File(path) => (
-                fs::read_to_string(path)
-                    .map_err(|e| ConfigError(format!("token: {}: {e}", path.display())))?,
-                path.display().to_string(),
-            ),
-            Self::Inline(token) => return Ok(token.clone()),
-        };
-        match text.trim() {
-            "" => Err(ConfigError(format!("token: {place} is empty"))),
-            token => Ok(token.into()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -457,22 +336,6 @@ mod tests {
         let wrong = |name: &str| (name == "PAGEMILL_CONSUMER_ATTEMPTS").then(|| "many".to_owned());
         let error = Config::parse("", Path::new("x"), wrong).unwrap_err().to_string();
         assert!(error.contains("PAGEMILL_CONSUMER_ATTEMPTS"), "{error}");
-    }
-
-    #[test]
-    fn paths_are_meant_from_the_configs_folder() {
-        let mut source = SourceConfig {
-            token: Some(TokenRef::File("secrets/token".into())),
-            ..SourceConfig::of("own.toml")
-        };
-        source.resolve_paths(Path::new("/etc/pagemill"));
-        assert_eq!(source.definition, "/etc/pagemill/own.toml");
-        assert!(
-            matches!(&source.token, Some(TokenRef::File(p)) if p == Path::new("/etc/pagemill/secrets/token"))
-        );
-        let mut shipped = SourceConfig::of("xiaohongshu");
-        shipped.resolve_paths(Path::new("/etc/pagemill"));
-        assert_eq!(shipped.definition, "xiaohongshu");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use pagemill_store::{DatabaseClock, SlotGrant, Store, StoreError};
+use pagemill_store::{DatabaseClock, Reserved, SlotGrant, Store, StoreError};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 /// Slots are spaced so much wider than the rate asks: the API counts arrivals in a window of its
@@ -24,7 +24,8 @@ const LEASE: Duration = Duration::from_millis(250);
 const LEAD: std::ops::RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_millis(500);
 /// A reading of the database's clock is used for so long where no rate reads it anyway.
 const CLOCK: Duration = Duration::from_secs(10);
-/// A quota that is shut for longer than this makes jobs wait in the queue instead of in a worker.
+/// A quota whose next slot is further away than this makes jobs wait in the queue instead of in a
+/// worker; unless it is so slow that this is its ordinary pace.
 const SHUT: Duration = Duration::from_secs(15);
 
 /// The quota of one source, as seen by this process.
@@ -38,7 +39,7 @@ pub struct Quota {
     clock: Mutex<Option<DatabaseClock>>,
 }
 
-type Answer = Result<Slot, String>;
+type Answer = Result<Slot, NoSlot>;
 
 /// When a request may be sent.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +50,7 @@ struct Slot {
 }
 
 /// Why there is no slot.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum NoSlot {
     /// PostgreSQL cannot be asked.
     Unavailable(String),
@@ -92,11 +93,7 @@ impl Quota {
             let (sender, receiver) = oneshot::channel();
             let gone = || NoSlot::Unavailable("the quota has stopped".into());
             self.requests.send(sender).await.map_err(|_| gone())?;
-            let slot = receiver.await.map_err(|_| gone())?.map_err(NoSlot::Unavailable)?;
-            let wait = slot.local.saturating_duration_since(Instant::now());
-            if wait > SHUT {
-                return Err(NoSlot::Shut(wait));
-            }
+            let slot = receiver.await.map_err(|_| gone())??;
             tokio::time::sleep_until(slot.local.into()).await;
             if slot.local.elapsed() <= LATE && slot.epoch >= self.epoch.load(Ordering::Relaxed) {
                 return Ok(slot.database);
@@ -142,26 +139,29 @@ impl Slots {
         let most = (self.rate * LEASE.as_secs_f64()).ceil().max(1.0) as usize;
         let mut batch = Vec::with_capacity(most);
         let mut lead = *LEAD.start();
+        let horizon = SHUT.max(Duration::from_secs_f64(1.5 / self.rate));
         while waiting.recv_many(&mut batch, most).await > 0 {
             // Workers that were cancelled meanwhile get none.
             batch.retain(|w| !w.is_closed());
             if batch.is_empty() {
                 continue;
             }
-            match self.store.reserve_slots(&self.key, self.rate, batch.len() as u32, lead).await {
-                Ok(grant) => {
+            let reserving = self.store.reserve_slots(&self.key, self.rate, batch.len() as u32, lead, horizon);
+            let none = match reserving.await {
+                Ok(Reserved::Slots(grant)) => {
                     lead = grant.clock.round_trip().clamp(*LEAD.start(), *LEAD.end());
                     self.epoch.fetch_max(grant.epoch, Ordering::Relaxed);
                     for (n, waiting) in (0..).zip(batch.drain(..)) {
                         // A worker cancelled during the round trip leaves its slot unused.
                         let _ = waiting.send(Ok(slot(&grant, n)));
                     }
+                    continue;
                 }
-                Err(error) => {
-                    for waiting in batch.drain(..) {
-                        let _ = waiting.send(Err(error.to_string()));
-                    }
-                }
+                Ok(Reserved::Shut(wait)) => NoSlot::Shut(wait),
+                Err(error) => NoSlot::Unavailable(error.to_string()),
+            };
+            for waiting in batch.drain(..) {
+                let _ = waiting.send(Err(none.clone()));
             }
         }
     }

@@ -6,6 +6,7 @@
 //! PostgreSQL works and no longer: never during HTTP, never while waiting for a worker.
 #![forbid(unsafe_code)]
 
+mod again;
 mod arrays;
 mod batch;
 mod body;
@@ -30,5 +31,5 @@ pub use ledger::{
 };
 pub use migrate::Migrated;
 pub use query::TextRows;
-pub use quota::SlotGrant;
+pub use quota::{Reserved, SlotGrant};
 pub use table::{DataTable, quote};

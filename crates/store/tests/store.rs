@@ -1,12 +1,15 @@
 //! The collector's transaction on a real PostgreSQL: fenced, free of deadlocks, sealed once.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp, civil::date};
 use pagemill_core::{Column, ColumnShape, DateScope, Kind, Lane, PageJob, Rows, Slice, TableShape, Verdict};
 use pagemill_store::{
-    DataTable, NewPartition, PageStart, PageWrite, RunRequest, Store, StoreConfig, StoreErrorKind,
+    DataTable, NewPartition, PageStart, PageWrite, Reserved, RunRequest, Store, StoreConfig, StoreErrorKind,
 };
 use proptest::{prelude::*, test_runner::TestRunner};
 use tokio_postgres::NoTls;
@@ -245,6 +248,33 @@ async fn a_rescue_raises_the_generation_and_voids_older_copies() {
     let newer = PageWrite { job: order.jobs[0].clone(), ..page(&job, 2, &[10, 11], 2, 2, 30) };
     assert_eq!(world.store.write(&world.table, &[newer]).await.unwrap().stored, [true]);
     assert_eq!(world.rows().await.len(), 12);
+}
+
+/// Slots of all replicas are apart by the interval; one that is too far away is not taken at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_are_apart_and_a_shut_quota_gives_none() {
+    let world = World::new().await;
+    let store = &world.store;
+    let (lead, horizon) = (Duration::from_millis(5), Duration::from_secs(15));
+    let reserve = |count| store.reserve_slots("test", 50.0, count, lead, horizon);
+    let grants = join_all((0..20).map(|_| reserve(3))).await;
+    let mut firsts: Vec<Timestamp> = grants
+        .into_iter()
+        .map(|grant| match grant.unwrap() {
+            Reserved::Slots(slots) => slots.first,
+            Reserved::Shut(wait) => panic!("shut for {wait:?}"),
+        })
+        .collect();
+    firsts.sort_unstable();
+    assert!(
+        firsts.windows(2).all(|w| w[1].duration_since(w[0]) >= SignedDuration::from_millis(60)),
+        "{firsts:?}"
+    );
+    store.push_back_quota("test", Duration::from_secs(60)).await.unwrap();
+    for _ in 0..3 {
+        let Reserved::Shut(wait) = reserve(1).await.unwrap() else { panic!("it is shut") };
+        assert!(wait > Duration::from_secs(50) && wait <= Duration::from_secs(60), "{wait:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

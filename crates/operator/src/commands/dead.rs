@@ -108,6 +108,10 @@ async fn list(store: &Store, json: bool, filter: &DeadFilter) -> anyhow::Result<
         }
         return Ok(Exit::Done);
     }
+    if letters.is_empty() {
+        writeln!(out, "no dead letters")?;
+        return Ok(Exit::Done);
+    }
     let columns = ["id", "stream", "account", "page", "attempts", "last failed", "fingerprint", "error"]
         .map(String::from);
     let cells = |l: &DeadRow| {

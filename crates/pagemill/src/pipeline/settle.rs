@@ -116,18 +116,24 @@ pub(super) async fn park<Q: PageQueue>(
     wait: Duration,
 ) -> Result<(), Trouble> {
     let rung = pipeline.schedule.rung_for(wait);
+    acquit(pipeline, std::slice::from_ref(&work)).await;
     pipeline.publish_job(retry(&work.job, rung), &work.job).await?;
     ack(work.delivery).await;
     Ok(())
 }
 
-/// Given back before they were done, by no fault of theirs: their starts are no suspicion.
+/// Given back before they were done, by no fault of theirs.
 pub(super) async fn returned<Q: PageQueue>(pipeline: &Pipeline<Q>, works: Vec<Work>) {
+    acquit(pipeline, &works).await;
+    future::join_all(works.into_iter().map(|work| give_back(work.delivery))).await;
+}
+
+/// Their starts are no suspicion.
+async fn acquit<Q: PageQueue>(pipeline: &Pipeline<Q>, works: &[Work]) {
     works.iter().for_each(|work| pipeline.innocent.note(work));
     if let Err(error) = pipeline.innocent.acquit(&pipeline.store).await {
         tracing::debug!(%error, "starts stay marked until PostgreSQL is back");
     }
-    future::join_all(works.into_iter().map(|work| give_back(work.delivery))).await;
 }
 
 /// Records a page as dead, hands it to the dead-letter queue, and closes its partition if that was

@@ -63,7 +63,7 @@ pub(crate) fn page(
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashMap, hint::black_box, time::Instant};
+    use std::collections::HashMap;
 
     use jiff::civil::date;
     use serde_json::Value;
@@ -194,25 +194,5 @@ mod tests {
             rows(&body(&config, &asked(1), Flaw::NoKey)).iter().all(|row| row["creativity_id"].is_null())
         );
         assert!(rows(&body(&config, &asked(2), Flaw::None)).is_empty());
-    }
-
-    /// `cargo test --release -p pagemill-simulator render_speed -- --ignored --nocapture`
-    #[test]
-    #[ignore = "a measurement"]
-    fn render_speed() {
-        const BATCH: u64 = 500;
-        let config = config(1_000_000);
-        let batch = |first| {
-            let start = Instant::now();
-            for n in first..first + BATCH {
-                black_box(page(&config, &asked(n), &Metrics::default(), Flaw::None, "id"));
-            }
-            start.elapsed() / BATCH as u32
-        };
-        // The best, for the machine may have other work.
-        println!("{:?} a page", (0..20).map(|n| batch(1 + n * BATCH)).min());
-        let start = Instant::now();
-        black_box(Day::new(&config, "1001", asked(1).start).total());
-        println!("{:?} for the sums of {} rows", start.elapsed(), config.rows);
     }
 }

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
+use deadpool_postgres::Object;
 use pagemill_core::PageJob;
+use tokio_postgres::Row;
 
 use super::partitions::{PARTITION_COLUMNS, PartitionRow};
 use crate::{Store, StoreError};
@@ -25,8 +27,7 @@ impl Store {
     /// # Errors
     /// As any query.
     pub async fn rescue(&self, source: &str, idle: Duration) -> Result<Option<RescueOrder>, StoreError> {
-        let mut client = self.client().await?;
-        let tx = client.transaction().await?;
+        let client = self.client().await?;
         let sql = format!(
             "update pagemill.partitions p set progressed_at = now() where p.id = (\
                  select q.id from pagemill.partitions q join pagemill.runs r on r.id = q.run \
@@ -35,12 +36,7 @@ impl Store {
                  order by q.progressed_at limit 1 for update of q skip locked) \
              returning {PARTITION_COLUMNS}"
         );
-        let Some(row) = tx.query_opt(&sql, &[&source, &idle.as_secs_f64()]).await? else {
-            return Ok(None);
-        };
-        let order = missing(&tx, PartitionRow::from_row(&row)).await?;
-        tx.commit().await?;
-        Ok(Some(order))
+        order_missing(&client, client.query_opt(&sql, &[&source, &idle.as_secs_f64()]).await?).await
     }
 
     /// The same for one given partition, whatever its progress: after a crash that took its page
@@ -49,17 +45,11 @@ impl Store {
     /// # Errors
     /// As any query.
     pub async fn reorder_missing(&self, partition: i64) -> Result<Option<RescueOrder>, StoreError> {
-        let mut client = self.client().await?;
-        let tx = client.transaction().await?;
+        let client = self.client().await?;
         let sql = format!(
             "update pagemill.partitions p set progressed_at = now() where p.id = $1 and p.state = 'open' returning {PARTITION_COLUMNS}"
         );
-        let Some(row) = tx.query_opt(&sql, &[&partition]).await? else {
-            return Ok(None);
-        };
-        let order = missing(&tx, PartitionRow::from_row(&row)).await?;
-        tx.commit().await?;
-        Ok(Some(order))
+        order_missing(&client, client.query_opt(&sql, &[&partition]).await?).await
     }
 
     /// Whether any partition of these sources is open.
@@ -77,14 +67,13 @@ impl Store {
     }
 }
 
-/// Raises the generation of a partition's missing pages.
-async fn missing(
-    tx: &deadpool_postgres::Transaction<'_>,
-    partition: PartitionRow,
-) -> Result<RescueOrder, StoreError> {
+/// Raises the generation of a claimed partition's missing pages. Not in one transaction with the
+/// claim: collectors lock pages before their partition, and would meet it halfway.
+async fn order_missing(client: &Object, claimed: Option<Row>) -> Result<Option<RescueOrder>, StoreError> {
+    let Some(partition) = claimed.map(|row| PartitionRow::from_row(&row)) else { return Ok(None) };
     // Before the total is known the first page stands for all of them.
     let last = partition.progress.last_page.unwrap_or(partition.progress.first_page) as i32;
-    let missing = tx
+    let missing = client
         .query(
             "insert into pagemill.pages as g (partition, page, generation, state) \
              select $1, p, 1, 'planned' from generate_series($2::int, $3::int) as p \
@@ -103,5 +92,5 @@ async fn missing(
             ..partition.job(r.get::<_, i32>(0) as u32, r.get::<_, i32>(1) as u32)
         })
         .collect();
-    Ok(RescueOrder { partition, jobs })
+    Ok(Some(RescueOrder { partition, jobs }))
 }

@@ -75,6 +75,9 @@ impl Planned {
     }
 }
 
+/// Held to the end of a transaction that opens partitions.
+pub(super) const PLAN_LOCK: &str = "select pg_advisory_xact_lock(hashtext('pagemill.plan'))";
+
 const LEASE: Duration = Duration::from_secs(30);
 
 impl Store {
@@ -88,7 +91,8 @@ impl Store {
         let mut client = self.client().await?;
         let tx = client.transaction().await?;
         // One plan at a time: two cron ticks must not both find nothing and both begin.
-        tx.batch_execute("select pg_advisory_xact_lock(hashtext('pagemill.plan')); select pagemill.open_month(current_date)").await?;
+        tx.batch_execute(PLAN_LOCK).await?;
+        tx.batch_execute("select pagemill.open_month(current_date)").await?;
 
         let unfinished = tx
             .query_opt(

@@ -1,0 +1,158 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use pagemill_core::Span;
+use secrecy::SecretString;
+use serde::Deserialize;
+use toml::{Spanned, Table, Value};
+
+use super::ConfigError;
+
+/// One `[[source]]`.
+#[derive(Clone, Debug)]
+pub struct SourceConfig {
+    /// A shipped definition, or a path to one.
+    pub definition: String,
+    /// Streams to pull; empty = all of the definition.
+    pub streams: Vec<String>,
+    /// Accounts to pull.
+    pub accounts: Vec<String>,
+    /// Where the access token comes from.
+    pub token: Option<TokenRef>,
+    /// Days back within which a sealed day is pulled again when asked for on a later day.
+    pub restate: Option<Span>,
+    /// `HH:MM Zone`: a day sealed before this time of the next day was not final.
+    pub ready_at: Option<String>,
+    /// Everything else: overrides of the definition's keys.
+    pub overrides: Table,
+}
+
+/// Where a secret is kept.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenRef {
+    /// In this environment variable.
+    Env(String),
+    /// In this file.
+    File(PathBuf),
+    /// Here: for the built-in simulator only, never read from a config.
+    #[serde(skip)]
+    Inline(SecretString),
+}
+
+impl SourceConfig {
+    /// A source with nothing but its definition.
+    pub fn of(definition: &str) -> Self {
+        Self {
+            definition: definition.to_owned(),
+            streams: Vec::new(),
+            accounts: Vec::new(),
+            token: None,
+            restate: None,
+            ready_at: None,
+            overrides: Table::new(),
+        }
+    }
+
+    fn from_table(mut table: Table) -> Result<Self, String> {
+        fn take<'de, T: Deserialize<'de>>(table: &mut Table, key: &str) -> Result<Option<T>, String> {
+            let value = table.remove(key).map(T::deserialize).transpose();
+            value.map_err(|e| format!("key `{key}`: {}", e.message()))
+        }
+        let definition: Option<String> = take(&mut table, "use")?;
+        let definition =
+            definition.ok_or("key `use` is missing: name a shipped definition or a path to one")?;
+        Ok(Self {
+            definition,
+            streams: take(&mut table, "streams")?.unwrap_or_default(),
+            accounts: take(&mut table, "accounts")?.unwrap_or_default(),
+            token: take(&mut table, "token")?,
+            restate: take(&mut table, "restate")?,
+            ready_at: take(&mut table, "ready_at")?,
+            overrides: table,
+        })
+    }
+
+    /// Paths are meant from the config's folder. A definition's name is a path if it ends in `.toml`.
+    pub(super) fn resolve_paths(&mut self, folder: &Path) {
+        if self.definition.ends_with(".toml") {
+            self.definition = folder.join(&self.definition).display().to_string();
+        }
+        if let Some(TokenRef::File(path)) = &mut self.token {
+            *path = folder.join(&*path);
+        }
+    }
+}
+
+impl TokenRef {
+    /// Reads the secret.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming where it was looked for.
+    pub fn read(&self) -> Result<SecretString, ConfigError> {
+        let (text, place) = match self {
+            Self::Env(name) => (
+                std::env::var(name)
+                    .map_err(|_| ConfigError(format!("token: the environment variable {name} is not set")))?,
+                format!("the environment variable {name}"),
+            ),
+            Self::File(path) => (
+                fs::read_to_string(path)
+                    .map_err(|e| ConfigError(format!("token: {}: {e}", path.display())))?,
+                path.display().to_string(),
+            ),
+            Self::Inline(token) => return Ok(token.clone()),
+        };
+        match text.trim() {
+            "" => Err(ConfigError(format!("token: {place} is empty"))),
+            token => Ok(token.into()),
+        }
+    }
+}
+
+/// Key under which a bad source carries its problem out of the deserialiser, which cannot fail with
+/// a line of its own choosing.
+pub(super) const PROBLEM: &str = "\0problem";
+
+pub(super) fn sources<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<SourceConfig>, D::Error> {
+    let tables: Vec<Spanned<Table>> = Deserialize::deserialize(deserializer)?;
+    Ok(tables
+        .into_iter()
+        .map(|spanned| {
+            let at = spanned.span().start;
+            SourceConfig::from_table(spanned.into_inner()).unwrap_or_else(|what| {
+                let problem = Table::from_iter([
+                    ("at".to_owned(), Value::Integer(at as i64)),
+                    ("what".to_owned(), Value::String(what)),
+                ]);
+                let overrides = Table::from_iter([(PROBLEM.to_owned(), Value::Table(problem))]);
+                SourceConfig { overrides, ..SourceConfig::of("") }
+            })
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_meant_from_the_configs_folder() {
+        let mut source = SourceConfig {
+            token: Some(TokenRef::File("secrets/token".into())),
+            ..SourceConfig::of("own.toml")
+        };
+        source.resolve_paths(Path::new("/etc/pagemill"));
+        assert_eq!(source.definition, "/etc/pagemill/own.toml");
+        assert!(
+            matches!(&source.token, Some(TokenRef::File(p)) if p == Path::new("/etc/pagemill/secrets/token"))
+        );
+        let mut shipped = SourceConfig::of("xiaohongshu");
+        shipped.resolve_paths(Path::new("/etc/pagemill"));
+        assert_eq!(shipped.definition, "xiaohongshu");
+    }
+}

@@ -1,0 +1,160 @@
+use pagemill_core::PageJob;
+
+use super::{
+    super::{
+        partitions::{PARTITION_COLUMNS, PartitionRow},
+        runs::PLAN_LOCK,
+    },
+    OPEN,
+    list::{DeadFilter, FILTER},
+};
+use crate::{Store, StoreError, again::again};
+
+/// A dead letter that an operator gave another chance.
+#[derive(Clone, Debug)]
+pub struct Requeued {
+    /// Its id.
+    pub id: i64,
+    /// The message id of its copy in the dead-letter queue.
+    pub message_id: String,
+    /// The job to publish, of the page's new generation; or why it can't be requeued.
+    pub job: Result<PageJob, String>,
+}
+
+impl Store {
+    /// Gives dead letters another chance in the ledger: raises the page's generation, resets its
+    /// attempts, reopens its partition. Those that an earlier, interrupted requeue had decided but
+    /// not published come along. Publish the jobs, then call [`Store::mark_requeued`].
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn requeue_dead(&self, filter: &DeadFilter) -> Result<Vec<Requeued>, StoreError> {
+        again(|| self.try_requeue_dead(filter)).await
+    }
+
+    async fn try_requeue_dead(&self, filter: &DeadFilter) -> Result<Vec<Requeued>, StoreError> {
+        let mut client = self.client().await?;
+        let tx = client.transaction().await?;
+        // No plan meanwhile: it might open what is reopened here.
+        tx.batch_execute(PLAN_LOCK).await?;
+        let letters = tx
+            .query(
+                &format!(
+                    "select id, message_id, message, requeued_at is not null from pagemill.dead_letters \
+                     where dropped_at is null and published_at is null and {FILTER} order by id for update"
+                ),
+                &filter.params(),
+            )
+            .await?;
+        let mut requeued = Vec::with_capacity(letters.len());
+        for letter in &letters {
+            let id: i64 = letter.get(0);
+            let job = match PageJob::decode(letter.get(2)) {
+                Err(e) => Err(format!("{e}: it can only be dropped")),
+                Ok(job) => reopen(&tx, &job, letter.get(3)).await?,
+            };
+            if job.is_ok() {
+                tx.execute("update pagemill.dead_letters set requeued_at = coalesce(requeued_at, now()) where id = $1", &[&id]).await?;
+            }
+            requeued.push(Requeued { id, message_id: letter.get(1), job });
+        }
+        tx.commit().await?;
+        Ok(requeued)
+    }
+
+    /// One requeue or drop at a time, of all processes: held until the guard is dropped, however its
+    /// process ends. Takes a connection of its own for as long.
+    ///
+    /// # Errors
+    /// [`crate::StoreErrorKind::Retriable`] when another holds it for half a minute.
+    pub async fn lock_dead(&self) -> Result<DeadLock, StoreError> {
+        // Out of the pool: a lock of a session must not come back into it.
+        let client = deadpool_postgres::Object::take(self.client().await?);
+        client.execute("select pg_advisory_lock(hashtext('pagemill.dead'))", &[]).await?;
+        Ok(DeadLock(client))
+    }
+
+    /// The requeued jobs were accepted by their lanes.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn mark_requeued(&self, ids: &[i64]) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        client
+            .execute("update pagemill.dead_letters set published_at = now() where id = any($1)", &[&ids])
+            .await?;
+        Ok(())
+    }
+
+    /// Gives dead letters up for good; returns their message ids. Their pages stay dead.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn drop_dead(&self, filter: &DeadFilter) -> Result<Vec<String>, StoreError> {
+        let client = self.client().await?;
+        let rows = client
+            .query(
+                &format!("update pagemill.dead_letters set dropped_at = now() where {OPEN} and {FILTER} returning message_id"),
+                &filter.params(),
+            )
+            .await?;
+        Ok(rows.iter().map(|r| r.get(0)).collect())
+    }
+}
+
+/// See [`Store::lock_dead`].
+pub struct DeadLock(#[expect(dead_code, reason = "held, not read")] deadpool_postgres::ClientWrapper);
+
+/// Raises a dead page's generation and reopens its partition. The job to publish, or why not.
+async fn reopen(
+    tx: &deadpool_postgres::Transaction<'_>,
+    dead: &PageJob,
+    decided: bool,
+) -> Result<Result<PageJob, String>, StoreError> {
+    let sql = format!("select {PARTITION_COLUMNS} from pagemill.partitions p where p.id = $1 for update");
+    let Some(row) = tx.query_opt(&sql, &[&dead.partition]).await? else {
+        return Ok(Err(format!("the ledger has no partition {}", dead.partition)));
+    };
+    let partition = PartitionRow::from_row(&row);
+    let s = &partition.slice;
+    let newer = tx
+        .query_opt(
+            "select run from pagemill.partitions where source = $1 and stream = $2 and account = $3 and from_date = $4 and to_date = $5 \
+             and id > $6 order by id desc limit 1",
+            &[&s.source, &s.stream, &s.account, &s.from, &s.to, &partition.id],
+        )
+        .await?;
+    if let Some(newer) = newer {
+        return Ok(Err(format!(
+            "{s} was pulled again by run {}: drop this dead letter",
+            newer.get::<_, i64>(0)
+        )));
+    }
+    if decided {
+        // An earlier requeue died between its decision and its publish.
+        let page = tx
+            .query_one(
+                "select generation from pagemill.pages where partition = $1 and page = $2",
+                &[&dead.partition, &(dead.page as i32)],
+            )
+            .await?;
+        return Ok(Ok(dead.at(dead.page, page.get::<_, i32>(0) as u32)));
+    }
+    let page = tx
+        .query_opt(
+            "update pagemill.pages set generation = generation + 1, state = 'planned', attempts = 0, starts = 0, alone_starts = 0 \
+             where partition = $1 and page = $2 and state = 'dead' returning generation",
+            &[&dead.partition, &(dead.page as i32)],
+        )
+        .await?;
+    let Some(page) = page else {
+        return Ok(Err("its page is no longer dead: drop this dead letter".into()));
+    };
+    tx.execute(
+        "update pagemill.partitions set state = 'open', dead = dead - 1, reason = null, proof = null, closed_at = null, progressed_at = now() \
+         where id = $1",
+        &[&partition.id],
+    )
+    .await?;
+    Ok(Ok(dead.at(dead.page, page.get::<_, i32>(0) as u32)))
+}
