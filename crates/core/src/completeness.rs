@@ -69,10 +69,10 @@ pub enum IncompleteReason {
 /// key came twice. Anything else is incomplete, never silently good.
 pub fn verdict(facts: &SealFacts) -> Verdict {
     let SealFacts { total, keys, distinct_keys, pages_moved, pages_dead, subset } = *facts;
-    Verdict::Incomplete(if subset {
-        IncompleteReason::Subset
-    } else if pages_dead > 0 {
+    Verdict::Incomplete(if pages_dead > 0 {
         IncompleteReason::DeadPages(pages_dead)
+    } else if subset {
+        IncompleteReason::Subset
     } else if pages_moved > 0 {
         IncompleteReason::TotalMoved { pages: pages_moved }
     } else if keys != distinct_keys {
@@ -121,6 +121,7 @@ mod tests {
             ),
             (SealFacts { pages_dead: 1, ..good }, "1 dead page"),
             (SealFacts { subset: true, ..good }, "subset"),
+            (SealFacts { subset: true, pages_dead: 2, ..good }, "2 dead pages"),
         ] {
             let Verdict::Incomplete(found) = verdict(&bad) else { panic!("sealed: {bad:?}") };
             assert_eq!(found.to_string(), reason);

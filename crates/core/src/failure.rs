@@ -28,9 +28,13 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of a class, with its message.
+    /// A failure of a class, with its message. U+0000, which PostgreSQL cannot hold, becomes U+FFFD.
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), retry_after: None }
+        let mut message = message.into();
+        if message.contains('\0') {
+            message = message.replace('\0', "\u{fffd}");
+        }
+        Self { class, message, retry_after: None }
     }
 
     /// Shorthand for [`FailureClass::Transient`].
@@ -58,6 +62,11 @@ pub fn fingerprint(message: &str) -> String {
     });
     let general = VARIABLE.replace_all(message, "#");
     format!("{:08x}", xxhash_rust::xxh3::xxh3_64(general.as_bytes()) as u32)
+}
+
+/// A name for a message that has none of its own: equal for equal bytes only.
+pub fn body_id(kind: &str, body: &[u8]) -> String {
+    format!("{kind}:{:032x}", xxhash_rust::xxh3::xxh3_128(body))
 }
 
 #[cfg(test)]

@@ -80,7 +80,10 @@ impl PageJob {
         struct Version {
             v: u32,
         }
-        let malformed = |e: serde_json::Error| DecodeError::Malformed(e.to_string());
+        // Its words may quote the message, which may hold anything.
+        let malformed = |e: serde_json::Error| {
+            DecodeError::Malformed(e.to_string().replace(char::is_control, "\u{fffd}"))
+        };
         let Version { v } = serde_json::from_slice(bytes).map_err(malformed)?;
         if v > Self::VERSION {
             return Err(DecodeError::Newer(v));

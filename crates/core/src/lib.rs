@@ -19,7 +19,7 @@ mod table;
 
 pub use completeness::{IncompleteReason, PageRange, SealFacts, Verdict, verdict};
 pub use date::{DateWord, DateWordError};
-pub use failure::{Failure, FailureClass, fingerprint};
+pub use failure::{Failure, FailureClass, body_id, fingerprint};
 pub use job::{DecodeError, Lane, PageJob, Slice};
 pub use outcome::{Outcome, RetrySchedule, Settlement, settlement_for};
 pub use page::{CastFailure, FetchedPage};

@@ -135,6 +135,13 @@ impl Consumer {
     }
 }
 
+impl Consumer {
+    /// The longest rung of the ladder.
+    pub fn longest_retry(&self) -> std::time::Duration {
+        self.retry.last().map_or(std::time::Duration::ZERO, Span::get)
+    }
+}
+
 impl Workers {
     /// The number, if one is given.
     pub fn count(self) -> Option<u32> {
@@ -211,7 +218,7 @@ impl Config {
         path: &Path,
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
-        let error = |e: toml::de::Error| ConfigError(format!("{}: {e}", path.display()));
+        let error = |e: toml::de::Error| ConfigError(format!("{}: {}", path.display(), at_line(text, &e)));
         // First as written: the errors of this pass know their lines.
         let mut config: Self = toml::from_str(text).map_err(error)?;
         config.check_sources(text, path)?;
@@ -264,6 +271,16 @@ impl Config {
         let what = what.as_str().unwrap_or_default();
         Err(ConfigError(format!("{}: [[source]] at line {line}: {what}", path.display())))
     }
+}
+
+/// Line, key and what is wrong. The library's own words would show the line, and with it a password.
+fn at_line(text: &str, error: &toml::de::Error) -> String {
+    let Some(span) = error.span() else { return error.message().to_owned() };
+    let start = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
+    let number = text[..start].matches('\n').count() + 1;
+    let key = text[start..].lines().next().unwrap_or_default().split('=').next().unwrap_or_default().trim();
+    let key = if key.is_empty() { String::new() } else { format!(", {key}") };
+    format!("line {number}{key}: {}", error.message())
 }
 
 fn from_environment(key: &str, text: &str) -> Value {
@@ -342,5 +359,14 @@ mod tests {
     fn secrets_are_never_shown() {
         let config = parse("[postgres]\nurl = \"postgres://u:hunter2@h/d\"").unwrap();
         assert!(!format!("{config:?}").contains("hunter2"));
+        for wrong in [
+            "[postgres]\nulr = \"postgres://u:hunter2@h/d\"",
+            "[postgres]\nurl = \"postgres://u:hunter2@h/d",
+            "[[source]]\nuse = \"x\"\ntoken = \"hunter2\"",
+            "[[source]]\nuse = \"x\"\ntoken = { hunter2 = \"x\" }",
+        ] {
+            let error = parse(wrong).unwrap_err().to_string();
+            assert!(!error.contains("hunter2") && error.contains("line "), "{error}");
+        }
     }
 }

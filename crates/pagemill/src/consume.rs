@@ -12,7 +12,7 @@ use crate::{
     app::App,
     pipeline::{Ended, Intake, Pipeline},
     rescue,
-    stop::{Stage, Stop, stop as new_stop},
+    stop::{Stage, Stop},
 };
 
 const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -106,16 +106,7 @@ async fn session<Q: PageQueue>(
         }
     }
     // The session's own stop: it follows the process's, and comes early when the session is over.
-    let (stopper, session_stop) = new_stop();
-    let follow = tokio::spawn({
-        let (stopper, stop) = (stopper.clone(), stop.clone());
-        async move {
-            stop.reached(Stage::Draining).await;
-            stopper.go(Stage::Draining);
-            stop.reached(Stage::Cancelled).await;
-            stopper.go(Stage::Cancelled);
-        }
-    });
+    let (stopper, session_stop) = stop.child();
     let watching = async {
         let end = watch(pipeline, app, beat, size, until_idle).await;
         stopper.go(Stage::Draining);
@@ -134,7 +125,6 @@ async fn session<Q: PageQueue>(
             Ended::Unavailable(why) => SessionEnd::Unavailable(why),
         },
     };
-    follow.abort();
     end
 }
 

@@ -9,6 +9,7 @@ use pagemill_store::{PartitionRow, Planned, Store};
 
 use crate::{
     app::App,
+    exit::Unavailable,
     pipeline::{Ended, Intake, Pipeline, message},
     plan::{Asked, plan},
     rescue,
@@ -78,9 +79,13 @@ pub async fn produce<Q: PageQueue>(
         };
         partitions.push(ProducedPartition { partition, published, before: before.progress.published });
     }
-    if !stop.is(Stage::Draining) {
-        lease.release().await?;
+    if stop.is(Stage::Draining) && partitions.iter().any(|p| p.partition.is_unpublished()) {
+        // Its lease runs out; the next producer, or a rescue, goes on from there.
+        return Err(
+            Unavailable(format!("stopped before all of run {run} was published: start it again")).into()
+        );
     }
+    lease.release().await?;
     Ok(Produced { planned, partitions })
 }
 
@@ -120,12 +125,12 @@ async fn run_first_pages<Q: PageQueue>(
     let size = sizing(rate, second, second, Some(FIRST_PAGES), app.settings.batch_pages);
     match pipeline.run(intakes, size, stop).await {
         Ended::Drained => Ok(()),
-        Ended::Unavailable(why) => Err(crate::exit::Unavailable(why).into()),
+        Ended::Unavailable(why) => Err(Unavailable(why).into()),
     }
 }
 
-/// The producer's heartbeat lease on its run.
-struct Lease {
+/// The heartbeat lease of whoever publishes a run. Dropped, it runs out.
+pub struct Lease {
     store: Store,
     run: i64,
     owner: Arc<str>,
@@ -133,7 +138,8 @@ struct Lease {
 }
 
 impl Lease {
-    fn keep(store: Store, run: i64, owner: String) -> Self {
+    /// Renews the lease that the plan has taken.
+    pub fn keep(store: Store, run: i64, owner: String) -> Self {
         let owner: Arc<str> = owner.into();
         let beating = tokio::spawn({
             let (store, owner) = (store.clone(), owner.clone());
@@ -151,7 +157,11 @@ impl Lease {
         Self { store, run, owner, beating }
     }
 
-    async fn release(self) -> anyhow::Result<()> {
+    /// Gives it back: there is nothing left to publish.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn release(self) -> anyhow::Result<()> {
         Ok(self.store.release_lease(self.run, &self.owner).await?)
     }
 }

@@ -5,20 +5,26 @@ use std::time::Duration;
 
 use pagemill_core::{Failure, PageJob};
 use pagemill_queue::{Address, DeadLetter, Fate, PageQueue};
-use pagemill_store::{RescueOrder, Store, StoreError};
+use pagemill_store::{RescueOrder, Store, StoreError, StoreErrorKind};
 
 use crate::{app::App, pipeline::message};
 
-/// Rescues partitions of all sources that have made no progress for `idle` although no queue holds
-/// a page of theirs.
+/// Rescues partitions of all sources that have made no progress for `idle` although no page job waits
+/// in their lanes, nor on a rung unless for longer than any rung holds it. With a slow quota pages in
+/// flight take their time, which is no standstill.
 ///
 /// # Errors
 /// PostgreSQL or the queue being away.
 pub async fn rescue_idle<Q: PageQueue>(app: &App, queue: &Q, idle: Duration) -> anyhow::Result<()> {
     for source in app.sources.iter() {
-        if queue.depth(source.name()).await?.waiting() > 0 {
+        let depth = queue.depth(source.name()).await?;
+        if depth.pages + depth.low > 0 {
             continue;
         }
+        let rungs = if depth.retry > 0 { app.settings.longest_retry() } else { Duration::ZERO };
+        let pace =
+            source.quota.per_second().map_or(Duration::ZERO, |rate| Duration::from_secs_f64(4.0 / rate));
+        let idle = (idle + rungs).max(pace);
         while let Some(order) = app.store.rescue(source.name(), idle).await? {
             tracing::warn!(
                 partition = order.partition.id, slice = %order.partition.slice, pages = order.jobs.len(),
@@ -95,12 +101,26 @@ pub async fn reconcile_dead<Q: PageQueue>(store: &Store, queue: &Q, source: &str
     Ok(queue.sweep_dead(source, decide).await?)
 }
 
+/// A job of another ledger's partition is kept for whoever has that.
+async fn known_partition(store: &Store, partition: i64) -> Result<bool, StoreError> {
+    match store.partition(partition).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == StoreErrorKind::Invalid => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// A letter that the broker put there, or that lost its record.
 async fn record(store: &Store, source: &str, letter: &DeadLetter) -> Result<Fate, StoreError> {
     let reason = letter.broker_reason.as_deref().unwrap_or("unknown");
     let error = format!("the broker gave this message up (reason: {reason})");
     tracing::warn!(source, id = %letter.id, %error, "recorded a dead letter");
-    let Ok(job) = PageJob::decode(&letter.body) else {
+    let job = PageJob::decode(&letter.body).ok();
+    let job = match job {
+        Some(job) => known_partition(store, job.partition).await?.then_some(job),
+        None => None,
+    };
+    let Some(job) = job else {
         store.record_dead_message(source, &letter.id, &letter.body, &error).await?;
         return Ok(Fate::Keep);
     };

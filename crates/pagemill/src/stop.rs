@@ -65,6 +65,25 @@ impl Stop {
         }
     }
 
+    /// A stop of its own for a part: it follows this one, and can come earlier.
+    pub fn child(&self) -> (Stopper, Self) {
+        let (stopper, child) = stop();
+        let (parent, following) = (self.clone(), stopper.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = async {
+                    parent.reached(Stage::Draining).await;
+                    following.go(Stage::Draining);
+                    parent.reached(Stage::Cancelled).await;
+                    following.go(Stage::Cancelled);
+                } => {}
+                // Nobody listens any more.
+                () = following.0.closed() => {}
+            }
+        });
+        (stopper, child)
+    }
+
     /// Whether it has.
     pub fn is(&self, stage: Stage) -> bool {
         *self.0.borrow() >= stage

@@ -10,11 +10,12 @@ use pagemill::{
     args::{DayArgs, SelectArgs},
     config::{Config, SourceConfig, TokenRef},
     consume::{consume, identity},
-    exit::Exit,
+    exit::{Exit, Unavailable},
     pipeline::{Counters, Pipeline, message},
     plan::{Asked, plan},
+    produce::Lease,
     progress, rescue,
-    stop::{self, Stop},
+    stop::{self, Stage, Stop},
 };
 use pagemill_core::DateWord;
 use pagemill_queue::{Address, InProcess, PageQueue};
@@ -29,6 +30,8 @@ const ROWS: u64 = 100_000;
 const RATE: u32 = 200;
 const LATENCY: Latency = Latency { from: Duration::from_millis(20), to: Duration::from_millis(60) };
 const ACCOUNT: &str = "1001";
+/// Longer than the heartbeat of a consumer that is gone.
+const OTHERS: Duration = Duration::from_secs(18);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -88,7 +91,11 @@ async fn pull(
     let resolved = app::resolve(&opened.config)?;
     let app = App::on(opened.store.clone(), opened.config.consumer.clone(), &resolved, true).await?;
     let queue = InProcess::new(app.settings.retry.clone());
-    let planned = plan(&app.store, &app.sources, asked, &identity()).await?;
+    let owner = identity();
+    if !opened.is_embedded() {
+        alone(&app, stop).await?;
+    }
+    let planned = plan(&app.store, &app.sources, asked, &owner).await?;
     if !args.json {
         for sealed in &planned.sealed {
             eprintln!("{}: all is there, sealed at {} by run {}", sealed.slice, sealed.at, sealed.run);
@@ -105,6 +112,11 @@ async fn pull(
         }
         return Ok(Exit::Done);
     };
+    // In a directory of our own the holder of the lease is a run that was killed.
+    if let (false, Some(owner)) = (opened.is_embedded(), &planned.busy) {
+        return Err(Unavailable(format!("run {run} is being planned by {owner}: wait for it")).into());
+    }
+    let lease = Lease::keep(app.store.clone(), run, owner);
     // The queue begins empty: what the ledger lacks is published. An embedded database is all ours;
     // on a server only this run's own partitions are.
     let open = if opened.is_embedded() {
@@ -127,20 +139,39 @@ async fn pull(
         announce(&app, simulator);
     }
     let pipeline = Pipeline::new(&app, queue);
+    let (finished, working_stop) = stop.child();
     let working = {
-        let (pipeline, app, stop) = (pipeline.clone(), app.clone(), stop.clone());
-        tokio::spawn(async move { consume(&pipeline, &app, true, &stop).await })
+        let (pipeline, app) = (pipeline.clone(), app.clone());
+        tokio::spawn(async move { consume(&pipeline, &app, true, &working_stop).await })
     };
     let note = rates(pipeline.counters.clone(), &app);
     let followed = progress::follow(&app.store, run, None, None, &note, stop).await;
+    finished.go(Stage::Draining);
     working.await??;
     let status = followed?;
+    lease.release().await?;
     if args.json {
         println!("{}", serde_json::to_string(&status)?);
     } else {
         say_result(opened, &app, &status).await?;
     }
     Ok(progress::exit_of(&status))
+}
+
+/// Waits until no consumer works on the same sources: its queue is another, and both would pull the
+/// same pages. A run that was killed a moment ago counts until its heartbeat runs out.
+async fn alone(app: &App, stop: &Stop) -> anyhow::Result<()> {
+    let names = app.sources.names();
+    let begun = Instant::now();
+    while app.store.consumers_alive(&names).await? > 0 {
+        if begun.elapsed() > OTHERS || stop.is(Stage::Draining) {
+            let what =
+                format!("consumers are at work on {}: stop them, or use pagemill-producer", names.join(", "));
+            return Err(Unavailable(what).into());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Ok(())
 }
 
 async fn simulate() -> anyhow::Result<Simulator> {

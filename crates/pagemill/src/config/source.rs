@@ -68,7 +68,10 @@ impl SourceConfig {
             definition,
             streams: take(&mut table, "streams")?.unwrap_or_default(),
             accounts: take(&mut table, "accounts")?.unwrap_or_default(),
-            token: take(&mut table, "token")?,
+            // The wrong form may be the secret itself: it is not repeated.
+            token: take(&mut table, "token").map_err(
+                |_| "key `token`: write { env = \"NAME\" } or { file = \"PATH\" }, never the token",
+            )?,
             restate: take(&mut table, "restate")?,
             ready_at: take(&mut table, "ready_at")?,
             overrides: table,

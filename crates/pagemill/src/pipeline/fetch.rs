@@ -38,12 +38,9 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
         )));
     };
     let Some(table) = source.tables.get(&job.slice.stream) else {
-        let what = format!(
-            "this consumer does not pull {}.{}: add it to `streams`",
-            source.name(),
-            job.slice.stream
-        );
-        return Fetched::Failed(Failure::permanent(what));
+        // Its config may be older, or another's: the job waits for a consumer that pulls it.
+        tracing::warn!(source = source.name(), stream = %job.slice.stream, "not among this consumer's `streams`: parked");
+        return Fetched::Shut(pipeline.settings.longest_retry());
     };
     let pass = match admit(pipeline, work).await {
         Ok(pass) => pass,

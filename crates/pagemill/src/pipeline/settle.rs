@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use futures_util::future;
 use pagemill_core::{
-    DecodeError, Failure, FailureClass, Outcome, PageJob, Settlement, fingerprint, settlement_for,
+    DecodeError, Failure, FailureClass, Outcome, PageJob, Settlement, body_id, fingerprint, settlement_for,
 };
 use pagemill_queue::{Address, DeadNote, Delivery, Message, PageQueue, QueueErrorKind};
-use pagemill_store::{DeadRecord, PageStart};
+use pagemill_store::{DeadRecord, PageStart, StoreErrorKind};
 
 use super::{Pipeline, Trouble, Work, fetch, follow};
 
@@ -63,7 +63,13 @@ pub(super) async fn failed<Q: PageQueue>(
         return match pipeline.store.partition(job.partition).await {
             Ok(_) => recheck(pipeline, work).await,
             // Of another ledger: nothing here can record it, the dead letters keep it.
-            Err(_) => bury_stray(pipeline, work, &failure).await,
+            Err(error) if error.kind() == StoreErrorKind::Invalid => {
+                bury_stray(pipeline, work, &failure).await
+            }
+            Err(error) => {
+                returned(pipeline, vec![work]).await;
+                Err(error.into())
+            }
         };
     };
     if throttled {
@@ -182,7 +188,7 @@ pub(super) async fn bury_message<Q: PageQueue>(
     delivery: Delivery,
     error: &DecodeError,
 ) -> Result<(), Trouble> {
-    let id = format!("undecoded:{}", fingerprint(&String::from_utf8_lossy(&delivery.body)));
+    let id = body_id("undecoded", &delivery.body);
     tracing::error!(source = %delivery.source, %error, %id, "a message is no page job: dead-lettered");
     let error = error.to_string();
     let record = pipeline.store.record_dead_message(&delivery.source, &id, &delivery.body, &error).await?;
@@ -200,7 +206,7 @@ pub(super) async fn park_newer<Q: PageQueue>(
     tracing::warn!(source = %delivery.source, %error, "parked: update this consumer");
     let rung = pipeline.schedule.delays.len() - 1;
     let to = Address::Retry { source: delivery.source.clone(), lane: delivery.lane, rung };
-    let message = Message { id: "newer".into(), body: delivery.body.to_vec(), note: None };
+    let message = Message { id: body_id("newer", &delivery.body), body: delivery.body.to_vec(), note: None };
     pipeline.queue.publish(&to, [message]).await?;
     ack(delivery).await;
     Ok(())

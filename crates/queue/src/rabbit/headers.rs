@@ -8,6 +8,7 @@ use lapin::{
     message::Delivery,
     types::{AMQPValue, FieldTable, ShortString},
 };
+use pagemill_core::body_id;
 
 use crate::{DeadLetter, DeadNote, Message};
 
@@ -66,7 +67,7 @@ pub(super) fn letter(delivery: &mut Delivery) -> DeadLetter {
 
 /// An id for a message that came without one: the same for the same body.
 fn unnamed(body: &[u8]) -> String {
-    format!("unnamed:{:016x}", hash(body))
+    body_id("unnamed", body)
 }
 
 /// AMQP's ids end at 255 bytes: a longer one keeps its beginning and is told by its hash.

@@ -112,7 +112,7 @@ impl Store {
     }
 
     /// Records a message that belongs to no partition (it could not be decoded, or the broker gave
-    /// it up), under its id on the queue; once, however often it is seen.
+    /// it up), under its id on the queue; once, however often it is seen. Dropped before, it waits again.
     ///
     /// # Errors
     /// As any query.
@@ -132,7 +132,7 @@ impl Store {
                     "insert into pagemill.dead_letters as d (message_id, message, partition, source, stream, account, page, attempts, error, \
                          fingerprint, first_failed_at, last_failed_at) \
                      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now(), now()) \
-                     on conflict (message_id) do update set message_id = d.message_id \
+                     on conflict (message_id) do update set requeued_at = null, published_at = null, dropped_at = null \
                      returning id, attempts, to_char(first_failed_at, {RFC3339}), to_char(last_failed_at, {RFC3339})"
                 ),
                 &[

@@ -109,6 +109,11 @@ impl PartitionRow {
         }
     }
 
+    /// Whether it is open and pages of it were never published.
+    pub fn is_unpublished(&self) -> bool {
+        self.state == "open" && !self.progress.published && !self.progress.has_ended()
+    }
+
     /// The planned pages, once the total is known.
     pub fn planned(&self) -> Option<PageRange> {
         self.progress.last_page.map(|last| PageRange { first: self.progress.first_page, last })

@@ -112,7 +112,7 @@ impl Store {
         if continued.is_none() {
             for partition in wanted {
                 match newest_attempt(&tx, &partition.slice).await? {
-                    Some(newest) if newest.state == "open" && newest.subset == partition.subset.is_some() => {
+                    Some(newest) if newest.state == "open" && newest.subset == partition.subset => {
                         adopt.push(newest.id)
                     }
                     Some(newest) if newest.state == "open" => {
@@ -213,7 +213,7 @@ struct Newest {
     id: i64,
     run: i64,
     state: String,
-    subset: bool,
+    subset: Option<PageRange>,
     closed_at: Option<Timestamp>,
 }
 
@@ -233,7 +233,7 @@ async fn newest_attempt(
 ) -> Result<Option<Newest>, StoreError> {
     let statement = tx
         .prepare_cached(
-            "select id, run, state, subset_first is not null, closed_at \
+            "select id, run, state, subset_first, subset_last, closed_at \
              from pagemill.partitions where source = $1 and stream = $2 and account = $3 and from_date = $4 and to_date = $5 \
              order by id desc limit 1",
         )
@@ -241,16 +241,19 @@ async fn newest_attempt(
     let row = tx
         .query_opt(&statement, &[&slice.source, &slice.stream, &slice.account, &slice.from, &slice.to])
         .await?;
-    Ok(row.map(|r| Newest {
-        id: r.get(0),
-        run: r.get(1),
-        state: r.get(2),
-        subset: r.get(3),
-        closed_at: r.get(4),
+    Ok(row.map(|r| {
+        let subset: Option<(i32, i32)> = r.get::<_, Option<i32>>(3).zip(r.get(4));
+        Newest {
+            id: r.get(0),
+            run: r.get(1),
+            state: r.get(2),
+            subset: subset.map(|(first, last)| PageRange { first: first as u32, last: last as u32 }),
+            closed_at: r.get(5),
+        }
     }))
 }
 
-/// A subset in the way of the whole, or the other way round: the newer asking wins.
+/// A subset in the way of the whole, or of another subset, or the other way round: the newer asking wins.
 async fn supersede(tx: &deadpool_postgres::Transaction<'_>, partition: i64) -> Result<(), StoreError> {
     tx.execute(
         "update pagemill.partitions set state = 'incomplete', reason = 'superseded by a newer run', closed_at = now() \

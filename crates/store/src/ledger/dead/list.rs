@@ -1,7 +1,7 @@
 use serde::Serialize;
 use tokio_postgres::types::ToSql;
 
-use super::{OPEN, RFC3339};
+use super::RFC3339;
 use crate::{Store, StoreError};
 
 /// A dead letter as it is listed.
@@ -74,7 +74,7 @@ impl Store {
                 &format!(
                     "select id, source, stream, account, page, partition, attempts, error, fingerprint, \
                             to_char(first_failed_at, {RFC3339}), to_char(last_failed_at, {RFC3339}), message \
-                     from pagemill.dead_letters where {OPEN} and {FILTER} order by id"
+                     from pagemill.dead_letters where {UNPUBLISHED} and {FILTER} order by id"
                 ),
                 &filter.params(),
             )
@@ -108,7 +108,7 @@ impl Store {
             .query(
                 &format!(
                     "select fingerprint, count(*), source, stream, max(error), to_char(max(last_failed_at), {RFC3339}) \
-                     from pagemill.dead_letters where {OPEN} group by fingerprint, source, stream order by count(*) desc, fingerprint"
+                     from pagemill.dead_letters where {UNPUBLISHED} group by fingerprint, source, stream order by count(*) desc, fingerprint"
                 ),
                 &[],
             )
@@ -126,6 +126,9 @@ impl Store {
             .collect())
     }
 }
+
+/// Waits for an operator; a requeue that died before its publish leaves its letters among them.
+pub(super) const UNPUBLISHED: &str = "dropped_at is null and published_at is null";
 
 /// `$1` ids, `$2` stream, `$3` text in the error.
 pub(super) const FILTER: &str = "($1::bigint[] is null or id = any($1)) and ($2::text is null or stream = $2) \

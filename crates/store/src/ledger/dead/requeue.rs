@@ -5,8 +5,7 @@ use super::{
         partitions::{PARTITION_COLUMNS, PartitionRow},
         runs::PLAN_LOCK,
     },
-    OPEN,
-    list::{DeadFilter, FILTER},
+    list::{DeadFilter, FILTER, UNPUBLISHED},
 };
 use crate::{Store, StoreError, again::again};
 
@@ -41,7 +40,7 @@ impl Store {
             .query(
                 &format!(
                     "select id, message_id, message, requeued_at is not null from pagemill.dead_letters \
-                     where dropped_at is null and published_at is null and {FILTER} order by id for update"
+                     where {UNPUBLISHED} and {FILTER} order by id for update"
                 ),
                 &filter.params(),
             )
@@ -94,7 +93,7 @@ impl Store {
         let client = self.client().await?;
         let rows = client
             .query(
-                &format!("update pagemill.dead_letters set dropped_at = now() where {OPEN} and {FILTER} returning message_id"),
+                &format!("update pagemill.dead_letters set dropped_at = now() where {UNPUBLISHED} and {FILTER} returning message_id"),
                 &filter.params(),
             )
             .await?;
@@ -131,13 +130,22 @@ async fn reopen(
         )));
     }
     if decided {
-        // An earlier requeue died between its decision and its publish.
+        // An earlier requeue died between its decision and its publish; a rescue may have come first.
         let page = tx
             .query_one(
-                "select generation from pagemill.pages where partition = $1 and page = $2",
+                "select generation, state from pagemill.pages where partition = $1 and page = $2",
                 &[&dead.partition, &(dead.page as i32)],
             )
             .await?;
+        let state: String = page.get(1);
+        if state == "done" || state == "dead" {
+            tx.execute(
+                "update pagemill.dead_letters set published_at = now() where message_id = $1",
+                &[&dead.id()],
+            )
+            .await?;
+            return Ok(Err(format!("requeued before, and {state} since")));
+        }
         return Ok(Ok(dead.at(dead.page, page.get::<_, i32>(0) as u32)));
     }
     let page = tx
