@@ -54,6 +54,7 @@ async fn a_wrong_config_is_named_by_key_and_line() {
         ),
         ("token = { env = \"TEST_TOKEN\" }", "token = { file = \"nowhere\" }", &["nowhere"]),
         ("token = { env = \"TEST_TOKEN\" }", "", &["wants a token"]),
+        ("token = { env = \"TEST_TOKEN\" }", "token = \"abc\"", &["line 9", "`token`", "never the token"]),
         ("accounts = [\"1001\"]", "", &["no accounts"]),
         ("rate = \"unlimited\"", "rate = { per_second = 0 }", &["rate.per_second", "above 0"]),
         ("rate = \"unlimited\"", "ratte = 3", &["ratte"]),

@@ -139,7 +139,10 @@ async fn what_is_no_job_is_dead_with_its_reason() {
         lane: Lane::Pages,
     };
     publish(&world, b"hello").await;
+    // Alike but for a number: two letters all the same.
     publish(&world, &PageJob { page: 0, ..stray.clone() }.encode()).await;
+    publish(&world, &PageJob { page: 0, partition: 78, ..stray.clone() }.encode()).await;
+    publish(&world, b"{\"v\":1,\"lane\":\"\\u0000\"}").await;
     publish(&world, &stray.encode()).await;
     publish(&world, br#"{"v":2,"what":"a later version knows"}"#).await;
     let consumer = world.consumer();
@@ -147,13 +150,19 @@ async fn what_is_no_job_is_dead_with_its_reason() {
     consumer.said("message version 2 is newer").await;
     world.assert_truth_after_end().await;
     let begun = std::time::Instant::now();
-    while world.dead().await.len() < 3 {
+    while world.dead().await.len() < 5 {
         assert!(begun.elapsed() < crate::world::PATIENCE, "{:?}", world.dead().await);
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     let errors: Vec<String> =
         world.dead().await.iter().map(|d| d["error"].as_str().unwrap().to_owned()).collect();
-    for word in ["not a page job: expected value", "page 0", "the ledger has no partition 77"] {
+    assert_eq!(errors.iter().filter(|e| e.contains("page 0")).count(), 2, "{errors:?}");
+    for word in [
+        "not a page job: expected value",
+        "not a page job: unknown variant",
+        "page 0",
+        "the ledger has no partition 77",
+    ] {
         assert!(errors.iter().any(|e| e.contains(word)), "{word}: {errors:?}");
     }
 }

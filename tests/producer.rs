@@ -61,6 +61,19 @@ async fn given_pages_close_as_a_subset() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_pages_are_another_subset_and_a_dead_one_is_no_success() {
+    let faults = vec![Fault::fail_page(6)];
+    let world =
+        World::with(SimulatorConfig { rows: 2_000, faults, ..SimulatorConfig::default() }, "attempts = 1")
+            .await;
+    world.producer(&["--pages", "1-3"]).await.ok();
+    let _consumer = world.consumer();
+    let ran = world.producer(&["--pages", "5-7", "--wait", "--json"]).await.exits(3);
+    let line = ran.json();
+    assert_eq!((&line["pages"], &line["dead"], &line["rows"]), (&json!(2), &json!(1), &json!(200)), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_empty_day_seals_at_once() {
     let world = World::of(0).await;
     let ran = world.producer(&["--wait", "--json"]).await.ok();
