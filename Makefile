@@ -22,7 +22,6 @@ run: ## Pull a report from the built-in simulator into ./pagemill-data, nothing 
 test: ## Run all tests, with a private RabbitMQ and PostgreSQL (started, and installed, if need be)
 	@scripts/servers up
 	@env=$$(scripts/servers env); eval "$$env"; \
-	cargo build --workspace --bins --all-features $(locked); \
 	cargo test --doc --workspace --all-features $(locked); \
 	$(if $(nextest),cargo nextest run --workspace --all-features $(locked) $(ARGS),cargo test --workspace --all-features --lib --bins --tests $(locked) $(ARGS))
 

@@ -2,14 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use pagemill_simulator::{Fault, FaultKind, Latency, SimulatorConfig};
+use pagemill_simulator::{Fault, FaultKind, SimulatorConfig};
 
-use crate::{faults::close_all_connections, world::World};
-
-fn slow(rows: u64) -> SimulatorConfig {
-    let latency = Latency { from: Duration::from_millis(20), to: Duration::from_millis(60) };
-    SimulatorConfig { rows, latency, ..SimulatorConfig::default() }
-}
+use crate::{
+    faults::close_all_connections,
+    world::{World, slow},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_nine_ten_times_loses_nothing_and_condemns_nobody() {

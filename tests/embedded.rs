@@ -30,7 +30,7 @@ async fn a_killed_run_goes_on_where_it_was() {
     let mut first = pagemill(&dir, &["run", "--json"]);
     let mut child =
         first.env("PAGEMILL_LOG", "info").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    // Well into the run: its first page came, and two seconds of others.
+    // Killed at some instant in the midst of it: its first page came, and seconds of others.
     let begun = Instant::now();
     let mut stderr = tokio::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();

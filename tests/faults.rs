@@ -1,11 +1,11 @@
 //! What goes wrong around a run: the API, the broker, the database.
 
-use std::{process::Stdio, time::Duration};
+use std::process::Stdio;
 
-use pagemill_simulator::{Fault, FaultKind, Latency, SimulatorConfig};
+use pagemill_simulator::{Fault, FaultKind, SimulatorConfig};
 use tokio::process::Command;
 
-use crate::world::World;
+use crate::world::{World, slow};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_api_that_fails_in_every_way_is_pulled_whole() {
@@ -36,11 +36,6 @@ async fn rows_without_a_key_and_bad_totals_are_dead_with_their_reason() {
     assert_eq!(errors.len(), 2, "{errors:?}");
     assert!(errors.iter().any(|e| e.contains("creativity_id")), "{errors:?}");
     assert!(errors.iter().any(|e| e.contains("the total") && e.contains("no number")), "{errors:?}");
-}
-
-fn slow(rows: u64) -> SimulatorConfig {
-    let latency = Latency { from: Duration::from_millis(30), to: Duration::from_millis(60) };
-    SimulatorConfig { rows, latency, ..SimulatorConfig::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -35,7 +35,7 @@ async fn two_producers_at_once_double_nothing() {
     let latency = Latency { from: Duration::from_millis(200), to: Duration::from_millis(300) };
     let world = World::with(SimulatorConfig { rows: 5_000, latency, ..SimulatorConfig::default() }, "").await;
     let (first, second) = tokio::join!(world.producer(&[]), world.producer(&[]));
-    let (first, second) = (first.ok().stderr, second.ok().stderr);
+    let (first, second) = (first.ok().stdout, second.ok().stdout);
     assert!(first.contains("left to it") != second.contains("left to it"), "{first}{second}");
     let third = world.producer(&[]).await.ok();
     third.says(&["continued", "published before"]);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
-use pagemill_simulator::{Simulator, SimulatorConfig, TRUTH_SQL, truth_digest};
+use pagemill_simulator::{Latency, Simulator, SimulatorConfig, TRUTH_SQL, truth_digest};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
@@ -30,6 +30,12 @@ pub(crate) struct World {
     pub(crate) source: String,
     pub(crate) dir: TempDir,
     database: String,
+}
+
+/// An API that takes its time, so that something can happen meanwhile.
+pub(crate) fn slow(rows: u64) -> SimulatorConfig {
+    let latency = Latency { from: Duration::from_millis(20), to: Duration::from_millis(60) };
+    SimulatorConfig { rows, latency, ..SimulatorConfig::default() }
 }
 
 /// What a command said, and how it ended.
@@ -227,13 +233,14 @@ impl Ran {
         self
     }
 
-    /// It said all of these words on stderr, in one line or several, without a panic or a secret.
+    /// It said all of these words, without a panic or a secret.
     #[track_caller]
     pub(crate) fn says(self, words: &[&str]) -> Self {
+        let said = format!("{}{}", self.stdout, self.stderr);
         for word in words {
-            assert!(self.stderr.contains(word), "{word:?} is not in: {}", self.stderr);
+            assert!(said.contains(word), "{word:?} is not in: {said}");
         }
-        assert!(!self.stderr.contains("panicked") && !self.stderr.contains(TOKEN), "{}", self.stderr);
+        assert!(!said.contains("panicked") && !said.contains(TOKEN), "{said}");
         self
     }
 
@@ -318,7 +325,11 @@ pub(crate) async fn run(mut command: Command) -> Ran {
 /// A binary of this build.
 pub(crate) fn binary(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_BIN_EXE_pagemill")).with_file_name(name);
-    assert!(path.exists(), "{} is not built: cargo build --workspace --bins --all-features", path.display());
+    assert!(
+        path.exists(),
+        "{} is not built: run the tests of the whole workspace, or `cargo build --workspace --bins --all-features` first",
+        path.display()
+    );
     path
 }
 

@@ -58,7 +58,10 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
     let (stopper, stop) = stop::stop();
     stopper.on_signals(app.settings.grace.get());
     let produced = produce(&app, &queue, &asked, &stop).await?;
-    say(&produced);
+    for line in in_words(&produced) {
+        // With --json stdout is JSON and nothing else.
+        if cli.json { eprintln!("{line}") } else { println!("{line}") }
+    }
     let planned = &produced.planned;
     let Some(run) = planned.run else {
         // What was asked for is what earlier runs sealed: the newest of them is shown.
@@ -91,34 +94,43 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-fn say(produced: &Produced) {
+/// What was found and published, a line each.
+fn in_words(produced: &Produced) -> Vec<String> {
+    let mut lines = Vec::new();
     let planned = &produced.planned;
     for sealed in &planned.sealed {
-        eprintln!("{}: sealed at {} by run {}", sealed.slice, sealed.at, sealed.run);
+        lines.push(format!("{}: sealed at {} by run {}", sealed.slice, sealed.at, sealed.run));
     }
     let Some(run) = planned.run else {
-        eprintln!("nothing is due (--again pulls it all the same)");
-        return;
+        lines.push("nothing is due (--again pulls it all the same)".to_owned());
+        return lines;
     };
     if let Some(owner) = &planned.busy {
-        eprintln!("run {run} is being planned by {owner}: left to it");
-        return;
+        lines.push(format!("run {run} is being planned by {owner}: left to it"));
+        return lines;
     }
-    eprintln!("run {run}{}", if planned.continued { ", continued" } else { "" });
+    lines.push(format!("run {run}{}", if planned.continued { ", continued" } else { "" }));
     for opened in planned.open.iter().filter(|o| o.adopted) {
-        eprintln!("{}: already being pulled by run {}", opened.partition.slice, opened.partition.run);
+        lines.push(format!(
+            "{}: already being pulled by run {}",
+            opened.partition.slice, opened.partition.run
+        ));
     }
-    for ProducedPartition { partition, published, before } in &produced.partitions {
-        let (slice, progress) = (&partition.slice, &partition.progress);
-        match progress.total {
-            Some(_) if *before => eprintln!("{slice}: published before, {} pages done", progress.done),
-            Some(total) => {
-                eprintln!("{slice}: {total} rows, {published} pages published, {} done", progress.done)
-            }
-            None if progress.dead > 0 => eprintln!("{slice}: its first page is dead (pagemill dead list)"),
-            None => eprintln!(
+    lines.extend(produced.partitions.iter().map(partition_in_words));
+    lines
+}
+
+fn partition_in_words(produced: &ProducedPartition) -> String {
+    let ProducedPartition { partition, published, before } = produced;
+    let (slice, progress) = (&partition.slice, &partition.progress);
+    match progress.total {
+        Some(_) if *before => format!("{slice}: published before, {} pages done", progress.done),
+        Some(total) => format!("{slice}: {total} rows, {published} pages published, {} done", progress.done),
+        None if progress.dead > 0 => format!("{slice}: its first page is dead (pagemill dead list)"),
+        None => {
+            format!(
                 "{slice}: its first page failed and is tried again by the consumers, who publish the rest"
-            ),
+            )
         }
     }
 }
