@@ -56,7 +56,7 @@ enum Tried {
 }
 
 /// A connection keeps a buffer as large as its largest statement; beyond this size nothing is gained.
-const ROWS_A_STATEMENT: usize = 1_000;
+const ROWS_A_STATEMENT: usize = 500;
 
 const PAGES: &str = "insert into pagemill.pages as p \
     (partition, page, generation, state, requests, versions, rows, total, keys, content_hash, request_id, requested_at, casts) \
