@@ -80,3 +80,19 @@ async fn a_run_into_a_server_needs_no_queue() {
         world.pagemill(&["run", "--date", DAY, "--postgres", &url]).await.ok().says(&["all is there"]);
     assert!(again.stdout.contains("pagemill query"), "{}", again.stdout);
 }
+
+/// Its queue is not theirs: both would pull the same pages.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_into_a_server_leaves_consumers_alone() {
+    let world = World::of(1_000).await;
+    world.producer(&[]).await.ok();
+    let consumer = world.consumer();
+    world.assert_sealed_truth().await;
+    let url = world.postgres_url();
+    let ran = world.pagemill(&["run", "--date", DAY, "--postgres", &url]).await.exits(4);
+    ran.says(&["consumers are at work", "pagemill-producer"]);
+    drop(consumer);
+    // Killed, its heartbeat is waited for.
+    world.pagemill(&["run", "--date", DAY, "--postgres", &url]).await.ok().says(&["all is there"]);
+    assert_eq!(world.simulator.stats().seen, 10);
+}
