@@ -11,8 +11,6 @@ pub struct SlotGrant {
     pub first: Timestamp,
     /// Distance to the next one.
     pub interval: Duration,
-    /// How many.
-    pub count: u32,
     /// The quota's epoch when they were reserved; a newer one voids them.
     pub epoch: i64,
     /// The database's clock, read by the same round trip.
@@ -70,7 +68,6 @@ impl Store {
         Ok(Reserved::Slots(SlotGrant {
             first: row.get(0),
             interval: Duration::from_secs_f64(1.0 / per_second),
-            count,
             epoch: row.get(2),
             clock: DatabaseClock::tie(row.get(1), sent, received),
         }))

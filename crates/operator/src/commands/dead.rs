@@ -178,7 +178,7 @@ async fn requeue(database: &Database, filter: &DeadFilter) -> anyhow::Result<Exi
         // Its queue lives and dies with `pagemill run`, which finds the reopened pages in the ledger.
         let decided = decide(store, filter).await?;
         store.mark_requeued(&decided.ids()).await?;
-        return Ok(decided.said(": `pagemill run` continues with them"));
+        return Ok(decided.said(": `pagemill run` of their days continues with them"));
     }
     let queue = connect(&database.config).await?;
     let lock = store.lock_dead().await?;
@@ -242,7 +242,7 @@ async fn drop_letters(database: &Database, filter: &DeadFilter) -> anyhow::Resul
         queue.close().await;
         dropped
     };
-    println!("{} dropped", dropped.len());
+    println!("{dropped} dropped");
     Ok(Exit::Done)
 }
 

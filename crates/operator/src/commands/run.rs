@@ -1,6 +1,6 @@
 use std::{
     io::{Write, stdout},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -65,7 +65,7 @@ pub(crate) async fn run(database: &DatabaseArgs, args: Args) -> anyhow::Result<E
     let opened = if embedded {
         let dir = database.data_dir.clone().unwrap_or_else(|| PathBuf::from(DATA_DIR));
         if !args.json {
-            eprintln!("starting the embedded database in ./{}", dir.display());
+            eprintln!("starting the embedded database in {}", Path::new(".").join(&dir).display());
         }
         database::open_embedded(&dir, config).await?
     } else {
@@ -146,7 +146,10 @@ async fn pull(
     };
     let note = rates(pipeline.counters.clone(), &app);
     let followed = progress::follow(&app.store, run, None, None, &note, stop).await;
-    finished.go(Stage::Draining);
+    // On a server other runs' pages are others' work; in a directory of our own what waits is ours.
+    if !opened.is_embedded() || followed.is_err() {
+        finished.go(Stage::Draining);
+    }
     working.await??;
     let status = followed?;
     lease.release().await?;
@@ -276,10 +279,6 @@ async fn say_where(opened: &Database, app: &App) -> anyhow::Result<()> {
 }
 
 #[cfg(feature = "embedded")]
-fn data_dir_flag(dir: &std::path::Path) -> String {
-    if dir == std::path::Path::new(DATA_DIR) {
-        String::new()
-    } else {
-        format!("--data-dir {} ", dir.display())
-    }
+fn data_dir_flag(dir: &Path) -> String {
+    if dir == Path::new(DATA_DIR) { String::new() } else { format!("--data-dir {} ", dir.display()) }
 }

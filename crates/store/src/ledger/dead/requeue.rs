@@ -14,8 +14,6 @@ use crate::{Store, StoreError, again::again};
 pub struct Requeued {
     /// Its id.
     pub id: i64,
-    /// The message id of its copy in the dead-letter queue.
-    pub message_id: String,
     /// The job to publish, of the page's new generation; or why it can't be requeued.
     pub job: Result<PageJob, String>,
 }
@@ -39,7 +37,7 @@ impl Store {
         let letters = tx
             .query(
                 &format!(
-                    "select id, message_id, message, requeued_at is not null from pagemill.dead_letters \
+                    "select id, message, requeued_at is not null from pagemill.dead_letters \
                      where {UNPUBLISHED} and {FILTER} order by id for update"
                 ),
                 &filter.params(),
@@ -48,14 +46,14 @@ impl Store {
         let mut requeued = Vec::with_capacity(letters.len());
         for letter in &letters {
             let id: i64 = letter.get(0);
-            let job = match PageJob::decode(letter.get(2)) {
+            let job = match PageJob::decode(letter.get(1)) {
                 Err(e) => Err(format!("{e}: it can only be dropped")),
-                Ok(job) => reopen(&tx, &job, letter.get(3)).await?,
+                Ok(job) => reopen(&tx, &job, letter.get(2)).await?,
             };
             if job.is_ok() {
                 tx.execute("update pagemill.dead_letters set requeued_at = coalesce(requeued_at, now()) where id = $1", &[&id]).await?;
             }
-            requeued.push(Requeued { id, message_id: letter.get(1), job });
+            requeued.push(Requeued { id, job });
         }
         tx.commit().await?;
         Ok(requeued)
@@ -85,19 +83,15 @@ impl Store {
         Ok(())
     }
 
-    /// Gives dead letters up for good; returns their message ids. Their pages stay dead.
+    /// Gives dead letters up for good; returns how many. Their pages stay dead.
     ///
     /// # Errors
     /// As any query.
-    pub async fn drop_dead(&self, filter: &DeadFilter) -> Result<Vec<String>, StoreError> {
+    pub async fn drop_dead(&self, filter: &DeadFilter) -> Result<u64, StoreError> {
         let client = self.client().await?;
-        let rows = client
-            .query(
-                &format!("update pagemill.dead_letters set dropped_at = now() where {UNPUBLISHED} and {FILTER} returning message_id"),
-                &filter.params(),
-            )
-            .await?;
-        Ok(rows.iter().map(|r| r.get(0)).collect())
+        let sql =
+            format!("update pagemill.dead_letters set dropped_at = now() where {UNPUBLISHED} and {FILTER}");
+        Ok(client.execute(&sql, &filter.params()).await?)
     }
 }
 
