@@ -131,12 +131,14 @@ async fn what_is_no_job_is_dead_with_its_reason() {
             account: ACCOUNT.into(),
             from: jiff::civil::date(2026, 1, 15),
             to: jiff::civil::date(2026, 1, 15),
+            part: Default::default(),
         },
         page: 1,
         page_size: 100,
         generation: 0,
         attempt: 0,
         lane: Lane::Pages,
+        cursor: None,
     };
     publish(&world, b"hello").await;
     // Alike but for a number: two letters all the same.
@@ -144,7 +146,7 @@ async fn what_is_no_job_is_dead_with_its_reason() {
     publish(&world, &PageJob { page: 0, partition: 78, ..stray.clone() }.encode()).await;
     publish(&world, b"{\"v\":1,\"lane\":\"\\u0000\"}").await;
     publish(&world, &stray.encode()).await;
-    publish(&world, br#"{"v":2,"what":"a later version knows"}"#).await;
+    publish(&world, br#"{"v":3,"what":"a later version knows"}"#).await;
     let consumer = world.consumer();
     // It waits, unchanged, for a consumer that can read it.
     consumer.said("message version 2 is newer").await;

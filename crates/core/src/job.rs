@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +29,10 @@ pub struct PageJob {
     /// The lane it came by and goes back to.
     #[serde(default)]
     pub lane: Lane,
+    /// Where the page begins, in the API's own words, for pages that follow one another: its cursor
+    /// or link. For a report that the API prepares first, the task's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }
 
 /// Stream × account × dates: the smallest slice for which the API states a total.
@@ -42,6 +48,10 @@ pub struct Slice {
     pub from: Date,
     /// Last day, inclusive.
     pub to: Date,
+    /// Which part of a day that is too deep for the API's pages: a value for each dimension of the
+    /// stream's `split_by` by which it was split. Empty for the whole.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub part: BTreeMap<String, String>,
 }
 
 /// Which of a source's two queues a job travels by.
@@ -68,7 +78,7 @@ pub enum DecodeError {
 
 impl PageJob {
     /// The message version this program writes, and the newest it reads.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 
     /// Reads a message.
     ///
@@ -113,7 +123,8 @@ impl PageJob {
 
     /// The same page of the same partition under another number.
     pub fn at(&self, page: u32, generation: u32) -> Self {
-        Self { page, generation, attempt: 0, ..self.clone() }
+        let cursor = self.cursor.clone().filter(|_| page == self.page);
+        Self { page, generation, attempt: 0, cursor, ..self.clone() }
     }
 }
 
@@ -128,7 +139,7 @@ impl std::fmt::Display for Slice {
         if self.to != self.from {
             write!(f, "..{}", self.to)?;
         }
-        Ok(())
+        self.part.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
     }
 }
 
@@ -147,12 +158,14 @@ mod tests {
                 account: "1001".into(),
                 from: jiff::civil::date(2026, 11, 23),
                 to: jiff::civil::date(2026, 11, 23),
+                part: BTreeMap::new(),
             },
             page: 7,
             page_size: 100,
             generation: 0,
             attempt: 0,
             lane: Lane::Pages,
+            cursor: None,
         }
     }
 
@@ -164,7 +177,7 @@ mod tests {
 
     #[test]
     fn what_is_no_job_says_why() {
-        assert!(matches!(PageJob::decode(b"{\"v\":2}"), Err(DecodeError::Newer(2))));
+        assert!(matches!(PageJob::decode(b"{\"v\":3}"), Err(DecodeError::Newer(3))));
         assert!(matches!(PageJob::decode(b"hello"), Err(DecodeError::Malformed(_))));
         let zero = PageJob { page: 0, ..job() };
         let error = PageJob::decode(&zero.encode()).unwrap_err().to_string();

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use rust_decimal::Decimal;
 
 use crate::Rows;
 
@@ -7,14 +8,24 @@ use crate::Rows;
 pub struct FetchedPage {
     /// The rows, keys never NULL.
     pub rows: Rows,
-    /// The partition's total as stated on this page.
-    pub total: u64,
+    /// The partition's total as stated on this page; `None` where the API states none.
+    pub total: Option<u64>,
+    /// Cursor or link of the page after this one. `None` on the last page, and where pages are
+    /// told by their numbers.
+    pub next: Option<String>,
+    /// The API's own sums of the partition's additive metrics, as stated on this page, in the order
+    /// of the stream's `sums`; empty where it states none.
+    pub sums: Vec<Option<Decimal>>,
     /// The API's id of the request.
     pub request_id: Option<String>,
     /// The answer's body as received, decompressed.
     pub body: Bytes,
     /// Values that did not follow their column's grammar and became NULL.
     pub cast_failures: Vec<CastFailure>,
+    /// Fields of the rows that no column takes, by name, sorted.
+    pub unmapped: Vec<String>,
+    /// Columns read from the rows whose field is on no row of this page; none on a page without rows.
+    pub absent: Vec<String>,
 }
 
 /// Values of one column that could not be read, counted, with one sample.

@@ -51,6 +51,8 @@ pub enum DateScope {
         /// Column of the last day.
         to: String,
     },
+    /// All of the account's rows: they know no date.
+    Whole,
 }
 
 impl TableShape {

@@ -131,6 +131,7 @@ fn partitions(
                     account: (*account).clone(),
                     from: day,
                     to: day,
+                    part: Default::default(),
                 };
                 let lane = if day == to { Lane::Pages } else { Lane::Low };
                 wanted.push(NewPartition {

@@ -23,12 +23,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             account: "1001".into(),
             from: date(2026, 11, 23),
             to: date(2026, 11, 23),
+            part: Default::default(),
         },
         page: 1,
         page_size: ROWS as u32,
         generation: 0,
         attempt: 0,
         lane: Lane::Pages,
+        cursor: None,
     };
     let body = body();
     let page = definition.decode(&job, body.clone())?;

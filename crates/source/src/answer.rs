@@ -51,7 +51,17 @@ pub(crate) fn page(
     let request_id = envelope.request_id.as_deref().map(|id| cut(id, MESSAGE));
     let (rows, cast_failures) = rows_of(definition, stream, params, rows)
         .map_err(|what| Failure::permanent(format!("{what}{}", request(&envelope))))?;
-    Ok(FetchedPage { rows, total, request_id, body, cast_failures })
+    Ok(FetchedPage {
+        rows,
+        total: Some(total),
+        next: None,
+        sums: Vec::new(),
+        request_id,
+        body,
+        cast_failures,
+        unmapped: Vec::new(),
+        absent: Vec::new(),
+    })
 }
 
 fn json_text(body: &[u8]) -> Option<&str> {

@@ -28,12 +28,14 @@ fn job() -> PageJob {
             account: "1001".into(),
             from: date(2026, 11, 23),
             to: date(2026, 11, 23),
+            part: Default::default(),
         },
         page: 7,
         page_size: 100,
         generation: 0,
         attempt: 0,
         lane: Lane::Pages,
+        cursor: None,
     }
 }
 
@@ -106,7 +108,7 @@ async fn failure(answer: Vec<u8>, overrides: &str) -> (FailureClass, String) {
 async fn a_good_page_and_the_request_for_it() {
     let (url, server) = answering(http("200 OK", PAGE.as_bytes())).await;
     let page = client(&url, "").fetch(&job()).await.unwrap();
-    assert_eq!((page.rows.len(), page.total, page.request_id.as_deref()), (2, 2, Some("r-1")));
+    assert_eq!((page.rows.len(), page.total, page.request_id.as_deref()), (2, Some(2), Some("r-1")));
     assert_eq!(page.body, PAGE.as_bytes());
     assert!(page.cast_failures.is_empty());
 

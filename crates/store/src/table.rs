@@ -72,6 +72,7 @@ impl DataTable {
             DateScope::Exact { from, to } => {
                 format!("{account} and {} = $2::date and {} = $3::date", quote(from), quote(to))
             }
+            DateScope::Whole => format!("{account} and $2::date <= $3::date"),
         }
     }
 
@@ -210,6 +211,7 @@ impl DataTable {
             DateScope::Exact { from, to } => {
                 format!("t.{} = s.from_date and t.{} = s.to_date", quote(from), quote(to))
             }
+            DateScope::Whole => "true".to_owned(),
         };
         format!(
             "create or replace view {}.{} as select t.* from {} t where exists (select from pagemill.sealed s \

@@ -54,6 +54,7 @@ impl World {
             account: "7".into(),
             from: date(2026, 1, 15),
             to: date(2026, 1, 15),
+            part: Default::default(),
         };
         let wanted = NewPartition {
             slice,

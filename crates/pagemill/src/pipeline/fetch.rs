@@ -59,7 +59,7 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
                 keys: page.rows.key_hashes(table.key()),
                 content_hash: page.rows.content_hash(),
                 rows: page.rows,
-                total: page.total,
+                total: page.total.unwrap_or_default(),
                 request_id: page.request_id,
                 requested_at,
                 body: (pipeline.settings.raw == Raw::Page).then(|| pagemill_store::compress(&page.body)),

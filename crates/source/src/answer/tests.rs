@@ -68,12 +68,14 @@ fn job() -> PageJob {
             account: "1001".into(),
             from: date(2026, 11, 23),
             to: date(2026, 11, 23),
+            part: Default::default(),
         },
         page: 1,
         page_size: 3,
         generation: 0,
         attempt: 0,
         lane: pagemill_core::Lane::Pages,
+        cursor: None,
     }
 }
 
@@ -121,7 +123,7 @@ fn a_page_as_it_comes() {
           ],"aggregation_data":{"fee":"9"},"total_count":"1,137"},"msg":"成功","code":0}"#,
     )
     .unwrap();
-    assert_eq!((page.rows.len(), page.total, page.request_id.as_deref()), (1, 1_137, Some("r-1")));
+    assert_eq!((page.rows.len(), page.total, page.request_id.as_deref()), (1, Some(1_137), Some("r-1")));
     assert!(page.cast_failures.is_empty(), "{:?}", page.cast_failures);
     for (name, value) in [
         ("account", "1001"),

@@ -84,6 +84,7 @@ impl PartitionRow {
                 account: row.get(10),
                 from: row.get(11),
                 to: row.get(12),
+                part: Default::default(),
             },
             lane: lane_from(row.get(13)),
             page_size: row.get::<_, i32>(14) as u32,
@@ -106,6 +107,7 @@ impl PartitionRow {
             generation,
             attempt: 0,
             lane: self.lane,
+            cursor: None,
         }
     }
 
