@@ -65,7 +65,8 @@ pub async fn plan(store: &Store, sources: &Sources, asked: &Asked, owner: &str) 
         let today = store.today_in(&source.zone).await?;
         let (from, to) = range(asked, today)?;
         days.push(json!([source.name(), from.to_string(), to.to_string()]));
-        partitions(source, asked, from, to, today, &mut wanted)?;
+        let accounts = source.credentials.accounts().await?;
+        partitions(source, &accounts, asked, from, to, today, &mut wanted)?;
     }
     let request = RunRequest {
         asked: json!({
@@ -104,6 +105,7 @@ fn range(asked: &Asked, today: Date) -> Result<(Date, Date), PlanError> {
 
 fn partitions(
     source: &Source,
+    accounts: &[String],
     asked: &Asked,
     from: Date,
     to: Date,
@@ -111,7 +113,7 @@ fn partitions(
     wanted: &mut Vec<NewPartition>,
 ) -> anyhow::Result<()> {
     let streams = chosen(&asked.streams, &source.streams, "stream", source.name())?;
-    let accounts = chosen(&asked.accounts, &source.accounts, "account", source.name())?;
+    let accounts = chosen(&asked.accounts, accounts, "account", source.name())?;
     // The newest day first, and its pages on the lane that goes first.
     let days: Vec<Date> = from.series(1.day()).take_while(|day| *day <= to).collect();
     for &day in days.iter().rev() {

@@ -7,7 +7,7 @@ use pagemill_queue::PageQueue;
 use pagemill_store::{PageStart, PageWrite, Progress, StoreError, StoreErrorKind};
 
 use super::{Pipeline, Work, gate::Pass};
-use crate::{config::Raw, crash, quota::NoSlot, sources::Source};
+use crate::{config::Raw, crash, credentials::NoToken, quota::NoSlot, sources::Source};
 
 /// How a worker's part ended.
 pub(super) enum Fetched {
@@ -46,6 +46,11 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
         Ok(pass) => pass,
         Err(otherwise) => return otherwise,
     };
+    let token = match source.credentials.token(&job.slice.account).await {
+        Ok(token) => token,
+        Err(NoToken::Failed(failure)) => return Fetched::Failed(failure),
+        Err(NoToken::Unavailable(why)) => return Fetched::Unavailable(why),
+    };
     let requested_at = match source.quota.acquire().await {
         Ok(at) => at,
         Err(NoSlot::Shut(wait)) => return Fetched::Shut(wait),
@@ -53,8 +58,10 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
     };
     pipeline.counters.sent();
     crash::on_page(job.page);
-    match source.client.fetch(job).await {
+    let token = token.newest();
+    match source.client.fetch(job, token.credential()).await {
         Ok(page) => {
+            token.worked();
             let write = PageWrite {
                 keys: page.rows.key_hashes(table.key()),
                 content_hash: page.rows.content_hash(),
@@ -72,6 +79,9 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
             if failure.class == FailureClass::Throttled {
                 pipeline.counters.throttled();
                 throttle(source, &failure).await;
+            }
+            if failure.class == FailureClass::Token {
+                token.refused();
             }
             Fetched::Failed(failure)
         }
