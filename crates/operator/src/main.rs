@@ -39,6 +39,8 @@ enum Command {
     Status(commands::status::Args),
     /// Recount a run from the data tables and hold it against its seals
     Verify(commands::verify::Args),
+    /// Have access to a source granted, and see how long its tokens live
+    Auth(commands::auth::Args),
     /// List, requeue or drop dead letters
     #[command(subcommand)]
     Dead(commands::dead::Command),
@@ -71,6 +73,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Migrate => commands::migrate::run(database).await,
         Command::Status(args) => commands::status::run(database, &args).await,
         Command::Verify(args) => commands::verify::run(database, &args).await,
+        Command::Auth(args) => commands::auth::run(database, &args).await,
         Command::Dead(command) => commands::dead::run(database, command).await,
         Command::Query(args) => commands::query::run(database, &args).await,
         Command::Sources(command) => commands::sources::run(&command),

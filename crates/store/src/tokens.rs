@@ -168,6 +168,18 @@ impl Store {
         })
     }
 
+    /// Holds a claim on for another 30 s: the API takes its time.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn extend_refresh(&self, place: &TokenPlace, owner: &str) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        let sql = "update pagemill.tokens set refreshing_until = clock_timestamp() + make_interval(secs => $4) \
+                   where source = $1 and credential = $2 and refreshing_by = $3";
+        client.execute(sql, &[&place.source, &place.credential, &owner, &CLAIM.as_secs_f64()]).await?;
+        Ok(())
+    }
+
     /// Stores the pair bought after `version`, and ends the claim. False if a newer one is there
     /// already, which stays.
     ///

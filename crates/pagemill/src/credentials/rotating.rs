@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const YOUNG: Duration = Duration::from_secs(5);
 /// How long a pair that was granted is waited for when the process ends.
 const SETTLE: Duration = Duration::from_secs(5);
+/// While the API takes its time, the claim is held on to so often.
+const HOLD_ON: Duration = Duration::from_secs(10);
 /// A pair that cannot be stored now is kept and tried again.
 const STORE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -167,7 +169,19 @@ impl Rotating {
     /// Exchanges the refresh token for a new pair and stores it. No connection is held meanwhile.
     async fn buy(&self, version: i64, refresh_token: &SecretString) -> Result<(), NoToken> {
         let requested_at = Instant::now();
-        let granted = match self.client.refresh(&self.app, refresh_token).await {
+        let asking = self.client.refresh(&self.app, refresh_token);
+        tokio::pin!(asking);
+        let answer = loop {
+            tokio::select! {
+                answer = &mut asking => break answer,
+                () = tokio::time::sleep(HOLD_ON) => {
+                    if let Err(error) = self.store.extend_refresh(&self.place, &self.owner).await {
+                        tracing::warn!(%error, "the claim of a refresh may run out");
+                    }
+                }
+            }
+        };
+        let granted = match answer {
             Ok(granted) => granted,
             Err(failure) => {
                 if let Err(error) = self.store.release_refresh(&self.place, &self.owner).await {
