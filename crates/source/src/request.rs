@@ -49,7 +49,12 @@ const VOLATILE: [&str; 4] = ["token", "timestamp", "timestamp_ms", "nonce"];
 
 impl RequestPlan {
     /// A request below the base URL; `over` goes over its body, or over its query if it has no body.
-    pub(crate) fn render(&self, base: &Url, values: &Values<'_>, over: Vec<Json>) -> Result<Request, Failure> {
+    pub(crate) fn render(
+        &self,
+        base: &Url,
+        values: &Values<'_>,
+        over: Vec<Json>,
+    ) -> Result<Request, Failure> {
         let path = self.path.text(values, escape)?;
         if path.split('/').any(|part| matches!(part, "." | "..")) {
             return Err(Failure::permanent("a part of the path would be . or .."));
@@ -118,7 +123,8 @@ impl RequestPlan {
         let mut headers = HeaderMap::new();
         for (name, template) in &self.headers {
             let value = HeaderValue::from_str(&template.text(values, |text| text.to_owned())?);
-            let mut value = value.map_err(|_| Failure::permanent(format!("the header {name} cannot be written")))?;
+            let mut value =
+                value.map_err(|_| Failure::permanent(format!("the header {name} cannot be written")))?;
             value.set_sensitive(template.names(&VOLATILE));
             headers.insert(name.clone(), value);
         }

@@ -32,8 +32,7 @@ const NAMES: [&str; 6] = ["method", "path", "query", "body", "timestamp", "nonce
 impl Sign {
     /// Compiles the text that is signed; an error says what is wrong with it.
     pub(crate) fn new(place: SignPlace, text: &str) -> Result<Self, String> {
-        let scope =
-            Scope { names: &NAMES, days: false, params: &Table::new(), columns: &BTreeMap::new() };
+        let scope = Scope { names: &NAMES, days: false, params: &Table::new(), columns: &BTreeMap::new() };
         Template::of_text(text, scope).map(|text| Self { place, text }).map_err(|e| e.what)
     }
 

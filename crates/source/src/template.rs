@@ -51,7 +51,7 @@ pub(crate) struct Scope<'a> {
 }
 
 /// What fills a request's holes. Some of it is secret, so it has no `Debug`.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Values<'a> {
     days: Option<(Date, Date)>,
     named: Vec<(&'static str, Cow<'a, str>)>,
@@ -119,9 +119,14 @@ impl Template {
             let (inner, after) = after.split_once('}').ok_or_else(|| scope.no_placeholder(text))?;
             push_text(&mut pieces, before);
             match scope.constant(inner).transpose()? {
-                Some(value) => push_text(&mut pieces, &scalar_text(&value).ok_or_else(|| {
-                    TemplateError::new(format!("{{{inner}}} holds several values: it stands alone in its text"))
-                })?),
+                Some(value) => push_text(
+                    &mut pieces,
+                    &scalar_text(&value).ok_or_else(|| {
+                        TemplateError::new(format!(
+                            "{{{inner}}} holds several values: it stands alone in its text"
+                        ))
+                    })?,
+                ),
                 None => {
                     let (name, format) = inner.split_once(':').map_or((inner, None), |(n, f)| (n, Some(f)));
                     let hole = scope.hole(name, format);
@@ -145,7 +150,9 @@ impl Template {
             Self::Literal(value) => value.clone(),
             Self::Text(_) => self.text(values, |text| text.into())?.into(),
             Self::Whole(hole) => values.number(hole)?.into(),
-            Self::Array(items) => items.iter().map(|i| i.render(values)).collect::<Result<Vec<_>, _>>()?.into(),
+            Self::Array(items) => {
+                items.iter().map(|i| i.render(values)).collect::<Result<Vec<_>, _>>()?.into()
+            }
             Self::Table(entries) => {
                 let there = entries.iter().filter(|(_, value)| !value.is_left_out(values));
                 let entry = |(key, value): &(String, Self)| Ok((key.clone(), value.render(values)?));
@@ -238,11 +245,15 @@ impl Scope<'_> {
         };
         if let Some(name) = inner.strip_prefix("params.") {
             let there = || self.params.keys().map(String::as_str).collect();
-            return Some(self.params.get(name).ok_or_else(|| none("params", name, there())).and_then(literal));
+            return Some(
+                self.params.get(name).ok_or_else(|| none("params", name, there())).and_then(literal),
+            );
         }
         let name = inner.strip_prefix("columns.")?;
         let there = || self.columns.keys().map(String::as_str).collect();
-        Some(self.columns.get(name).map(|c| Json::from(c.clone())).ok_or_else(|| none("group", name, there())))
+        Some(
+            self.columns.get(name).map(|c| Json::from(c.clone())).ok_or_else(|| none("group", name, there())),
+        )
     }
 
     fn no_placeholder(self, text: &str) -> TemplateError {
@@ -379,7 +390,9 @@ mod tests {
     #[test]
     fn days_in_every_form() {
         assert_eq!(
-            rendered("a = \"{from:%Y%m%d}\"\nb = \"{to+1}\"\nc = \"{from:int}\"\nd = \"{to+1:int}\"\ne = \"{from-1:%d.%m.}!\""),
+            rendered(
+                "a = \"{from:%Y%m%d}\"\nb = \"{to+1}\"\nc = \"{from:int}\"\nd = \"{to+1:int}\"\ne = \"{from-1:%d.%m.}!\""
+            ),
             json!({ "a": "20261123", "b": "2026-12-01", "c": 20261123, "d": 20261201, "e": "22.11.!" })
         );
     }
@@ -387,7 +400,9 @@ mod tests {
     #[test]
     fn params_and_columns_keep_their_types() {
         assert_eq!(
-            rendered("a = \"{params.day}\"\nb = \"d{params.day}\"\nc = \"{params.list}\"\nd = \"{columns.basic}\"\ne = [\"id\", \"{columns.basic}\"]"),
+            rendered(
+                "a = \"{params.day}\"\nb = \"d{params.day}\"\nc = \"{params.list}\"\nd = \"{columns.basic}\"\ne = [\"id\", \"{columns.basic}\"]"
+            ),
             json!({ "a": 7, "b": "d7", "c": [1, 2], "d": ["fee", "click"], "e": ["id", "fee", "click"] })
         );
         for (bad, said) in [
@@ -419,7 +434,9 @@ mod tests {
         let error = template("a = { b = [\"{acount}\"] }").unwrap_err();
         assert_eq!(error.path, ["a", "b", "0"]);
         assert!(error.what.starts_with("\"{acount}\" is no placeholder"), "{}", error.what);
-        for bad in ["{", "{page:int", "x{page:int}", "{token:int}", "{to+x}", "{today}", "{page:%Y}", "{from:%Q}"] {
+        for bad in
+            ["{", "{page:int", "x{page:int}", "{token:int}", "{to+x}", "{today}", "{page:%Y}", "{from:%Q}"]
+        {
             assert!(template(&format!("a = \"{bad}\"")).is_err(), "{bad}");
         }
     }

@@ -4,6 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use pagemill_core::{Failure, FailureClass, PageJob};
 use pagemill_queue::PageQueue;
+use pagemill_source::Fetch;
 use pagemill_store::{PageStart, PageWrite, Progress, StoreError, StoreErrorKind};
 
 use super::{Pipeline, Work, gate::Pass};
@@ -60,7 +61,7 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
     crash::on_page(job.page);
     let token = token.newest();
     match source.client.fetch(job, token.credential()).await {
-        Ok(page) => {
+        Ok(Fetch::Page(page)) => {
             token.worked();
             let write = PageWrite {
                 keys: page.rows.key_hashes(table.key()),
@@ -74,6 +75,9 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
                 job: job.clone(),
             };
             Fetched::Page(Box::new(write), pass)
+        }
+        Ok(Fetch::Later { .. } | Fetch::Anew(_)) => {
+            Fetched::Failed(Failure::permanent("reports that the API prepares first are not pulled yet"))
         }
         Err(failure) => {
             if failure.class == FailureClass::Throttled {

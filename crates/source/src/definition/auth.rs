@@ -30,6 +30,7 @@ pub(super) enum AuthDoc {
 /// An access token that Pagemill refreshes.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "the exchange of tokens is to come")]
 pub(super) struct Oauth2Doc {
     /// The header that carries the access token; left out where "{token}" stands in query or body.
     pub(super) header: Option<String>,
@@ -54,6 +55,7 @@ pub(super) struct Oauth2Doc {
 /// `[auth.answer]`: paths into the answer to an exchange or a refresh.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "the exchange of tokens is to come")]
 pub(super) struct TokenAnswerDoc {
     pub(super) access_token: OneOrMany<String>,
     /// Seconds.
@@ -120,7 +122,9 @@ fn sign(document: SignDoc) -> Result<Sign, Wrong> {
     let place = match (query, header) {
         (Some(key), None) => SignPlace::Query(key),
         (None, Some(name)) => SignPlace::Header(header_name(&name, &["auth", "sign", "header"])?),
-        _ => return Err(Wrong::at(["auth", "sign"], "write either query or header: where the signature goes")),
+        _ => {
+            return Err(Wrong::at(["auth", "sign"], "write either query or header: where the signature goes"));
+        }
     };
     Sign::new(place, &text).map_err(|what| Wrong::at(["auth", "sign", "text"], what))
 }
