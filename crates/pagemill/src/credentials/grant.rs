@@ -63,7 +63,7 @@ impl Grant {
     /// A code that the API refuses, an API or database that is away.
     pub async fn exchange(&self, store: &Store, key: &TokenKey, code: &str) -> anyhow::Result<Granted> {
         let requested_at = Instant::now();
-        let granted = self.client.exchange(&self.app, code).await.map_err(|failure| match failure.class {
+        let granted = self.client.exchange_code(&self.app, code).await.map_err(|failure| match failure.class {
             FailureClass::Transient | FailureClass::Throttled => {
                 anyhow::Error::from(Unavailable(failure.message))
             }

@@ -7,7 +7,7 @@ use std::{
 
 use pagemill_core::{Failure, FailureClass};
 use pagemill_source::{App, Client, Credential};
-use pagemill_store::{Claimed, NewTokens, Store, StoreErrorKind, StoredTokens, TokenKey, TokenPlace};
+use pagemill_store::{Claimed, Store, StoreErrorKind, StoredTokens, TokenKey, TokenPlace};
 use secrecy::SecretString;
 
 use super::{NoToken, Token};
