@@ -61,6 +61,7 @@ impl World {
             lane: Lane::Pages,
             page_size: 10,
             subset: None,
+            chained: false,
             due_if_sealed_before: None,
         };
         let asked = serde_json::json!({ "again": again });
