@@ -29,7 +29,7 @@ const ROWS: f64 = 20.0;
 
 const LISTS: &str = "with pages as (\
         select facts, casts from pagemill.pages where partition = $1 and page between $2 and $3 and state = 'done' and rows > 0) \
-    select 'blank', name, null, null from pages, jsonb_array_elements_text(facts->'blank') as name \
+    select 'blank', name, null::bigint, null::text from pages, jsonb_array_elements_text(facts->'blank') as name \
         group by name having count(*) = (select count(*) from pages) \
     union all select 'absent', name, null, null from pages, jsonb_array_elements_text(facts->'absent') as name \
         group by name having count(*) = (select count(*) from pages) \
