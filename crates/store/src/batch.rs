@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use deadpool_postgres::Object;
 use futures_util::future;
 use jiff::Timestamp;
-use pagemill_core::{CastFailure, PageJob, Rows};
+use pagemill_core::{CastFailure, FetchedPage, PageJob, Rows};
 use serde_json::Value;
 use tokio_postgres::{Statement, types::ToSql};
 
@@ -36,6 +36,30 @@ pub struct PageWrite {
     pub body: Option<Vec<u8>>,
     /// Values that became NULL.
     pub casts: Vec<CastFailure>,
+}
+
+impl PageWrite {
+    /// A page as it was decoded, for its table. `requested_at` is when its request was sent, on the
+    /// database's clock; `body` the compressed answer, if it is to be kept (again).
+    pub fn new(
+        table: &DataTable,
+        job: PageJob,
+        page: FetchedPage,
+        requested_at: Timestamp,
+        body: Option<Vec<u8>>,
+    ) -> Self {
+        Self {
+            keys: page.rows.key_hashes(table.key()),
+            content_hash: page.rows.content_hash(),
+            rows: page.rows,
+            total: page.total.unwrap_or_default(),
+            request_id: page.request_id,
+            requested_at,
+            body,
+            casts: page.cast_failures,
+            job,
+        }
+    }
 }
 
 /// What became of a batch.
@@ -271,7 +295,7 @@ impl<'a> LedgerParams<'a> {
 }
 
 /// The batch's data rows: which, in which order, and where each came from.
-struct RowParams<'a> {
+pub(crate) struct RowParams<'a> {
     table: &'a DataTable,
     rows: Vec<&'a Rows>,
     order: Vec<RowRef>,
@@ -281,7 +305,7 @@ struct RowParams<'a> {
 }
 
 impl<'a> RowParams<'a> {
-    fn new(table: &'a DataTable, batch: &[&'a PageWrite]) -> Self {
+    pub(crate) fn new(table: &'a DataTable, batch: &[&'a PageWrite]) -> Self {
         let rows: Vec<&Rows> = batch.iter().map(|p| &p.rows).collect();
         let mut order: Vec<RowRef> = (0u32..)
             .zip(&rows)
@@ -313,15 +337,15 @@ impl<'a> RowParams<'a> {
         }
     }
 
-    /// All of it at once, in statements of a bounded size.
-    async fn upsert(
+    /// All of it at once, in statements of a bounded size. Returns the rows inserted or changed.
+    pub(crate) async fn upsert(
         &self,
         tx: &deadpool_postgres::Transaction<'_>,
         statement: &Statement,
-    ) -> Result<(), tokio_postgres::Error> {
+    ) -> Result<u64, tokio_postgres::Error> {
         let parts = self.order.chunks(ROWS_A_STATEMENT);
-        future::try_join_all(parts.map(|order| self.upsert_part(tx, statement, order))).await?;
-        Ok(())
+        let written = future::try_join_all(parts.map(|order| self.upsert_part(tx, statement, order))).await?;
+        Ok(written.iter().sum())
     }
 
     async fn upsert_part(

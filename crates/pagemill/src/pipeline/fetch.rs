@@ -55,17 +55,8 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
     crash::on_page(job.page);
     match source.client.fetch(job).await {
         Ok(page) => {
-            let write = PageWrite {
-                keys: page.rows.key_hashes(table.key()),
-                content_hash: page.rows.content_hash(),
-                rows: page.rows,
-                total: page.total.unwrap_or_default(),
-                request_id: page.request_id,
-                requested_at,
-                body: (pipeline.settings.raw == Raw::Page).then(|| pagemill_store::compress(&page.body)),
-                casts: page.cast_failures,
-                job: job.clone(),
-            };
+            let body = (pipeline.settings.raw == Raw::Page).then(|| pagemill_store::compress(&page.body));
+            let write = PageWrite::new(table, job.clone(), page, requested_at, body);
             Fetched::Page(Box::new(write), pass)
         }
         Err(failure) => {
