@@ -117,7 +117,7 @@ impl Resolved {
                 let stream = self.definition.stream(name).map_err(|e| error(e.to_string()))?;
                 let table = DataTable::new(store, self.name(), name, stream.table_shape())
                     .map_err(|e| error(e.to_string()))?;
-                Ok((name.clone(), table))
+                Ok((name.clone(), table.read_by(stream.meaning())))
             })
             .collect()
     }

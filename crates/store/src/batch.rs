@@ -98,9 +98,9 @@ const PAGES: &str = "insert into pagemill.pages as p \
       and (p.requested_at is null or p.requested_at < excluded.requested_at) \
     returning partition, page, versions = 1";
 
-const BODIES: &str = "insert into pagemill.bodies as b (partition, page, body) \
-    select * from unnest($1::bigint[], $2::int[], $3::bytea[]) \
-    on conflict (partition, page) do update set body = excluded.body";
+const BODIES: &str = "insert into pagemill.bodies as b (partition, page, body, definition) \
+    select *, $4::bigint from unnest($1::bigint[], $2::int[], $3::bytea[]) \
+    on conflict (partition, page) do update set body = excluded.body, definition = excluded.definition";
 
 /// The counters come last: their rows are the ones that every collector of a partition wants, and
 /// are held only for the commit. Locked in id order.
@@ -197,7 +197,9 @@ async fn try_write(
         if ledger.body_pages.is_empty() {
             return Ok(0);
         }
-        tx.execute(&statements.bodies, &[&ledger.body_partitions, &ledger.body_pages, &ledger.bodies]).await
+        let params: [&(dyn ToSql + Sync); 4] =
+            [&ledger.body_partitions, &ledger.body_pages, &ledger.bodies, &table.meaning];
+        tx.execute(&statements.bodies, &params).await
     };
     let upsert = async { rows.upsert(&tx, &statements.upsert).await };
     let (ledger_answer, bodies, upsert) = future::join3(ledger_then_counters, bodies, upsert).await;
