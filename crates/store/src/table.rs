@@ -59,6 +59,11 @@ impl DataTable {
         Self { meaning: Some(meaning), ..self }
     }
 
+    /// The stream that fills it.
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+
     /// Quoted and qualified, for SQL.
     pub fn name(&self) -> &str {
         &self.name
