@@ -9,4 +9,5 @@ mod embedded;
 mod faults;
 mod layout;
 mod producer;
+mod reload;
 mod world;

@@ -123,7 +123,7 @@ impl Resolved {
                     window: stream.window(),
                     deletes_missing: stream.deletes_missing(),
                 };
-                Ok((name.clone(), table.ruled(rules)))
+                Ok((name.clone(), table.ruled(rules).read_by(stream.meaning())))
             })
             .collect()
     }

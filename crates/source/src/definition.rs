@@ -4,6 +4,7 @@ mod columns;
 mod compile;
 mod document;
 mod error;
+mod meaning;
 mod words;
 
 use std::{collections::BTreeMap, path::Path};
@@ -52,6 +53,7 @@ pub struct Stream {
     page_size: u32,
     max_days: Option<u32>,
     table: TableShape,
+    meaning: i64,
     first_page: u32,
     pub(crate) url: Url,
     pub(crate) body: Template,
@@ -153,14 +155,18 @@ impl Definition {
     /// As [`Definition::load`].
     pub fn parse(origin: &str, text: &str, overrides: Table) -> Result<Self, DefinitionError> {
         let source = error::Source { origin, text, overrides: &overrides };
+        let mut merged: Table = text.parse().map_err(|e| source.toml_error(&e))?;
+        merge(&mut merged, &overrides);
         let document = if overrides.is_empty() {
             toml::from_str(text).map_err(|e| source.toml_error(&e))?
         } else {
-            let mut merged: Table = text.parse().map_err(|e| source.toml_error(&e))?;
-            merge(&mut merged, &overrides);
-            Value::Table(merged).try_into().map_err(|e| source.merged_error(&e))?
+            Value::Table(merged.clone()).try_into().map_err(|e| source.merged_error(&e))?
         };
-        compile::definition(document).map_err(|e| source.semantic_error(e))
+        let mut definition = compile::definition(document).map_err(|e| source.semantic_error(e))?;
+        for stream in definition.streams.values_mut() {
+            stream.meaning = meaning::of(&merged, &stream.name);
+        }
+        Ok(definition)
     }
 
     /// Its name: it begins the names of tables and queues.
@@ -269,6 +275,12 @@ impl Stream {
     /// The table that it fills.
     pub fn table_shape(&self) -> &TableShape {
         &self.table
+    }
+
+    /// What the definition says of its answers, as a number: when it changes, the stored answers are
+    /// to be read again.
+    pub fn meaning(&self) -> i64 {
+        self.meaning
     }
 
     /// What a job asks of this stream.

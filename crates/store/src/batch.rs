@@ -153,9 +153,9 @@ const PAGES: &str = "insert into pagemill.pages as p \
       and (p.requested_at is null or p.requested_at < excluded.requested_at) \
     returning partition, page, versions = 1";
 
-const BODIES: &str = "insert into pagemill.bodies as b (partition, page, body) \
-    select * from unnest($1::bigint[], $2::int[], $3::bytea[]) \
-    on conflict (partition, page) do update set body = excluded.body";
+const BODIES: &str = "insert into pagemill.bodies as b (partition, page, body, definition) \
+    select *, $4::bigint from unnest($1::bigint[], $2::int[], $3::bytea[]) \
+    on conflict (partition, page) do update set body = excluded.body, definition = excluded.definition";
 
 /// The counters come last: their rows are the ones that every collector of a partition wants, and
 /// are held only for the commit. Locked in id order.
@@ -257,7 +257,9 @@ async fn try_write(
         if ledger.body_pages.is_empty() {
             return Ok(0);
         }
-        tx.execute(&statements.bodies, &[&ledger.body_partitions, &ledger.body_pages, &ledger.bodies]).await
+        let params: [&(dyn ToSql + Sync); 4] =
+            [&ledger.body_partitions, &ledger.body_pages, &ledger.bodies, &table.meaning];
+        tx.execute(&statements.bodies, &params).await
     };
     let upsert = async { rows.upsert(&tx, &statements.upsert).await };
     let (ledger_answer, bodies, upsert) = future::join3(ledger_then_counters, bodies, upsert).await;
@@ -368,7 +370,7 @@ impl<'a> LedgerParams<'a> {
 }
 
 /// The batch's data rows: which, in which order, and where each came from.
-struct RowParams<'a> {
+pub(crate) struct RowParams<'a> {
     table: &'a DataTable,
     rows: Vec<&'a Rows>,
     order: Vec<RowRef>,
@@ -378,7 +380,7 @@ struct RowParams<'a> {
 }
 
 impl<'a> RowParams<'a> {
-    fn new(table: &'a DataTable, batch: &[&'a PageWrite]) -> Self {
+    pub(crate) fn new(table: &'a DataTable, batch: &[&'a PageWrite]) -> Self {
         let rows: Vec<&Rows> = batch.iter().map(|p| &p.rows).collect();
         let mut order: Vec<RowRef> = (0u32..)
             .zip(&rows)
@@ -410,15 +412,15 @@ impl<'a> RowParams<'a> {
         }
     }
 
-    /// All of it at once, in statements of a bounded size.
-    async fn upsert(
+    /// All of it at once, in statements of a bounded size. Returns the rows inserted or changed.
+    pub(crate) async fn upsert(
         &self,
         tx: &deadpool_postgres::Transaction<'_>,
         statement: &Statement,
-    ) -> Result<(), tokio_postgres::Error> {
+    ) -> Result<u64, tokio_postgres::Error> {
         let parts = self.order.chunks(ROWS_A_STATEMENT);
-        future::try_join_all(parts.map(|order| self.upsert_part(tx, statement, order))).await?;
-        Ok(())
+        let written = future::try_join_all(parts.map(|order| self.upsert_part(tx, statement, order))).await?;
+        Ok(written.iter().sum())
     }
 
     async fn upsert_part(

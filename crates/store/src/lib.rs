@@ -25,9 +25,9 @@ pub use clock::DatabaseClock;
 pub use connect::{Store, StoreConfig};
 pub use error::{StoreError, StoreErrorKind};
 pub use ledger::{
-    ConsumerBeat, DeadFilter, DeadGroup, DeadLock, DeadRecord, DeadRow, Following, NewPartition, Opened,
-    PageStart, PartitionRow, Planned, Progress, Recount, Requeued, RescueOrder, RunRequest, RunStatus,
-    SealReport, Sealed, Sealing,
+    Answer, Attempt, ConsumerBeat, DeadFilter, DeadGroup, DeadLock, DeadRecord, DeadRow, Following,
+    NewPartition, Opened, PageStart, PartitionRow, Planned, Progress, Recount, Requeued, RescueOrder,
+    Rewritten, RunRequest, RunStatus, SealReport, Sealed, Sealing, Slices,
 };
 pub use migrate::Migrated;
 pub use query::TextRows;

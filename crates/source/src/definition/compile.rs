@@ -132,6 +132,7 @@ impl Source<'_> {
         }
         let (rows, shape) = columns::compile(columns, self.groups, self.reader)?;
         Ok(Stream {
+            meaning: 0, // of the whole text: see `Definition::parse`
             title: title.unwrap_or_else(|| name.to_owned()),
             name: name.to_owned(),
             page_size: size,
