@@ -79,7 +79,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Drift(args) => commands::drift::run(database, &args).await,
         Command::Dead(command) => commands::dead::run(database, command).await,
         Command::Query(args) => commands::query::run(database, &args).await,
-        Command::Sources(command) => commands::sources::run(&command),
+        Command::Sources(command) => commands::sources::run(&command).await,
         Command::Simulate(args) => commands::simulate::run(&args).await,
         Command::Completions { shell } => {
             use clap::CommandFactory;
