@@ -4,6 +4,7 @@
 mod answer;
 mod config;
 mod control;
+mod dialect;
 mod fault;
 mod latency;
 mod quota;
@@ -20,7 +21,7 @@ mod xiaohongshu;
 pub use config::SimulatorConfig;
 pub use fault::{Fault, FaultError, FaultKind};
 pub use latency::{Latency, LatencyError};
-pub use row::{Metrics, Row};
+pub use row::{Level, Metrics, Row};
 pub use server::Simulator;
 pub use stats::{Rate, Stats};
 pub use truth::{TRUTH_SQL, truth, truth_csv, truth_digest};

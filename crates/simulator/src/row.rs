@@ -34,6 +34,19 @@ pub struct Row {
     pub(crate) traits: u64,
 }
 
+/// What a row stands for: a creative, or all creatives that share a unit, a campaign or the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// All creatives together.
+    Account,
+    /// [`Row::campaign_id`].
+    Campaign,
+    /// [`Row::unit_id`].
+    Unit,
+    /// [`Row::creativity_id`].
+    Creative,
+}
+
 /// The additive metrics of a row, or of many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Metrics {
@@ -55,7 +68,19 @@ pub struct Metrics {
     pub share: u64,
 }
 
+impl Row {
+    /// One of four parts that a day can be split into, from 0.
+    pub(crate) fn part(&self) -> u64 {
+        self.traits >> 40 & 3
+    }
+}
+
 impl Metrics {
+    pub(crate) fn plus(mut self, other: Self) -> Self {
+        self += other;
+        self
+    }
+
     /// All that people did with the note.
     pub fn interaction(&self) -> u64 {
         self.like + self.comment + self.collect + self.follow + self.share
@@ -91,7 +116,7 @@ pub(crate) struct Day {
     date: Date,
     rows: u64,
     account: u64,
-    creatives: u64,
+    seed: u64,
     metrics: u64,
 }
 
@@ -101,7 +126,7 @@ impl Day {
         let day = (date.year() as u64) << 16 | (date.month() as u64) << 8 | date.day() as u64;
         // Neighbouring account numbers never share an id.
         let account = account.parse().unwrap_or_else(|_| hash(account)) % (1 << 20);
-        Self { date, rows: config.rows, account, creatives, metrics: mix(creatives ^ mix(day)) }
+        Self { date, rows: config.rows, account, seed: creatives, metrics: mix(creatives ^ mix(day)) }
     }
 
     pub(crate) fn rows(&self) -> impl Iterator<Item = Row> {
@@ -115,7 +140,7 @@ impl Day {
     }
 
     pub(crate) fn row(&self, index: u64) -> Row {
-        let mut random = Random::at(self.creatives, index);
+        let mut random = Random::at(self.seed, index);
         let traits = random.next();
         let id = self.account << 32 | index << 4 | traits & 15;
         Row {
@@ -154,12 +179,32 @@ impl Day {
         }
     }
 
+    /// How many rows there are of the level.
+    pub(crate) fn count(&self, level: Level) -> u64 {
+        self.rows.div_ceil(self.creatives(level))
+    }
+
+    /// A row of the level: its first creative, with the metrics of all of them.
+    pub(crate) fn entity(&self, level: Level, index: u64) -> Row {
+        let (first, many) = (index * self.creatives(level), self.creatives(level));
+        let row = self.row(first);
+        let rest = (first + 1..self.rows.min(first + many)).map(|index| self.metrics(index));
+        Row { metrics: rest.fold(row.metrics, Metrics::plus), ..row }
+    }
+
+    /// How many creatives a row of the level stands for.
+    fn creatives(&self, level: Level) -> u64 {
+        match level {
+            Level::Account => self.rows.max(1),
+            Level::Campaign => CAMPAIGNS,
+            Level::Unit => UNITS,
+            Level::Creative => 1,
+        }
+    }
+
     /// The sums over the whole day.
     pub(crate) fn total(&self) -> Metrics {
-        (0..self.rows).fold(Metrics::default(), |mut sum, index| {
-            sum += self.metrics(index);
-            sum
-        })
+        (0..self.rows).map(|index| self.metrics(index)).fold(Metrics::default(), Metrics::plus)
     }
 }
 

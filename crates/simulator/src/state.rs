@@ -9,10 +9,10 @@ use tokio::{sync::OnceCell, task::spawn_blocking};
 
 use crate::{
     SimulatorConfig, Stats,
+    dialect::Asked,
     fault::Faults,
     quota::Quota,
     row::{Day, Metrics},
-    xiaohongshu::Asked,
 };
 
 /// The sums of each account and day, made when first asked for.

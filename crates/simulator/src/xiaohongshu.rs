@@ -5,16 +5,16 @@ mod number;
 mod page;
 mod row;
 
-use bytes::Bytes;
 use hyper::{Method, StatusCode, http::request::Parts};
 use jiff::civil::Date;
 use serde::Deserialize;
 
-pub(crate) use page::{Flaw, page};
+use page::render;
 
 use crate::{
     answer::Answer,
-    random::{hash, mix},
+    dialect::{Asked, Dialect, Page, Refusal},
+    row::Level,
 };
 
 const PREFIX: &str = "/api/open/jg/data/report/offline/";
@@ -23,46 +23,34 @@ const PAGE_SIZE: u64 = 20;
 const MAX_PAGE_SIZE: u64 = 100;
 const MAX_DAYS: i32 = 31;
 
-/// Which page of which rows is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
-    pub(crate) account: String,
-    pub(crate) start: Date,
-    pub(crate) end: Date,
-    pub(crate) page: u64,
-    pub(crate) size: u64,
-}
+/// The dialect.
+pub(crate) struct Xiaohongshu;
 
-impl Asked {
-    pub(crate) fn days(&self) -> impl Iterator<Item = Date> {
-        self.start.series(jiff::Span::new().days(1)).take_while(|day| *day <= self.end)
+impl Dialect for Xiaohongshu {
+    fn owns(&self, path: &str) -> bool {
+        owns(path)
     }
 
-    /// Equal for equal requests.
-    pub(crate) fn hash(&self) -> u64 {
-        let day = |day: Date| (day.year() as u64) << 16 | (day.month() as u64) << 8 | day.day() as u64;
-        let parts = [day(self.start), day(self.end), self.page, self.size];
-        parts.into_iter().fold(hash(&self.account), |hash, part| mix(hash ^ part))
+    fn read(&self, parts: &Parts, body: &[u8], token: Option<&str>) -> Result<Asked, Refusal> {
+        read(parts, body, token)
     }
-}
 
-/// Why a request is not answered with a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    Method,
-    Token,
-    Parameter(&'static str),
-    Throttled,
-    System,
+    fn page(&self, _asked: &Asked, page: &Page, request_id: &str) -> Answer {
+        Answer::json(StatusCode::OK, render(page, request_id))
+    }
+
+    fn refuse(&self, refusal: &Refusal, request_id: &str) -> Answer {
+        refuse(refusal, request_id)
+    }
 }
 
 /// Whether the path is one of the dialect's reports.
-pub(crate) fn owns(path: &str) -> bool {
+fn owns(path: &str) -> bool {
     path.strip_prefix(PREFIX).is_some_and(|level| LEVELS.contains(&level))
 }
 
 /// What the request asks for, if it may.
-pub(crate) fn read(parts: &Parts, body: &[u8], token: Option<&str>) -> Result<Asked, Refusal> {
+fn read(parts: &Parts, body: &[u8], token: Option<&str>) -> Result<Asked, Refusal> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Id {
@@ -109,11 +97,11 @@ pub(crate) fn read(parts: &Parts, body: &[u8], token: Option<&str>) -> Result<As
     // Far beyond any last page, and far from overflow.
     let page = within(body.page_num, 1, u64::from(u32::MAX)).ok_or(Refusal::Parameter("page_num"))?;
     let size = within(body.page_size, PAGE_SIZE, MAX_PAGE_SIZE).ok_or(Refusal::Parameter("page_size"))?;
-    Ok(Asked { account, start, end, page, size })
+    Ok(Asked { account, level: Level::Creative, start, end, page, size, columns: Vec::new(), parts: None })
 }
 
 /// The answer to a request that gets no page.
-pub(crate) fn refuse(refusal: Refusal, request_id: &str) -> Answer {
+fn refuse(refusal: &Refusal, request_id: &str) -> Answer {
     let (status, code, message) = match refusal {
         Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, 10_001, "请求方法错误".to_owned()),
         Refusal::Token => {
@@ -125,12 +113,6 @@ pub(crate) fn refuse(refusal: Refusal, request_id: &str) -> Answer {
     };
     let body = format!(r#"{{"code":{code},"success":false,"msg":"{message}","request_id":"{request_id}"}}"#);
     Answer::json(status, body)
-}
-
-/// What a gateway in front of the API answers when it is ill, with a status as if all were well.
-pub(crate) fn garbage() -> Answer {
-    let body = Bytes::from_static(b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n</html>\r\n");
-    Answer::new(StatusCode::OK, "text/html", body)
 }
 
 #[cfg(test)]
@@ -151,7 +133,8 @@ mod tests {
             r#"{"advertiser_id":1001,"start_date":"2026-11-23","end_date":"2026-11-24","columns":["fee"]}"#;
         let asked = ask("secret", body).unwrap();
         let (start, end) = (date(2026, 11, 23), date(2026, 11, 24));
-        assert_eq!(asked, Asked { account: "1001".into(), start, end, page: 1, size: 20 });
+        assert_eq!((asked.account.as_str(), asked.start, asked.end), ("1001", start, end));
+        assert_eq!((asked.page, asked.size), (1, 20));
         assert_eq!(asked.days().collect::<Vec<_>>(), [start, end]);
         assert_ne!(asked.hash(), Asked { page: 2, ..asked.clone() }.hash());
     }

@@ -1,60 +1,33 @@
 use bytes::Bytes;
 
 use super::{
-    Asked,
     number::Thousands,
     row::{ROOM, push_metrics, push_row},
 };
-use crate::{
-    SimulatorConfig,
-    row::{Day, Metrics},
-};
-
-/// What is wrong with a page that is otherwise well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flaw {
-    None,
-    BadTotal,
-    NoKey,
-}
+use crate::dialect::{Flaw, Page};
 
 /// The page, rendered. It takes some 20 µs for 100 rows, less than sending it, so no page is kept.
-pub(crate) fn page(
-    config: &SimulatorConfig,
-    asked: &Asked,
-    sums: &Metrics,
-    flaw: Flaw,
-    request_id: &str,
-) -> Bytes {
-    let days: Vec<_> = asked.days().collect();
-    let total = config.rows * days.len() as u64;
-    let first = ((asked.page - 1) * asked.size).min(total);
-    let rows = first..total.min(first + asked.size);
-
-    let mut out = Vec::with_capacity(ROOM * (1 + (rows.end - rows.start) as usize));
+pub(super) fn render(page: &Page, request_id: &str) -> Bytes {
+    let mut out = Vec::with_capacity(ROOM * (1 + page.rows.len()));
     out.extend_from_slice(r#"{"code":0,"success":true,"msg":"成功","request_id":""#.as_bytes());
     out.extend_from_slice(request_id.as_bytes());
     out.extend_from_slice(b"\",\"data\":{\"total_count\":");
-    match flaw {
+    match page.flaw {
         Flaw::BadTotal => out.extend_from_slice(b"\"-\""),
-        Flaw::None | Flaw::NoKey => out.extend_from_slice(itoa::Buffer::new().format(total).as_bytes()),
+        Flaw::None | Flaw::NoKey => out.extend_from_slice(itoa::Buffer::new().format(page.total).as_bytes()),
     }
     out.extend_from_slice(b",\"aggregation_data\":{");
-    push_metrics(&mut out, sums, Thousands::Plain);
+    push_metrics(&mut out, &page.sums, Thousands::Plain);
     out.extend_from_slice(b"},\"data_list\":[");
-    for (n, date) in (0..).zip(days) {
-        let (start, end) = (n * config.rows, (n + 1) * config.rows);
-        let of_day = rows.start.clamp(start, end)..rows.end.clamp(start, end);
-        if of_day.is_empty() {
-            continue;
+    let (mut day, mut text) = (None, String::new());
+    for row in &page.rows {
+        if day != Some(row.time) {
+            (day, text) = (Some(row.time), row.time.to_string());
         }
-        let (day, text) = (Day::new(config, &asked.account, date), date.to_string());
-        for index in of_day {
-            push_row(&mut out, &day.row(index - start), &text, flaw != Flaw::NoKey);
-            out.push(b',');
-        }
+        push_row(&mut out, row, &text, page.flaw != Flaw::NoKey);
+        out.push(b',');
     }
-    if !rows.is_empty() {
+    if !page.rows.is_empty() {
         out.pop();
     }
     out.extend_from_slice(b"]}}");
@@ -69,7 +42,12 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::truth_digest;
+    use crate::{
+        SimulatorConfig,
+        dialect::Asked,
+        row::{Day, Level, Metrics},
+        truth_digest,
+    };
 
     fn config(rows: u64) -> SimulatorConfig {
         SimulatorConfig { rows, ..Default::default() }
@@ -77,11 +55,24 @@ mod tests {
 
     fn asked(page: u64) -> Asked {
         let day = date(2026, 11, 23);
-        Asked { account: "1001".into(), start: day, end: day, page, size: 100 }
+        Asked {
+            account: "1001".into(),
+            level: Level::Creative,
+            start: day,
+            end: day,
+            page,
+            size: 100,
+            columns: Vec::new(),
+            parts: None,
+        }
+    }
+
+    fn page(config: &SimulatorConfig, asked: &Asked, sums: Metrics, flaw: Flaw) -> Bytes {
+        render(&Page::new(config, asked, sums, flaw), "id")
     }
 
     fn body(config: &SimulatorConfig, asked: &Asked, flaw: Flaw) -> Value {
-        serde_json::from_slice(&page(config, asked, &Metrics::default(), flaw, "id")).unwrap()
+        serde_json::from_slice(&page(config, asked, Metrics::default(), flaw)).unwrap()
     }
 
     fn rows(body: &Value) -> Vec<Value> {
@@ -107,7 +98,7 @@ mod tests {
     fn the_same_seed_gives_the_same_bytes() {
         let render = |seed, n| {
             let config = SimulatorConfig { seed, ..config(1_000) };
-            page(&config, &asked(n), &Metrics::default(), Flaw::None, "id")
+            page(&config, &asked(n), Metrics::default(), Flaw::None)
         };
         assert_eq!(render(1, 3), render(1, 3));
         assert_ne!(render(1, 3), render(2, 3));
@@ -175,7 +166,7 @@ mod tests {
     fn aggregation_data_is_the_sum_of_the_rows() {
         let config = config(100);
         let sums = Day::new(&config, "1001", asked(1).start).total();
-        let body: Value = serde_json::from_slice(&page(&config, &asked(1), &sums, Flaw::None, "id")).unwrap();
+        let body: Value = serde_json::from_slice(&page(&config, &asked(1), sums, Flaw::None)).unwrap();
         for name in ["impression", "click", "like", "comment", "collect", "share", "interaction"] {
             let sum: u64 = rows(&body).iter().map(|row| number(row, name).parse::<u64>().unwrap()).sum();
             assert_eq!(body["data"]["aggregation_data"][name], sum.to_string(), "{name}");

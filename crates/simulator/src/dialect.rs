@@ -1,0 +1,129 @@
+//! What the dialects of all platforms have in common. A dialect reads a request into [`Asked`], and
+//! writes a [`Page`] or a [`Refusal`] as its platform does; which rows a page holds is decided here, so
+//! that all platforms have the same rows and what goes wrong with rows can go wrong with any of them.
+
+use hyper::{StatusCode, http::request::Parts};
+use jiff::civil::Date;
+
+use crate::{
+    SimulatorConfig,
+    answer::Answer,
+    random::{hash, mix},
+    row::{Day, Level, Metrics, Row},
+    xiaohongshu::Xiaohongshu,
+};
+
+/// One platform's way of asking and answering.
+pub(crate) trait Dialect: Sync {
+    /// Whether the path is one of its reports.
+    fn owns(&self, path: &str) -> bool;
+    /// What the request asks for, if it may.
+    fn read(&self, parts: &Parts, body: &[u8], token: Option<&str>) -> Result<Asked, Refusal>;
+    /// The good answer.
+    fn page(&self, asked: &Asked, page: &Page, request_id: &str) -> Answer;
+    /// The answer to a request that gets no page.
+    fn refuse(&self, refusal: &Refusal, request_id: &str) -> Answer;
+}
+
+const DIALECTS: [&dyn Dialect; 1] = [&Xiaohongshu];
+
+/// The dialect whose path it is.
+pub(crate) fn dialect(path: &str) -> Option<&'static dyn Dialect> {
+    DIALECTS.into_iter().find(|dialect| dialect.owns(path))
+}
+
+/// Which page of which rows is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) account: String,
+    pub(crate) level: Level,
+    pub(crate) start: Date,
+    pub(crate) end: Date,
+    /// From 1.
+    pub(crate) page: u64,
+    pub(crate) size: u64,
+    /// The columns asked for by name; empty if none were named.
+    pub(crate) columns: Vec<String>,
+    /// Only rows whose [`Row::part`] is among these; `None` is all.
+    pub(crate) parts: Option<Vec<u64>>,
+}
+
+impl Asked {
+    pub(crate) fn days(&self) -> impl Iterator<Item = Date> {
+        self.start.series(jiff::Span::new().days(1)).take_while(|day| *day <= self.end)
+    }
+
+    /// Equal for equal requests.
+    pub(crate) fn hash(&self) -> u64 {
+        let day = |day: Date| (day.year() as u64) << 16 | (day.month() as u64) << 8 | day.day() as u64;
+        let parts = [day(self.start), day(self.end), self.page, self.size, self.level as u64];
+        let parts = parts.into_iter().chain(self.parts.iter().flatten().copied());
+        parts.fold(hash(&self.account), |hash, part| mix(hash ^ part))
+    }
+}
+
+/// Why a request is not answered with a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Method,
+    Token,
+    /// The parameter that is missing or bad.
+    Parameter(&'static str),
+    Throttled,
+    System,
+}
+
+/// What is wrong with a page that is otherwise well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    None,
+    BadTotal,
+    NoKey,
+}
+
+/// The rows of a page, and what is said of all pages.
+pub(crate) struct Page {
+    pub(crate) rows: Vec<Row>,
+    /// Rows of all pages.
+    pub(crate) total: u64,
+    /// Sums over the rows of all pages.
+    pub(crate) sums: Metrics,
+    pub(crate) flaw: Flaw,
+}
+
+impl Page {
+    /// The rows asked for: day by day, within a day by index.
+    pub(crate) fn new(config: &SimulatorConfig, asked: &Asked, sums: Metrics, flaw: Flaw) -> Self {
+        let first = (asked.page - 1) * asked.size;
+        let (mut rows, mut total) = (Vec::new(), 0);
+        for date in asked.days() {
+            let day = Day::new(config, &asked.account, date);
+            let (from, to) = (first.max(total) - total, (first + asked.size).max(total) - total);
+            total += match &asked.parts {
+                None => {
+                    let count = day.count(asked.level);
+                    rows.extend((from..to.min(count)).map(|index| day.entity(asked.level, index)));
+                    count
+                }
+                Some(parts) => {
+                    let count = day.rows().filter(|row| parts.contains(&row.part())).count() as u64;
+                    let of_part = day.rows().filter(|row| parts.contains(&row.part()));
+                    rows.extend(of_part.skip(from as usize).take((to - from) as usize));
+                    count
+                }
+            };
+        }
+        Self { rows, total, sums, flaw }
+    }
+
+    /// How many pages there are.
+    pub(crate) fn pages(&self, asked: &Asked) -> u64 {
+        self.total.div_ceil(asked.size)
+    }
+}
+
+/// What a gateway in front of the API answers when it is ill, with a status as if all were well.
+pub(crate) fn garbage() -> Answer {
+    let body = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n</html>\r\n";
+    Answer::new(StatusCode::OK, "text/html", body.into())
+}
