@@ -8,23 +8,37 @@ use bytes::Bytes;
 use hyper::{
     Response, StatusCode,
     body::{Body, Frame, SizeHint},
-    header::{CONTENT_TYPE, HeaderValue},
+    header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
 
 /// What goes back to the client.
 pub(crate) struct Answer {
     status: StatusCode,
     kind: &'static str,
+    headers: Vec<(HeaderName, HeaderValue)>,
     body: Content,
 }
 
 impl Answer {
     pub(crate) fn new(status: StatusCode, kind: &'static str, body: Bytes) -> Self {
-        Self { status, kind, body: Content { length: body.len() as u64, next: Next::All(body) } }
+        Self {
+            status,
+            kind,
+            headers: Vec::new(),
+            body: Content { length: body.len() as u64, next: Next::All(body) },
+        }
     }
 
     pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
         Self::new(status, "application/json; charset=utf-8", body.into())
+    }
+
+    /// With a further header; one whose value no header can hold is left out.
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.push((HeaderName::from_static(name), value));
+        }
+        self
     }
 
     /// Breaks off in the middle: the length is promised, half of it is sent.
@@ -44,6 +58,7 @@ impl Answer {
         let mut response = Response::new(self.body);
         *response.status_mut() = self.status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
+        response.headers_mut().extend(self.headers);
         response
     }
 }

@@ -8,8 +8,15 @@ use jiff::civil::Date;
 use crate::{
     SimulatorConfig,
     answer::Answer,
+    baidu::Baidu,
+    example::Example,
+    kuaishou::Kuaishou,
+    meta::Meta,
+    oceanengine::OceanEngine,
     random::{hash, mix},
     row::{Day, Level, Metrics, Row},
+    tencent::Tencent,
+    tiktok::TikTok,
     xiaohongshu::Xiaohongshu,
 };
 
@@ -25,7 +32,8 @@ pub(crate) trait Dialect: Sync {
     fn refuse(&self, refusal: &Refusal, request_id: &str) -> Answer;
 }
 
-const DIALECTS: [&dyn Dialect; 1] = [&Xiaohongshu];
+const DIALECTS: [&dyn Dialect; 8] =
+    [&Xiaohongshu, &OceanEngine, &Tencent, &Kuaishou, &Baidu, &Meta, &TikTok, &Example];
 
 /// The dialect whose path it is.
 pub(crate) fn dialect(path: &str) -> Option<&'static dyn Dialect> {
@@ -46,9 +54,29 @@ pub(crate) struct Asked {
     pub(crate) columns: Vec<String>,
     /// Only rows whose [`Row::part`] is among these; `None` is all.
     pub(crate) parts: Option<Vec<u64>>,
+    /// Whether the sums over all pages are asked for.
+    pub(crate) sums: bool,
+    /// Where the next page is asked for, but for what names it; empty in dialects without links.
+    pub(crate) address: String,
 }
 
 impl Asked {
+    /// The first page of a report on creatives, without further wishes.
+    pub(crate) fn new(account: String, (start, end): (Date, Date)) -> Self {
+        Self {
+            account,
+            level: Level::Creative,
+            start,
+            end,
+            page: 1,
+            size: 20,
+            columns: Vec::new(),
+            parts: None,
+            sums: false,
+            address: String::new(),
+        }
+    }
+
     pub(crate) fn days(&self) -> impl Iterator<Item = Date> {
         self.start.series(jiff::Span::new().days(1)).take_while(|day| *day <= self.end)
     }
@@ -120,6 +148,32 @@ impl Page {
     pub(crate) fn pages(&self, asked: &Asked) -> u64 {
         self.total.div_ceil(asked.size)
     }
+}
+
+/// The days asked for, at most so many.
+pub(crate) fn span(start: Option<Date>, end: Option<Date>, most: i32) -> Option<(Date, Date)> {
+    let (start, end) = (start?, end?);
+    let days = start.until(end).ok()?.get_days() + 1;
+    (1..=most).contains(&days).then_some((start, end))
+}
+
+/// A page number or size: what it is when it is not given, and the most it may be.
+pub(crate) fn within(value: Option<i64>, default: u64, most: u64) -> Option<u64> {
+    let value = value.map_or(Some(default), |value| u64::try_from(value).ok());
+    value.filter(|value| (1..=most).contains(value))
+}
+
+/// Far beyond any last page, and far from overflow.
+pub(crate) const LAST_PAGE: u64 = u32::MAX as u64;
+
+/// Whether the token given is one that may ask; without an expected one any will do that isn't empty.
+pub(crate) fn admits(expected: Option<&str>, given: Option<&[u8]>) -> bool {
+    given.is_some_and(|given| !given.is_empty() && expected.is_none_or(|token| token.as_bytes() == given))
+}
+
+/// The token in the header, without what stands before it.
+pub(crate) fn header<'a>(parts: &'a Parts, name: &str, prefix: &str) -> Option<&'a [u8]> {
+    parts.headers.get(name)?.as_bytes().strip_prefix(prefix.as_bytes())
 }
 
 /// What a gateway in front of the API answers when it is ill, with a status as if all were well.

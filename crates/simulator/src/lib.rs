@@ -2,11 +2,18 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod baidu;
 mod config;
 mod control;
 mod dialect;
+mod example;
 mod fault;
+mod figure;
+mod kuaishou;
 mod latency;
+mod meta;
+mod oceanengine;
+mod query;
 mod quota;
 mod random;
 mod report;
@@ -14,6 +21,8 @@ mod row;
 mod server;
 mod state;
 mod stats;
+mod tencent;
+mod tiktok;
 mod truth;
 mod wire;
 mod xiaohongshu;
@@ -24,4 +33,4 @@ pub use latency::{Latency, LatencyError};
 pub use row::{Level, Metrics, Row};
 pub use server::Simulator;
 pub use stats::{Rate, Stats};
-pub use truth::{TRUTH_SQL, truth, truth_csv, truth_digest};
+pub use truth::{TRUTH_SQL, core_truth, core_truth_sql, truth, truth_csv, truth_digest};

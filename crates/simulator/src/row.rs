@@ -69,6 +69,16 @@ pub struct Metrics {
 }
 
 impl Row {
+    /// What the row is called on the level; an account's rows have none but 0.
+    pub(crate) fn id(&self, level: Level) -> u64 {
+        match level {
+            Level::Account => 0,
+            Level::Campaign => self.campaign_id,
+            Level::Unit => self.unit_id,
+            Level::Creative => self.creativity_id,
+        }
+    }
+
     /// One of four parts that a day can be split into, from 0.
     pub(crate) fn part(&self) -> u64 {
         self.traits >> 40 & 3

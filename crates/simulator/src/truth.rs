@@ -3,7 +3,10 @@ use std::io::{self, Write};
 use jiff::civil::Date;
 use md5::{Digest, Md5};
 
-use crate::{Row, SimulatorConfig, row::Day};
+use crate::{
+    Level, Row, SimulatorConfig,
+    row::{Day, Metrics},
+};
 
 /// The query whose answer is [`truth_digest`] when a table holds exactly the truth. `{table}` and
 /// `{where}` are placeholders; put `true` for the latter if the table holds nothing else. It does not
@@ -45,6 +48,33 @@ pub fn truth_digest(config: &SimulatorConfig, account: &str, date: Date) -> Stri
         })
         .sum();
     format!("{}:{sum}", config.rows)
+}
+
+/// What every platform's report of the day has in common: how many rows of the level there are, and the
+/// sum of the hashes of `id|spend in hundredths|impressions|clicks`: `COUNT:SUM`, as the query of
+/// [`core_truth_sql`] answers it. The id of an account's only row is 0.
+pub fn core_truth(config: &SimulatorConfig, level: Level, account: &str, date: Date) -> String {
+    let day = Day::new(config, account, date);
+    let rows = day.count(level);
+    let sum: u128 = (0..rows)
+        .map(|index| {
+            let row = day.entity(level, index);
+            let Metrics { fee, impression, click, .. } = row.metrics;
+            weight(format!("{}|{fee}|{impression}|{click}", row.id(level)).as_bytes())
+        })
+        .sum();
+    format!("{rows}:{sum}")
+}
+
+/// The query whose answer is [`core_truth`] when the table holds exactly one account's day. `columns`
+/// are expressions: the id, the spend in hundredths, the impressions, the clicks. A NULL in any of
+/// them makes it differ.
+pub fn core_truth_sql(table: &str, columns: [&str; 4]) -> String {
+    let columns = columns.map(|column| format!("trim_scale(({column})::numeric)")).join(", ");
+    format!(
+        "select count(*) || ':' || coalesce(sum(('x' || substr(md5(concat_ws('|', {columns})), 1, 15))::bit(60)::bigint), 0) \
+         from {table}"
+    )
 }
 
 /// The first 60 bits of the line's MD5.

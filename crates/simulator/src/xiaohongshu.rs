@@ -13,8 +13,7 @@ use page::render;
 
 use crate::{
     answer::Answer,
-    dialect::{Asked, Dialect, Page, Refusal},
-    row::Level,
+    dialect::{Asked, Dialect, LAST_PAGE, Page, Refusal, admits, header, span, within},
 };
 
 const PREFIX: &str = "/api/open/jg/data/report/offline/";
@@ -70,8 +69,7 @@ fn read(parts: &Parts, body: &[u8], token: Option<&str>) -> Result<Asked, Refusa
     if parts.method != Method::POST {
         return Err(Refusal::Method);
     }
-    let given = parts.headers.get("access-token").map_or(&[][..], |value| value.as_bytes());
-    if given.is_empty() || token.is_some_and(|token| token.as_bytes() != given) {
+    if !admits(token, header(parts, "access-token", "")) {
         return Err(Refusal::Token);
     }
     let body: Body = serde_json::from_slice(body).map_err(|_| Refusal::Parameter("请求体"))?;
@@ -82,22 +80,13 @@ fn read(parts: &Parts, body: &[u8], token: Option<&str>) -> Result<Asked, Refusa
     };
     let start = body.start_date.ok_or(Refusal::Parameter("start_date"))?;
     let end = body.end_date.ok_or(Refusal::Parameter("end_date"))?;
-    let days = start.until(end).map_or(i32::MAX, |span| span.get_days()) + 1;
-    if !(1..=MAX_DAYS).contains(&days) {
-        return Err(Refusal::Parameter("end_date"));
-    }
+    let days = span(Some(start), Some(end), MAX_DAYS).ok_or(Refusal::Parameter("end_date"))?;
     if body.time_unit.is_some_and(|unit| unit != "DAY") {
         return Err(Refusal::Parameter("time_unit"));
     }
-    let within = |value: Option<i64>, default, max| {
-        value
-            .map_or(Some(default), |value| u64::try_from(value).ok())
-            .filter(|value| (1..=max).contains(value))
-    };
-    // Far beyond any last page, and far from overflow.
-    let page = within(body.page_num, 1, u64::from(u32::MAX)).ok_or(Refusal::Parameter("page_num"))?;
+    let page = within(body.page_num, 1, LAST_PAGE).ok_or(Refusal::Parameter("page_num"))?;
     let size = within(body.page_size, PAGE_SIZE, MAX_PAGE_SIZE).ok_or(Refusal::Parameter("page_size"))?;
-    Ok(Asked { account, level: Level::Creative, start, end, page, size, columns: Vec::new(), parts: None })
+    Ok(Asked { page, size, ..Asked::new(account, days) })
 }
 
 /// The answer to a request that gets no page.

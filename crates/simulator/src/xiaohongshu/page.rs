@@ -45,7 +45,7 @@ mod tests {
     use crate::{
         SimulatorConfig,
         dialect::Asked,
-        row::{Day, Level, Metrics},
+        row::{Day, Metrics},
         truth_digest,
     };
 
@@ -55,16 +55,7 @@ mod tests {
 
     fn asked(page: u64) -> Asked {
         let day = date(2026, 11, 23);
-        Asked {
-            account: "1001".into(),
-            level: Level::Creative,
-            start: day,
-            end: day,
-            page,
-            size: 100,
-            columns: Vec::new(),
-            parts: None,
-        }
+        Asked { page, size: 100, ..Asked::new("1001".into(), (day, day)) }
     }
 
     fn page(config: &SimulatorConfig, asked: &Asked, sums: Metrics, flaw: Flaw) -> Bytes {
