@@ -73,7 +73,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Verify(args) => commands::verify::run(database, &args).await,
         Command::Dead(command) => commands::dead::run(database, command).await,
         Command::Query(args) => commands::query::run(database, &args).await,
-        Command::Sources(command) => commands::sources::run(&command),
+        Command::Sources(command) => commands::sources::run(&command).await,
         Command::Simulate(args) => commands::simulate::run(&args).await,
         Command::Completions { shell } => {
             use clap::CommandFactory;
