@@ -25,11 +25,13 @@ pub enum FaultKind {
     BadTotal,
     /// The rows lack `creativity_id`.
     NoKey,
+    /// The access token dies before its time: it is refused from now on.
+    Expire,
 }
 
 impl FaultKind {
     /// All of them, with the names they go by.
-    pub const ALL: [(Self, &str); 10] = [
+    pub const ALL: [(Self, &str); 11] = [
         (Self::Error500, "error_500"),
         (Self::Throttle, "throttle"),
         (Self::Reset, "reset"),
@@ -40,6 +42,7 @@ impl FaultKind {
         (Self::Garbage, "garbage"),
         (Self::BadTotal, "bad_total"),
         (Self::NoKey, "no_key"),
+        (Self::Expire, "expire"),
     ];
 
     /// The name it goes by on the command line and in `/stats`.

@@ -14,7 +14,7 @@ use crate::{
     control,
     random::mix,
     state::State,
-    xiaohongshu::{self, Flaw, Refusal},
+    xiaohongshu::{self, Flaw, Refusal, token},
 };
 
 /// The longest request body that is read.
@@ -34,6 +34,7 @@ pub(crate) async fn answer(
             state.count(|stats| stats.bytes += answer.len());
             answer
         }
+        Ok(body) if token::owns(parts.uri.path()) => token::answer(state, &parts, &body.to_bytes()),
         Ok(body) => control::answer(state, &parts, &body.to_bytes()).await,
     };
     Ok(answer.into_response())
@@ -52,7 +53,7 @@ async fn report(state: &State, reset: &AtomicBool, parts: &Parts, body: &[u8]) -
     if !latency.is_zero() {
         sleep(latency).await;
     }
-    let asked = match xiaohongshu::read(parts, body, config.token.as_deref()) {
+    let asked = match xiaohongshu::read(parts, body, |token| state.accepts(token)) {
         Ok(asked) => asked,
         Err(refusal) => {
             state.count(|stats| stats.refused += 1);
@@ -72,6 +73,10 @@ async fn report(state: &State, reset: &AtomicBool, parts: &Parts, body: &[u8]) -
         Some(FaultKind::Error500 | FaultKind::FailPage) => xiaohongshu::refuse(Refusal::System, &request_id),
         Some(FaultKind::Throttle) => xiaohongshu::refuse(Refusal::Throttled, &request_id),
         Some(FaultKind::Token) => xiaohongshu::refuse(Refusal::Token, &request_id),
+        Some(FaultKind::Expire) => {
+            state.expire(xiaohongshu::access_token(parts));
+            xiaohongshu::refuse(Refusal::Token, &request_id)
+        }
         Some(FaultKind::Reset) => {
             reset.store(true, Ordering::Relaxed);
             page(Flaw::None).broken()

@@ -10,6 +10,7 @@ use tokio::{sync::OnceCell, task::spawn_blocking};
 use crate::{
     SimulatorConfig, Stats,
     fault::Faults,
+    oauth::{Denial, Grants, Pair},
     quota::Quota,
     row::{Day, Metrics},
     xiaohongshu::Asked,
@@ -26,6 +27,7 @@ pub(crate) struct State {
     faults: Mutex<Faults>,
     stats: Mutex<Stats>,
     sums: Mutex<Sums>,
+    grants: Option<Mutex<Grants>>,
 }
 
 impl State {
@@ -36,6 +38,7 @@ impl State {
             faults: Mutex::new(Faults::new(config.seed, config.faults.clone())),
             stats: Mutex::default(),
             sums: Mutex::default(),
+            grants: config.oauth.clone().map(|oauth| Mutex::new(Grants::new(config.seed, oauth))),
             config,
         }
     }
@@ -69,6 +72,39 @@ impl State {
         let mut quota = locked(&self.quota);
         // The clock is read under the lock, so that times never go back.
         quota.admit(self.started.elapsed())
+    }
+
+    /// Whether a report may be read with this access token.
+    pub(crate) fn accepts(&self, access: &str) -> bool {
+        let fixed = self.config.token.as_deref();
+        let granted = || {
+            let grants = self.grants.as_ref();
+            grants.map(|grants| locked(grants).accepts(access, self.started.elapsed()))
+        };
+        !access.is_empty() && (fixed == Some(access) || granted().unwrap_or_else(|| fixed.is_none()))
+    }
+
+    /// Tokens for a code.
+    pub(crate) fn exchange(&self, app: (&str, &str), code: &str) -> Result<Pair, Denial> {
+        let mut grants = self.grants.as_ref().map(locked).ok_or(Denial::App)?;
+        let pair = grants.exchange(app, code, self.started.elapsed())?.clone();
+        self.count(|stats| stats.exchanges += 1);
+        Ok(pair)
+    }
+
+    /// New tokens for a refresh token.
+    pub(crate) fn refresh(&self, app: (&str, &str), token: &str) -> Result<Pair, Denial> {
+        let mut grants = self.grants.as_ref().map(locked).ok_or(Denial::App)?;
+        let pair = grants.refresh(app, token, self.started.elapsed())?.clone();
+        self.count(|stats| stats.refreshes += 1);
+        Ok(pair)
+    }
+
+    /// An access token dies before its time; a fixed one doesn't.
+    pub(crate) fn expire(&self, access: &str) {
+        if let Some(grants) = &self.grants {
+            locked(grants).expire(access);
+        }
     }
 
     /// The sums over all rows of all days asked for; each day is summed once.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pagemill_simulator::{Fault, FaultKind, Latency, Simulator, SimulatorConfig, truth_digest};
+use pagemill_simulator::{Fault, FaultKind, Latency, OAuth, Simulator, SimulatorConfig, truth_digest};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -181,7 +181,7 @@ async fn each_fault_does_what_it_says() {
         match kind {
             FaultKind::Error500 | FaultKind::FailPage => assert_eq!(json().0, 500),
             FaultKind::Throttle => assert_eq!(json().0, 429),
-            FaultKind::Token => assert_eq!(json().0, 401),
+            FaultKind::Token | FaultKind::Expire => assert_eq!(json().0, 401),
             FaultKind::Reset => {
                 let error = answer.unwrap().unwrap_err();
                 assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
@@ -198,6 +198,81 @@ async fn each_fault_does_what_it_says() {
         simulator.clear_fault(kind, None);
         assert_eq!(simulator.stats().faults[name], 1);
     }
+}
+
+/// A request for tokens: what the answer's `code` and `data` are.
+async fn tokens(client: &mut Client, path: &str, more: Value) -> (Value, Value) {
+    let mut body = json!({"app_id": 7, "secret": "s"});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let path = format!("/api/open/oauth2/{path}");
+    let (status, answer) = client.json("POST", &path, "", &body.to_string()).await;
+    assert_eq!((status, &answer["success"]), (200, &json!(answer["code"] == 0)));
+    (answer["code"].clone(), answer["data"].clone())
+}
+
+#[tokio::test]
+async fn tokens_are_exchanged_and_rotate() {
+    let oauth = OAuth {
+        app_id: "7".into(),
+        secret: "s".into(),
+        accounts: vec!["1001".into(), "1002".into()],
+        ..OAuth::default()
+    };
+    let simulator = start(|config| config.oauth = Some(oauth)).await;
+    let mut client = Client::to(&simulator).await;
+    assert_eq!(client.page(1).await.0, 401);
+    assert_eq!(tokens(&mut client, "access_token", json!({"auth_code": "other"})).await.0, 10_002);
+    let (code, first) = tokens(&mut client, "access_token", json!({"auth_code": "code"})).await;
+    assert_eq!((code, &first["access_token_expires_in"]), (json!(0), &json!(86_399)));
+    assert_eq!(first["approval_advertisers"][1]["advertiser_id"], 1002);
+    assert_eq!(tokens(&mut client, "access_token", json!({"auth_code": "code"})).await.0, 10_002);
+
+    let old = first["access_token"].as_str().unwrap();
+    let refresh = json!({"refresh_token": first["refresh_token"]});
+    assert_eq!(client.json("POST", REPORT, old, &request(1)).await.0, 200);
+    let wrong = json!({"refresh_token": first["refresh_token"], "secret": "wrong"});
+    assert_eq!(tokens(&mut client, "refresh_token", wrong).await.0, 10_002);
+    let (_, second) = tokens(&mut client, "refresh_token", refresh.clone()).await;
+    let new = second["access_token"].as_str().unwrap();
+    assert_eq!(client.json("POST", REPORT, old, &request(1)).await.0, 401);
+    assert_eq!(client.json("POST", REPORT, new, &request(1)).await.0, 200);
+    assert_eq!(tokens(&mut client, "refresh_token", refresh).await.0, 10_003);
+    let stats = simulator.stats();
+    assert_eq!((stats.exchanges, stats.refreshes, stats.denied), (1, 1, 4));
+}
+
+#[tokio::test]
+async fn access_tokens_expire() {
+    let oauth = OAuth { access_for: Duration::from_millis(200), ..OAuth::default() };
+    let simulator = start(|config| config.oauth = Some(oauth)).await;
+    let mut client = Client::to(&simulator).await;
+    let body = r#"{"app_id":"1","secret":"secret","auth_code":"code"}"#;
+    let (_, answer) = client.json("POST", "/api/open/oauth2/access_token", "", body).await;
+    let access = answer["data"]["access_token"].as_str().unwrap();
+    let began = Instant::now();
+    while client.json("POST", REPORT, access, &request(1)).await.0 == 200 {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(began.elapsed() > Duration::from_millis(100));
+}
+
+#[tokio::test]
+async fn a_token_that_expired_early_stays_dead() {
+    let oauth = OAuth { codes: vec!["one".into(), "two".into()], ..OAuth::default() };
+    let simulator = start(|config| config.oauth = Some(oauth)).await;
+    let mut client = Client::to(&simulator).await;
+    let mut access = Vec::new();
+    for code in ["one", "two"] {
+        let body = json!({"app_id": 1, "secret": "secret", "auth_code": code}).to_string();
+        let (_, answer) = client.json("POST", "/api/open/oauth2/access_token", "", &body).await;
+        access.push(answer["data"]["access_token"].as_str().unwrap().to_owned());
+    }
+    simulator.set_fault(Fault::share(FaultKind::Expire, 1.0));
+    assert_eq!(client.json("POST", REPORT, &access[0], &request(1)).await.0, 401);
+    simulator.clear_fault(FaultKind::Expire, None);
+    assert_eq!(client.json("POST", REPORT, &access[0], &request(1)).await.0, 401);
+    assert_eq!(client.json("POST", REPORT, &access[1], &request(1)).await.0, 200);
 }
 
 #[tokio::test]
