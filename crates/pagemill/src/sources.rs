@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::{civil::Time, tz::TimeZone};
-use pagemill_source::{Client, Definition};
+use pagemill_source::{Client, Credential, Definition};
 use pagemill_store::{DataTable, Store};
 
 use crate::{
@@ -21,6 +21,8 @@ pub struct Source {
     pub definition: Arc<Definition>,
     /// Asks its API.
     pub client: Client,
+    /// Proves who asks.
+    pub credential: Option<Credential>,
     /// Its quota, shared with all replicas.
     pub quota: Quota,
     /// The data table of each stream pulled.
@@ -129,7 +131,8 @@ impl Resolved {
             return Err(error("no accounts: add accounts = [\"…\"]".into()).into());
         }
         Ok(Source {
-            client: Client::new(self.definition.clone(), token).map_err(|e| error(e.to_string()))?,
+            client: Client::new(self.definition.clone()).map_err(|e| error(e.to_string()))?,
+            credential: token.map(Credential::from),
             quota: Quota::new(store.clone(), self.name(), self.definition.rate().sustained()),
             tables: self.tables(store)?,
             streams: self.streams.clone(),
