@@ -1,10 +1,11 @@
 use std::{
-    io,
+    io::{self, Write},
     pin::Pin,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
 use hyper::{
     Response, StatusCode,
     body::{Body, Frame, SizeHint},
@@ -39,6 +40,24 @@ impl Answer {
             self.headers.push((HeaderName::from_static(name), value));
         }
         self
+    }
+
+    /// With the status of a good answer.
+    pub(crate) fn fine(mut self) -> Self {
+        self.status = StatusCode::OK;
+        self
+    }
+
+    /// With its body compressed.
+    pub(crate) fn gzipped(mut self) -> Self {
+        if let Next::All(body) = &self.body.next {
+            let mut zipped = GzEncoder::new(Vec::new(), Compression::fast());
+            // Writing into a vector cannot fail.
+            let _ = zipped.write_all(body);
+            let zipped = Bytes::from(zipped.finish().unwrap_or_default());
+            self.body = Content { length: zipped.len() as u64, next: Next::All(zipped) };
+        }
+        self.with("content-encoding", "gzip")
     }
 
     /// Breaks off in the middle: the length is promised, half of it is sent.

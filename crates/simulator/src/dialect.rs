@@ -6,18 +6,19 @@ use hyper::{StatusCode, http::request::Parts};
 use jiff::civil::Date;
 
 use crate::{
-    SimulatorConfig,
+    FaultKind,
     answer::Answer,
     baidu::Baidu,
     example::Example,
+    holding::Holding,
     kuaishou::Kuaishou,
     meta::Meta,
     oceanengine::OceanEngine,
-    random::{hash, mix},
-    row::{Day, Level, Metrics, Row},
+    random::{Random, hash, mix},
+    row::{Level, Metrics, Row},
     tencent::Tencent,
     tiktok::TikTok,
-    xiaohongshu::Xiaohongshu,
+    xiaohongshu::{Offline, Realtime},
 };
 
 /// One platform's way of asking and answering.
@@ -32,8 +33,8 @@ pub(crate) trait Dialect: Sync {
     fn refuse(&self, refusal: &Refusal, request_id: &str) -> Answer;
 }
 
-const DIALECTS: [&dyn Dialect; 8] =
-    [&Xiaohongshu, &OceanEngine, &Tencent, &Kuaishou, &Baidu, &Meta, &TikTok, &Example];
+const DIALECTS: [&dyn Dialect; 9] =
+    [&Offline, &Realtime, &OceanEngine, &Tencent, &Kuaishou, &Baidu, &Meta, &TikTok, &Example];
 
 /// The dialect whose path it is.
 pub(crate) fn dialect(path: &str) -> Option<&'static dyn Dialect> {
@@ -116,21 +117,33 @@ pub(crate) struct Page {
     pub(crate) total: u64,
     /// Sums over the rows of all pages.
     pub(crate) sums: Metrics,
+    /// The page that follows, as cursors and links say it.
+    pub(crate) next: Option<u64>,
+    /// Metrics that nobody asked for by name are 0.
+    pub(crate) silent: bool,
     pub(crate) flaw: Flaw,
 }
 
 impl Page {
-    /// The rows asked for: day by day, within a day by index.
-    pub(crate) fn new(config: &SimulatorConfig, asked: &Asked, sums: Metrics, flaw: Flaw) -> Self {
-        let first = (asked.page - 1) * asked.size;
+    /// The rows asked for: day by day as they are held, and what is wrong with them. `draw` is the
+    /// request's own random number.
+    pub(crate) fn new(
+        days: &[Holding],
+        asked: &Asked,
+        sums: Metrics,
+        fault: Option<FaultKind>,
+        draw: u64,
+    ) -> Self {
+        let number = if fault == Some(FaultKind::RepeatedPage) { asked.page.max(2) - 1 } else { asked.page };
+        let first = (number - 1) * asked.size;
+        let order = Order { draw: (fault == Some(FaultKind::Ties)).then_some(draw) };
         let (mut rows, mut total) = (Vec::new(), 0);
-        for date in asked.days() {
-            let day = Day::new(config, &asked.account, date);
+        for day in days {
             let (from, to) = (first.max(total) - total, (first + asked.size).max(total) - total);
             total += match &asked.parts {
                 None => {
-                    let count = day.count(asked.level);
-                    rows.extend((from..to.min(count)).map(|index| day.entity(asked.level, index)));
+                    let count = day.count();
+                    rows.extend((from..to.min(count)).map(|place| day.row(order.place(place, count))));
                     count
                 }
                 Some(parts) => {
@@ -141,12 +154,40 @@ impl Page {
                 }
             };
         }
-        Self { rows, total, sums, flaw }
+        let mut next = (asked.page * asked.size < total).then_some(asked.page + 1);
+        match fault {
+            Some(FaultKind::ShortPage) => rows.truncate(Random::new(draw).below(rows.len() as u64) as usize),
+            Some(FaultKind::MovingTotal) => total += 1 + Random::new(draw).below(150),
+            Some(FaultKind::LoopCursor) => next = Some(asked.page.max(2) - 1),
+            _ => {}
+        }
+        let flaw = match fault {
+            Some(FaultKind::BadTotal) => Flaw::BadTotal,
+            Some(FaultKind::NoKey) => Flaw::NoKey,
+            _ => Flaw::None,
+        };
+        Self { rows, total, sums, next, silent: fault == Some(FaultKind::SilentZeros), flaw }
     }
 
     /// How many pages there are.
     pub(crate) fn pages(&self, asked: &Asked) -> u64 {
         self.total.div_ceil(asked.size)
+    }
+}
+
+/// The order of rows whose sort has ties: blocks of equals, each turned by the request's own number.
+struct Order {
+    draw: Option<u64>,
+}
+
+impl Order {
+    const EQUALS: u64 = 150;
+
+    fn place(&self, place: u64, count: u64) -> u64 {
+        let Some(draw) = self.draw else { return place };
+        let start = place / Self::EQUALS * Self::EQUALS;
+        let equals = Self::EQUALS.min(count - start);
+        start + (place - start + Random::at(draw, start).below(equals)) % equals
     }
 }
 

@@ -51,9 +51,7 @@ impl Dialect for Example {
         if asked.page > 1 {
             links.push((asked.page - 1, "prev"));
         }
-        if asked.page < last {
-            links.push((asked.page + 1, "next"));
-        }
+        links.extend(page.next.map(|next| (next, "next")));
         let link = |(page, name): (u64, &str)| format!("<{}&_page={page}>; rel=\"{name}\"", asked.address);
         Answer::json(StatusCode::OK, Value::from(rows).to_string())
             .with("x-total-count", &total)

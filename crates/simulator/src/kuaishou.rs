@@ -129,7 +129,7 @@ fn render(level: Level, row: &Row, flaw: Flaw) -> Value {
             Level::Account => "stat_date",
             Level::Campaign => "campaign_id",
             Level::Unit => "unit_id",
-            Level::Creative => "creative_id",
+            _ => "creative_id",
         });
     }
     value

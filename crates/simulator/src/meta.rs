@@ -80,13 +80,13 @@ impl Dialect for Meta {
     fn page(&self, asked: &Asked, page: &Page, _request_id: &str) -> Answer {
         let rows: Vec<_> = page.rows.iter().map(|row| render(asked, row, page.flaw)).collect();
         let first = (asked.page - 1) * asked.size;
-        let after = cursor(first + asked.size);
+        let after = cursor(page.next.map_or(first + asked.size, |next| (next - 1) * asked.size));
         let mut body = json!({"data": rows});
         if !rows.is_empty() {
             body["paging"] = json!({"cursors": {"before": cursor(first), "after": after}});
         }
         // The cursor after the last row is there too: only `next` says that there is more.
-        if asked.page < page.pages(asked) {
+        if page.next.is_some() {
             body["paging"]["next"] = format!("{}&after={after}", asked.address).into();
         }
         if asked.sums {
@@ -178,7 +178,7 @@ fn render(asked: &Asked, row: &Row, flaw: Flaw) -> Value {
         Level::Account => "date_start",
         Level::Campaign => "campaign_id",
         Level::Unit => "adset_id",
-        Level::Creative => "ad_id",
+        _ => "ad_id",
     };
     let field = |name: &str| {
         let value = match name {

@@ -12,9 +12,10 @@ use crate::{
     FaultKind,
     answer::{Answer, Content},
     control,
-    dialect::{Dialect, Flaw, Page, Refusal, dialect, garbage},
+    dialect::{Asked, Dialect, Page, Refusal, dialect, garbage},
     random::mix,
     state::State,
+    xiaohongshu::token,
 };
 
 /// The longest request body that is read.
@@ -34,6 +35,7 @@ pub(crate) async fn answer(
             state.count(|stats| stats.bytes += answer.len());
             answer
         }
+        (Ok(body), None) if token::owns(parts.uri.path()) => token::answer(state, &parts, &body.to_bytes()),
         (Ok(body), None) => control::answer(state, &parts, &body.to_bytes()).await,
     };
     Ok(answer.into_response())
@@ -58,39 +60,72 @@ async fn report(
     if !latency.is_zero() {
         sleep(latency).await;
     }
-    let asked = match dialect.read(parts, body, config.token.as_deref()) {
+    let access = parts.headers.get("access-token").and_then(|token| token.to_str().ok()).unwrap_or_default();
+    let asked = match dialect.read(parts, body, state.token(access)) {
         Ok(asked) => asked,
         Err(refusal) => {
             state.count(|stats| stats.refused += 1);
             return dialect.refuse(&refusal, &request_id);
         }
     };
-    let fault = state.faults().decide(asked.hash(), asked.page);
+    let fault = state.faults().decide(asked.hash(), asked.page, |kind| can_strike(kind, &asked));
     if let Some(kind) = fault {
         state.count(|stats| stats.strike(kind));
     }
-    let sums = state.sums(&asked).await;
-    let page = |flaw| dialect.page(&asked, &Page::new(config, &asked, sums, flaw), &request_id);
+    let days = state.holdings(&asked);
+    let sums = state.sums(&asked, &days).await;
+    let draw = mix(config.seed ^ mix(number));
+    let page = || dialect.page(&asked, &Page::new(&days, &asked, sums, fault, draw), &request_id);
+    let refuse = |refusal| dialect.refuse(&refusal, &request_id);
     match fault {
-        Some(FaultKind::Error500 | FaultKind::FailPage) => dialect.refuse(&Refusal::System, &request_id),
-        Some(FaultKind::Throttle) => dialect.refuse(&Refusal::Throttled, &request_id),
-        Some(FaultKind::Token) => dialect.refuse(&Refusal::Token, &request_id),
+        Some(FaultKind::Error500 | FaultKind::FailPage) => refuse(Refusal::System),
+        Some(FaultKind::ErrorIn200) => refuse(Refusal::System).fine(),
+        Some(FaultKind::Throttle) => refuse(Refusal::Throttled),
+        Some(FaultKind::Token) => refuse(Refusal::Token),
+        Some(FaultKind::Expire) => {
+            state.expire(access);
+            refuse(Refusal::Token)
+        }
+        Some(FaultKind::UnknownColumns) => refuse(Refusal::Parameter("columns")),
+        Some(FaultKind::DeepPage) => refuse(Refusal::Parameter("page_num")),
         Some(FaultKind::Reset) => {
             reset.store(true, Ordering::Relaxed);
-            page(Flaw::None).broken()
+            page().broken()
         }
         Some(FaultKind::Hang) => future::pending().await,
         Some(FaultKind::Garbage) => garbage(),
-        Some(FaultKind::BadTotal) => page(Flaw::BadTotal),
-        Some(FaultKind::NoKey) => page(Flaw::NoKey),
+        Some(
+            FaultKind::BadTotal
+            | FaultKind::NoKey
+            | FaultKind::Ties
+            | FaultKind::MovingTotal
+            | FaultKind::ShortPage
+            | FaultKind::RepeatedPage
+            | FaultKind::SilentZeros
+            | FaultKind::LoopCursor,
+        ) => page(),
+        Some(FaultKind::Gzip) => served(state, &asked, page().gzipped()),
         Some(FaultKind::Slow) => {
             sleep(config.slow_for).await;
-            state.count(|stats| stats.served += 1);
-            page(Flaw::None)
+            served(state, &asked, page())
         }
-        None => {
-            state.count(|stats| stats.served += 1);
-            page(Flaw::None)
-        }
+        Some(FaultKind::Insert | FaultKind::Remove) | None => served(state, &asked, page()),
+    }
+}
+
+/// A good page: counted, and what waited for it comes to pass.
+fn served(state: &State, asked: &Asked, answer: Answer) -> Answer {
+    state.count(|stats| stats.served += 1);
+    state.answered(asked);
+    answer
+}
+
+/// Whether the fault means anything for the request.
+fn can_strike(kind: FaultKind, asked: &Asked) -> bool {
+    match kind {
+        FaultKind::RepeatedPage | FaultKind::LoopCursor => asked.page > 1,
+        FaultKind::UnknownColumns => !asked.columns.is_empty(),
+        FaultKind::SilentZeros => asked.columns.is_empty(),
+        _ => true,
     }
 }

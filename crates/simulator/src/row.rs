@@ -34,8 +34,8 @@ pub struct Row {
     pub(crate) traits: u64,
 }
 
-/// What a row stands for: a creative, or all creatives that share a unit, a campaign or the account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a row stands for: a creative, or several of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Level {
     /// All creatives together.
     Account,
@@ -45,6 +45,16 @@ pub enum Level {
     Unit,
     /// [`Row::creativity_id`].
     Creative,
+    /// A word that is bid for: five creatives of a unit.
+    Keyword,
+    /// [`Row::note_id`]: one creative's.
+    Note,
+    /// A product: fifty creatives.
+    Spu,
+    /// A word that was searched for: two creatives of a unit.
+    SearchWord,
+    /// Whom a unit is shown to: ten creatives.
+    Target,
 }
 
 /// The additive metrics of a row, or of many.
@@ -70,18 +80,40 @@ pub struct Metrics {
 
 impl Row {
     /// What the row is called on the level; an account's rows have none but 0.
-    pub(crate) fn id(&self, level: Level) -> u64 {
+    pub fn id(&self, level: Level) -> String {
+        let group = || self.index / level.creatives();
         match level {
-            Level::Account => 0,
-            Level::Campaign => self.campaign_id,
-            Level::Unit => self.unit_id,
-            Level::Creative => self.creativity_id,
+            Level::Account => "0".to_owned(),
+            Level::Campaign => self.campaign_id.to_string(),
+            Level::Unit => self.unit_id.to_string(),
+            Level::Creative => self.creativity_id.to_string(),
+            Level::Keyword => format!("{}", self.unit_id * 100 + group()),
+            Level::Note => String::from_utf8_lossy(&self.note_id).into_owned(),
+            Level::Spu => format!("spu{:05}", group()),
+            Level::SearchWord => format!("搜索词{:05}", group()),
+            Level::Target => format!("{}", self.unit_id * 1_000 + group()),
         }
     }
 
     /// One of four parts that a day can be split into, from 0.
     pub(crate) fn part(&self) -> u64 {
-        self.traits >> 40 & 3
+        self.traits >> 11 & 3
+    }
+}
+
+impl Level {
+    /// How many creatives a row of the level stands for; an account's one row stands for all.
+    fn creatives(self) -> u64 {
+        match self {
+            Self::Account => u64::MAX,
+            Self::Campaign => CAMPAIGNS,
+            Self::Unit => UNITS,
+            Self::Creative | Self::Note => 1,
+            Self::Keyword => 5,
+            Self::Spu => 50,
+            Self::SearchWord => 2,
+            Self::Target => 10,
+        }
     }
 }
 
@@ -89,6 +121,19 @@ impl Metrics {
     pub(crate) fn plus(mut self, other: Self) -> Self {
         self += other;
         self
+    }
+
+    pub(crate) fn minus(self, other: Self) -> Self {
+        Self {
+            fee: self.fee - other.fee,
+            impression: self.impression - other.impression,
+            click: self.click - other.click,
+            like: self.like - other.like,
+            comment: self.comment - other.comment,
+            collect: self.collect - other.collect,
+            follow: self.follow - other.follow,
+            share: self.share - other.share,
+        }
     }
 
     /// All that people did with the note.
@@ -139,16 +184,6 @@ impl Day {
         Self { date, rows: config.rows, account, seed: creatives, metrics: mix(creatives ^ mix(day)) }
     }
 
-    pub(crate) fn rows(&self) -> impl Iterator<Item = Row> {
-        (0..self.rows).map(|index| self.row(index))
-    }
-
-    /// The same rows in the order of their ids.
-    pub(crate) fn by_id(self) -> impl Iterator<Item = Row> {
-        let small = (0..self.rows).filter(|index| !is_large(*index));
-        small.chain((0..self.rows).filter(|index| is_large(*index))).map(move |index| self.row(index))
-    }
-
     pub(crate) fn row(&self, index: u64) -> Row {
         let mut random = Random::at(self.seed, index);
         let traits = random.next();
@@ -191,25 +226,18 @@ impl Day {
 
     /// How many rows there are of the level.
     pub(crate) fn count(&self, level: Level) -> u64 {
-        self.rows.div_ceil(self.creatives(level))
+        self.rows.div_ceil(level.creatives())
     }
 
-    /// A row of the level: its first creative, with the metrics of all of them.
+    /// A row of the level: its first creative, with the metrics of all of them. Beyond the day's count
+    /// there are rows that may come later.
     pub(crate) fn entity(&self, level: Level, index: u64) -> Row {
-        let (first, many) = (index * self.creatives(level), self.creatives(level));
+        let first = index.saturating_mul(level.creatives());
+        let end = first.saturating_add(level.creatives());
+        let end = if first < self.rows { end.min(self.rows) } else { end };
         let row = self.row(first);
-        let rest = (first + 1..self.rows.min(first + many)).map(|index| self.metrics(index));
+        let rest = (first + 1..end).map(|index| self.metrics(index));
         Row { metrics: rest.fold(row.metrics, Metrics::plus), ..row }
-    }
-
-    /// How many creatives a row of the level stands for.
-    fn creatives(&self, level: Level) -> u64 {
-        match level {
-            Level::Account => self.rows.max(1),
-            Level::Campaign => CAMPAIGNS,
-            Level::Unit => UNITS,
-            Level::Creative => 1,
-        }
     }
 
     /// The sums over the whole day.
@@ -218,7 +246,8 @@ impl Day {
     }
 }
 
-fn is_large(index: u64) -> bool {
+/// Whether the creative's id is beyond 2^53.
+pub(crate) fn is_large(index: u64) -> bool {
     index % LARGE_EVERY == LARGE_EVERY - 1
 }
 
@@ -249,17 +278,18 @@ mod tests {
     use jiff::civil::date;
 
     use super::*;
+    use crate::holding::Holding;
 
     #[test]
     fn ids_are_unique_over_accounts_and_can_be_walked_in_order() {
         let config = SimulatorConfig { rows: 5_000, ..Default::default() };
         let mut seen = HashSet::new();
         for account in ["1001", "1002", "a name"] {
-            let day = Day::new(&config, account, date(2026, 11, 23));
-            assert!(day.rows().all(|row| seen.insert(row.creativity_id)));
-            let mut sorted: Vec<_> = day.rows().map(|row| row.creativity_id).collect();
+            let held = Holding::new(&config, account, Level::Creative, date(2026, 11, 23), &[]);
+            assert!(held.rows().all(|row| seen.insert(row.creativity_id)));
+            let mut sorted: Vec<_> = held.rows().map(|row| row.creativity_id).collect();
             sorted.sort_unstable();
-            assert_eq!(sorted, day.by_id().map(|row| row.creativity_id).collect::<Vec<_>>());
+            assert_eq!(sorted, held.by_id().map(|row| row.creativity_id).collect::<Vec<_>>());
             assert!(sorted.last() > Some(&(1 << 53)) && sorted[0] < 1 << 53);
         }
     }

@@ -117,7 +117,7 @@ fn render(asked: &Asked, row: &Row, flaw: Flaw) -> Value {
             Level::Account => ("advertiser_id", asked.account.clone()),
             Level::Campaign => ("campaign_id", row.campaign_id.to_string()),
             Level::Unit => ("adgroup_id", row.unit_id.to_string()),
-            Level::Creative => ("ad_id", row.creativity_id.to_string()),
+            _ => ("ad_id", row.creativity_id.to_string()),
         };
         dimensions[name] = id.into();
     }

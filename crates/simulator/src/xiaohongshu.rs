@@ -1,41 +1,51 @@
-//! The dialect of Xiaohongshu's offline reports: what its requests and answers look like. All levels
-//! answer with the creative level's rows. Codes other than 0, 10002 and 10005 are unverified.
+//! The dialects of Xiaohongshu's offline and realtime reports: what requests and answers look like. Codes
+//! other than 0, 10002 and 10005 are unverified.
 
+mod columns;
 mod number;
 mod page;
 mod row;
+pub(crate) mod token;
 
 use hyper::{Method, StatusCode, http::request::Parts};
 use jiff::civil::Date;
 use serde::Deserialize;
 
-use page::render;
+use page::{render, render_realtime};
 
 use crate::{
     answer::Answer,
     dialect::{Asked, Dialect, LAST_PAGE, Page, Refusal, admits, header, span, within},
+    row::Level,
 };
 
-const PREFIX: &str = "/api/open/jg/data/report/offline/";
-const LEVELS: [&str; 8] = ["account", "campaign", "unit", "creative", "creativity", "keyword", "note", "spu"];
+const OFFLINE: &str = "/api/open/jg/data/report/offline/";
+const REALTIME: &str = "/api/open/jg/data/report/realtime/";
 const PAGE_SIZE: u64 = 20;
 const MAX_PAGE_SIZE: u64 = 100;
 const MAX_DAYS: i32 = 31;
+/// The values that `placement` can be filtered by, in the order of [`crate::Row::part`].
+const PLACEMENTS: [u64; 4] = [1, 2, 4, 7];
 
-/// The dialect.
-pub(crate) struct Xiaohongshu;
+/// Reports by day, until yesterday.
+pub(crate) struct Offline;
 
-impl Dialect for Xiaohongshu {
+/// Reports on a day that still goes on.
+pub(crate) struct Realtime;
+
+impl Dialect for Offline {
     fn owns(&self, path: &str) -> bool {
-        owns(path)
+        offline(path).is_some()
     }
 
     fn read(&self, parts: &Parts, body: &[u8], token: Option<&str>) -> Result<Asked, Refusal> {
-        read(parts, body, token)
+        let level = offline(parts.uri.path()).ok_or(Refusal::Method)?;
+        let asked = read(parts, body, token, level, MAX_DAYS)?;
+        check_columns(asked, false)
     }
 
-    fn page(&self, _asked: &Asked, page: &Page, request_id: &str) -> Answer {
-        Answer::json(StatusCode::OK, render(page, request_id))
+    fn page(&self, asked: &Asked, page: &Page, request_id: &str) -> Answer {
+        Answer::json(StatusCode::OK, render(asked, page, request_id))
     }
 
     fn refuse(&self, refusal: &Refusal, request_id: &str) -> Answer {
@@ -43,13 +53,74 @@ impl Dialect for Xiaohongshu {
     }
 }
 
-/// Whether the path is one of the dialect's reports.
-fn owns(path: &str) -> bool {
-    path.strip_prefix(PREFIX).is_some_and(|level| LEVELS.contains(&level))
+impl Dialect for Realtime {
+    fn owns(&self, path: &str) -> bool {
+        realtime(path).is_some()
+    }
+
+    fn read(&self, parts: &Parts, body: &[u8], token: Option<&str>) -> Result<Asked, Refusal> {
+        let level = realtime(parts.uri.path()).ok_or(Refusal::Method)?;
+        let asked = read(parts, body, token, level, 1)?;
+        check_columns(asked, true)
+    }
+
+    fn page(&self, asked: &Asked, page: &Page, request_id: &str) -> Answer {
+        Answer::json(StatusCode::OK, render_realtime(asked, page, request_id))
+    }
+
+    fn refuse(&self, refusal: &Refusal, request_id: &str) -> Answer {
+        refuse(refusal, request_id)
+    }
+}
+
+/// The level that an offline report's path names.
+fn offline(path: &str) -> Option<Level> {
+    Some(match path.strip_prefix(OFFLINE)? {
+        "account" => Level::Account,
+        "campaign" => Level::Campaign,
+        "unit" => Level::Unit,
+        "creative" | "creativity" => Level::Creative,
+        "keyword" => Level::Keyword,
+        "note" => Level::Note,
+        "spu" => Level::Spu,
+        "search/word" | "search_term" => Level::SearchWord,
+        _ => return None,
+    })
+}
+
+/// The level that a realtime report's path names.
+fn realtime(path: &str) -> Option<Level> {
+    Some(match path.strip_prefix(REALTIME)? {
+        "account" => Level::Account,
+        "campaign" => Level::Campaign,
+        "unit" => Level::Unit,
+        "creativity" => Level::Creative,
+        "keyword" => Level::Keyword,
+        "target" | "targeting" => Level::Target,
+        _ => return None,
+    })
+}
+
+/// One unknown column fails the request. Endpoints that don't take columns don't look at them.
+fn check_columns(mut asked: Asked, realtime: bool) -> Result<Asked, Refusal> {
+    let known = columns::known(asked.level, realtime);
+    if known.is_empty() {
+        asked.columns.clear();
+    }
+    if asked.columns.iter().any(|name| columns::named(known, name).is_none()) {
+        return Err(Refusal::Parameter("columns"));
+    }
+    Ok(asked)
 }
 
 /// What the request asks for, if it may.
-fn read(parts: &Parts, body: &[u8], token: Option<&str>) -> Result<Asked, Refusal> {
+fn read(
+    parts: &Parts,
+    body: &[u8],
+    token: Option<&str>,
+    level: Level,
+    most_days: i32,
+) -> Result<Asked, Refusal> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Id {
@@ -64,6 +135,10 @@ fn read(parts: &Parts, body: &[u8], token: Option<&str>) -> Result<Asked, Refusa
         time_unit: Option<String>,
         page_num: Option<i64>,
         page_size: Option<i64>,
+        #[serde(default)]
+        columns: Vec<String>,
+        #[serde(default)]
+        placement: Vec<u64>,
     }
 
     if parts.method != Method::POST {
@@ -80,13 +155,17 @@ fn read(parts: &Parts, body: &[u8], token: Option<&str>) -> Result<Asked, Refusa
     };
     let start = body.start_date.ok_or(Refusal::Parameter("start_date"))?;
     let end = body.end_date.ok_or(Refusal::Parameter("end_date"))?;
-    let days = span(Some(start), Some(end), MAX_DAYS).ok_or(Refusal::Parameter("end_date"))?;
+    let days = span(Some(start), Some(end), most_days).ok_or(Refusal::Parameter("end_date"))?;
     if body.time_unit.is_some_and(|unit| unit != "DAY") {
         return Err(Refusal::Parameter("time_unit"));
     }
     let page = within(body.page_num, 1, LAST_PAGE).ok_or(Refusal::Parameter("page_num"))?;
     let size = within(body.page_size, PAGE_SIZE, MAX_PAGE_SIZE).ok_or(Refusal::Parameter("page_size"))?;
-    Ok(Asked { page, size, ..Asked::new(account, days) })
+    let part = |value: &u64| PLACEMENTS.iter().position(|placement| placement == value);
+    let parts = body.placement.iter().map(|value| part(value).map(|part| part as u64));
+    let parts = parts.collect::<Option<Vec<_>>>().ok_or(Refusal::Parameter("placement"))?;
+    let parts = Some(parts).filter(|parts| !parts.is_empty());
+    Ok(Asked { level, page, size, columns: body.columns, parts, ..Asked::new(account, days) })
 }
 
 /// The answer to a request that gets no page.
@@ -113,7 +192,7 @@ mod tests {
 
     fn ask(token: &str, body: &str) -> Result<Asked, Refusal> {
         let request = Request::post("/").header("Access-Token", token).body(()).unwrap();
-        read(&request.into_parts().0, body.as_bytes(), Some("secret"))
+        read(&request.into_parts().0, body.as_bytes(), Some("secret"), Level::Creative, MAX_DAYS)
     }
 
     #[test]
@@ -162,8 +241,11 @@ mod tests {
 
     #[test]
     fn only_its_own_paths_are_its_own() {
-        assert!(owns("/api/open/jg/data/report/offline/creative"));
-        assert!(!owns("/api/open/jg/data/report/offline/"));
-        assert!(!owns("/api/open/jg/data/report/realtime/creative"));
+        assert!(Offline.owns("/api/open/jg/data/report/offline/creative"));
+        assert!(Offline.owns("/api/open/jg/data/report/offline/search/word"));
+        assert!(!Offline.owns("/api/open/jg/data/report/offline/"));
+        assert!(!Offline.owns("/api/open/jg/data/report/realtime/campaign"));
+        assert!(Realtime.owns("/api/open/jg/data/report/realtime/targeting"));
+        assert!(!Realtime.owns("/api/open/jg/data/report/realtime/creative"));
     }
 }

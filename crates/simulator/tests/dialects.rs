@@ -448,3 +448,18 @@ async fn tencents_clock_and_nonce_are_looked_at() {
         assert_eq!(answer.body["code"], 18_001, "{from} for {to}");
     }
 }
+
+#[tokio::test]
+async fn a_cursor_can_lead_back() {
+    let config = SimulatorConfig { port: 0, rows: ROWS, ..SimulatorConfig::default() };
+    let simulator = Simulator::start(config).await.unwrap();
+    let ask = async || {
+        let query =
+            [("account", "1001"), ("day_gte", DAY), ("day_lte", DAY), ("_limit", "100"), ("_page", "3")];
+        let query = query.map(|(name, value)| (name, json!(value)));
+        send(&simulator, get("/reports", &query, bearer("Authorization", "Bearer any"))).await.head
+    };
+    assert!(ask().await.contains("_page=4>; rel=\"next\""));
+    simulator.set_fault(Fault::share(FaultKind::LoopCursor, 1.0));
+    assert!(ask().await.contains("_page=2>; rel=\"next\""));
+}

@@ -1,30 +1,31 @@
+//! The answers of offline reports, and of realtime reports.
+
 use bytes::Bytes;
 
 use super::{
     number::Thousands,
-    row::{ROOM, push_metrics, push_row},
+    row::{ROOM, Wanted, push_dimensions, push_row, thousands},
 };
-use crate::dialect::{Flaw, Page};
+use crate::{
+    dialect::{Asked, Flaw, Page},
+    row::Level,
+};
 
-/// The page, rendered. It takes some 20 µs for 100 rows, less than sending it, so no page is kept.
-pub(super) fn render(page: &Page, request_id: &str) -> Bytes {
-    let mut out = Vec::with_capacity(ROOM * (1 + page.rows.len()));
-    out.extend_from_slice(r#"{"code":0,"success":true,"msg":"成功","request_id":""#.as_bytes());
-    out.extend_from_slice(request_id.as_bytes());
+/// An offline page, rendered. It takes some 20 µs for 100 rows, less than sending it, so no page is kept.
+pub(super) fn render(asked: &Asked, page: &Page, request_id: &str) -> Bytes {
+    let wanted = Wanted::of(asked, page, false);
+    let mut out = begin(page, request_id);
     out.extend_from_slice(b"\",\"data\":{\"total_count\":");
-    match page.flaw {
-        Flaw::BadTotal => out.extend_from_slice(b"\"-\""),
-        Flaw::None | Flaw::NoKey => out.extend_from_slice(itoa::Buffer::new().format(page.total).as_bytes()),
-    }
+    push_total(&mut out, page);
     out.extend_from_slice(b",\"aggregation_data\":{");
-    push_metrics(&mut out, &page.sums, Thousands::Plain);
+    wanted.push(&mut out, &page.sums, Thousands::Plain);
     out.extend_from_slice(b"},\"data_list\":[");
     let (mut day, mut text) = (None, String::new());
     for row in &page.rows {
         if day != Some(row.time) {
             (day, text) = (Some(row.time), row.time.to_string());
         }
-        push_row(&mut out, row, &text, page.flaw != Flaw::NoKey);
+        push_row(&mut out, row, asked.level, &text, &wanted, page.flaw != Flaw::NoKey);
         out.push(b',');
     }
     if !page.rows.is_empty() {
@@ -32,6 +33,80 @@ pub(super) fn render(page: &Page, request_id: &str) -> Bytes {
     }
     out.extend_from_slice(b"]}}");
     out.into()
+}
+
+/// A realtime page: rows beside the page's numbers, what a row is about apart from its metrics. The
+/// account's is one object.
+pub(super) fn render_realtime(asked: &Asked, page: &Page, request_id: &str) -> Bytes {
+    let wanted = Wanted::of(asked, page, true);
+    let mut out = begin(page, request_id);
+    let Some(name) = realtime_name(asked.level) else {
+        out.extend_from_slice(b"\",\"data\":{");
+        wanted.push(&mut out, &page.sums, Thousands::Plain);
+        out.extend_from_slice(b"},\"hourly_data\":[]}");
+        return out.into();
+    };
+    out.extend_from_slice(b"\",\"page\":{\"page_index\":");
+    out.extend_from_slice(asked.page.to_string().as_bytes());
+    out.extend_from_slice(b",\"total_count\":");
+    push_total(&mut out, page);
+    out.extend_from_slice(b"},\"total_data\":{");
+    wanted.push(&mut out, &page.sums, Thousands::Plain);
+    out.extend_from_slice(format!("}},\"{name}_dtos\":[").as_bytes());
+    for row in &page.rows {
+        out.push(b'{');
+        push_bases(&mut out, row, asked.level, page.flaw != Flaw::NoKey);
+        out.extend_from_slice(b"\"data\":{");
+        wanted.push(&mut out, &row.metrics, thousands(row));
+        out.extend_from_slice(b"}},");
+    }
+    if !page.rows.is_empty() {
+        out.pop();
+    }
+    out.extend_from_slice(b"]}");
+    out.into()
+}
+
+/// `base_campaign_dto`, on deeper levels `base_unit_dto` and the level's own.
+fn push_bases(out: &mut Vec<u8>, row: &crate::Row, level: Level, keyed: bool) {
+    let levels: &[Level] = match level {
+        Level::Campaign => &[Level::Campaign],
+        Level::Unit => &[Level::Campaign, Level::Unit],
+        _ => &[Level::Campaign, Level::Unit, level],
+    };
+    for base in levels {
+        let name = realtime_name(*base).unwrap_or_default();
+        out.extend_from_slice(format!("\"base_{name}_dto\":{{").as_bytes());
+        push_dimensions(out, row, *base, keyed || *base != level);
+        out.pop();
+        out.extend_from_slice(b"},");
+    }
+}
+
+/// What a level is called in realtime reports; the account's has no rows.
+fn realtime_name(level: Level) -> Option<&'static str> {
+    match level {
+        Level::Account => None,
+        Level::Campaign => Some("campaign"),
+        Level::Unit => Some("unit"),
+        Level::Keyword => Some("keyword"),
+        Level::Target => Some("target"),
+        Level::Creative | Level::Note | Level::Spu | Level::SearchWord => Some("creativity"),
+    }
+}
+
+fn begin(page: &Page, request_id: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(ROOM * (1 + page.rows.len()));
+    out.extend_from_slice(r#"{"code":0,"success":true,"msg":"成功","request_id":""#.as_bytes());
+    out.extend_from_slice(request_id.as_bytes());
+    out
+}
+
+fn push_total(out: &mut Vec<u8>, page: &Page) {
+    match page.flaw {
+        Flaw::BadTotal => out.extend_from_slice(b"\"-\""),
+        Flaw::None | Flaw::NoKey => out.extend_from_slice(itoa::Buffer::new().format(page.total).as_bytes()),
+    }
 }
 
 #[cfg(test)]
@@ -43,8 +118,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        SimulatorConfig,
-        dialect::Asked,
+        FaultKind, SimulatorConfig,
+        holding::Holding,
         row::{Day, Metrics},
         truth_digest,
     };
@@ -58,12 +133,14 @@ mod tests {
         Asked { page, size: 100, ..Asked::new("1001".into(), (day, day)) }
     }
 
-    fn page(config: &SimulatorConfig, asked: &Asked, sums: Metrics, flaw: Flaw) -> Bytes {
-        render(&Page::new(config, asked, sums, flaw), "id")
+    fn page(config: &SimulatorConfig, asked: &Asked, sums: Metrics, fault: Option<FaultKind>) -> Bytes {
+        let held = |date| Holding::new(config, &asked.account, asked.level, date, &[]);
+        let days: Vec<_> = asked.days().map(held).collect();
+        render(asked, &Page::new(&days, asked, sums, fault, 7), "id")
     }
 
-    fn body(config: &SimulatorConfig, asked: &Asked, flaw: Flaw) -> Value {
-        serde_json::from_slice(&page(config, asked, Metrics::default(), flaw)).unwrap()
+    fn body(config: &SimulatorConfig, asked: &Asked, fault: Option<FaultKind>) -> Value {
+        serde_json::from_slice(&page(config, asked, Metrics::default(), fault)).unwrap()
     }
 
     fn rows(body: &Value) -> Vec<Value> {
@@ -89,7 +166,7 @@ mod tests {
     fn the_same_seed_gives_the_same_bytes() {
         let render = |seed, n| {
             let config = SimulatorConfig { seed, ..config(1_000) };
-            page(&config, &asked(n), Metrics::default(), Flaw::None)
+            page(&config, &asked(n), Metrics::default(), None)
         };
         assert_eq!(render(1, 3), render(1, 3));
         assert_ne!(render(1, 3), render(2, 3));
@@ -101,7 +178,7 @@ mod tests {
         let mut asked = Asked { end: date(2026, 11, 25), ..asked(1) };
         let mut seen = HashMap::new();
         loop {
-            let body = body(&config(250), &asked, Flaw::None);
+            let body = body(&config(250), &asked, None);
             assert_eq!(body["data"]["total_count"], 750);
             let rows = rows(&body);
             assert_eq!(rows.len(), [100, 100, 100, 100, 100, 100, 100, 50, 0][asked.page as usize - 1]);
@@ -122,7 +199,7 @@ mod tests {
         let config = config(1_234);
         let (mut count, mut sum, mut seen) = (0, 0, String::new());
         for n in 1..=13 {
-            for row in rows(&body(&config, &asked(n), Flaw::None)) {
+            for row in rows(&body(&config, &asked(n), None)) {
                 let text = |name: &str| row[name].to_string().trim_matches('"').to_owned();
                 // 3.59% is 359 ten-thousandths.
                 let percent = row["ctr"].as_str().unwrap().strip_suffix('%').unwrap().replace(',', "");
@@ -157,7 +234,7 @@ mod tests {
     fn aggregation_data_is_the_sum_of_the_rows() {
         let config = config(100);
         let sums = Day::new(&config, "1001", asked(1).start).total();
-        let body: Value = serde_json::from_slice(&page(&config, &asked(1), sums, Flaw::None)).unwrap();
+        let body: Value = serde_json::from_slice(&page(&config, &asked(1), sums, None)).unwrap();
         for name in ["impression", "click", "like", "comment", "collect", "share", "interaction"] {
             let sum: u64 = rows(&body).iter().map(|row| number(row, name).parse::<u64>().unwrap()).sum();
             assert_eq!(body["data"]["aggregation_data"][name], sum.to_string(), "{name}");
@@ -170,11 +247,13 @@ mod tests {
     #[test]
     fn flaws_show() {
         let config = config(3);
-        let bad = body(&config, &asked(1), Flaw::BadTotal);
+        let bad = body(&config, &asked(1), Some(FaultKind::BadTotal));
         assert_eq!((&bad["data"]["total_count"], rows(&bad).len()), (&"-".into(), 3));
         assert!(
-            rows(&body(&config, &asked(1), Flaw::NoKey)).iter().all(|row| row["creativity_id"].is_null())
+            rows(&body(&config, &asked(1), Some(FaultKind::NoKey)))
+                .iter()
+                .all(|row| row["creativity_id"].is_null())
         );
-        assert!(rows(&body(&config, &asked(2), Flaw::None)).is_empty());
+        assert!(rows(&body(&config, &asked(2), None)).is_empty());
     }
 }
