@@ -10,4 +10,5 @@ mod faults;
 mod layout;
 mod platforms;
 mod producer;
+mod reload;
 mod world;

@@ -39,6 +39,10 @@ enum Command {
     Status(commands::status::Args),
     /// Recount a run from the data tables and hold it against its seals
     Verify(commands::verify::Args),
+    /// Read the stored answers again after a definition changed: no request is sent
+    Reload(commands::reload::Args),
+    /// Show how much restated data moved: the newest pull against the one it replaced
+    Drift(commands::drift::Args),
     /// List, requeue or drop dead letters
     #[command(subcommand)]
     Dead(commands::dead::Command),
@@ -71,6 +75,8 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Migrate => commands::migrate::run(database).await,
         Command::Status(args) => commands::status::run(database, &args).await,
         Command::Verify(args) => commands::verify::run(database, &args).await,
+        Command::Reload(args) => commands::reload::run(database, &args).await,
+        Command::Drift(args) => commands::drift::run(database, &args).await,
         Command::Dead(command) => commands::dead::run(database, command).await,
         Command::Query(args) => commands::query::run(database, &args).await,
         Command::Sources(command) => commands::sources::run(&command).await,

@@ -6,6 +6,7 @@ mod columns;
 mod compile;
 mod document;
 mod error;
+mod meaning;
 mod merge;
 mod request;
 mod stream;
@@ -81,6 +82,7 @@ pub struct Stream {
     deletes_missing: bool,
     splits: Vec<Split>,
     table: TableShape,
+    meaning: i64,
     pub(crate) request: RequestPlan,
     pub(crate) pager: Pager,
     /// Of answers that hold rows.
@@ -178,9 +180,14 @@ impl Definition {
     pub fn parse(origin: &str, text: &str, overrides: Table) -> Result<Self, DefinitionError> {
         let source = error::Source { origin, text, overrides: &overrides };
         let written: Table = text.parse().map_err(|e| source.toml_error(&e))?;
-        let merged = Value::Table(merge::merged(written, &overrides));
-        let document = serde_path_to_error::deserialize(merged).map_err(|e| source.form_error(&e))?;
-        compile::definition(document).map_err(|e| source.semantic_error(e))
+        let merged = merge::merged(written, &overrides);
+        let document = Value::Table(merged.clone());
+        let document = serde_path_to_error::deserialize(document).map_err(|e| source.form_error(&e))?;
+        let mut definition = compile::definition(document).map_err(|e| source.semantic_error(e))?;
+        for stream in definition.streams.values_mut() {
+            stream.meaning = meaning::of(&merged, &stream.name);
+        }
+        Ok(definition)
     }
 
     /// JSON Schema of the format, for editors.
@@ -311,6 +318,12 @@ impl Stream {
     /// The table that it fills.
     pub fn table_shape(&self) -> &TableShape {
         &self.table
+    }
+
+    /// What the definition says of its answers, as a number: when it changes, the stored answers are
+    /// to be read again.
+    pub fn meaning(&self) -> i64 {
+        self.meaning
     }
 
     /// How a partition's pages are asked for.

@@ -128,6 +128,7 @@ impl Source<'_> {
         }
         let splits = document.split_by.into_iter().enumerate();
         Ok(Stream {
+            meaning: 0, // of the whole text: see `Definition::parse`
             title: document.title.unwrap_or_else(|| name.to_owned()),
             name: name.to_owned(),
             page_size,

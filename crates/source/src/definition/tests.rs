@@ -411,3 +411,17 @@ fn the_narrowest_window_sets_the_pace() {
     let error = Definition::load("xiaohongshu", "rate = \"fast\"".parse().unwrap()).unwrap_err().to_string();
     assert!(error.contains("unlimited"), "{error}");
 }
+
+#[test]
+fn the_meaning_changes_with_what_answers_mean() {
+    let meaning = |text: &str| parse(text).unwrap().stream("daily").unwrap().meaning();
+    let changed = |from: &str, to: &str| meaning(&SMALL.replace(from, to)) != meaning(SMALL);
+    assert!(changed("name = \"fee\"", "name = \"fee\", path = \"cost\""), "a group that it uses");
+    assert!(changed("\"data.rows\"", "\"data.list\""));
+    assert!(changed("Asia/Shanghai", "UTC"));
+    assert!(!changed("api.example.com", "api.example.org"));
+    assert!(!changed("size = 100", "size = 50"));
+    assert!(!changed("[columns]", "# a comment\n[columns]\nother = [{ name = \"x\", type = \"text\" }]"));
+    let given = overridden("numbers = { percent = \"ratio\" }").unwrap();
+    assert_ne!(given.stream("daily").unwrap().meaning(), meaning(SMALL), "an override of the config");
+}
