@@ -38,7 +38,16 @@ use crate::{
 };
 
 /// Definitions that come with the program.
-const SHIPPED: [(&str, &str); 1] = [("xiaohongshu", include_str!("../../../sources/xiaohongshu.toml"))];
+const SHIPPED: [(&str, &str); 8] = [
+    ("xiaohongshu", include_str!("../../../sources/xiaohongshu.toml")),
+    ("oceanengine", include_str!("../../../sources/oceanengine.toml")),
+    ("tencent", include_str!("../../../sources/tencent.toml")),
+    ("kuaishou", include_str!("../../../sources/kuaishou.toml")),
+    ("baidu", include_str!("../../../sources/baidu.toml")),
+    ("meta", include_str!("../../../sources/meta.toml")),
+    ("tiktok", include_str!("../../../sources/tiktok.toml")),
+    ("example", include_str!("../../../sources/example.toml")),
+];
 
 /// A source: where it is, how it is asked, what its answers mean, and its streams.
 #[derive(Debug)]
