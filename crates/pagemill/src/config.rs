@@ -312,6 +312,9 @@ mod tests {
             accounts = ["1001", "1002"]
             rate = { per_second = 50 }
             token = { env = "XHS_TOKEN" }
+            restate = ["7d", "30d weekly"]
+            ready_at = "10:15 Asia/Shanghai"
+            deadline = "09:00"
             "#,
         )
         .unwrap();
@@ -331,6 +334,9 @@ mod tests {
             ("[consumer]\nretry = [\"10s\", \"1s\"]", &["consumer.retry", "growing"]),
             ("\n[[source]]\naccounts = [\"1\"]", &["line 2", "`use`"]),
             ("\n[[source]]\nuse = \"x\"\naccounts = 7", &["line 2", "`accounts`"]),
+            ("\n[[source]]\nuse = \"x\"\nrestate = [\"7d\", \"often\"]", &["line 2", "`restate`", "weekly"]),
+            ("\n[[source]]\nuse = \"x\"\nready_at = \"25:00\"", &["line 2", "`ready_at`", "10:15"]),
+            ("\n[[source]]\nuse = \"x\"\ndeadline = 9", &["line 2", "`deadline`"]),
         ] {
             let error = parse(text).unwrap_err().to_string();
             for word in words.iter().chain(&["pagemill.toml"]) {

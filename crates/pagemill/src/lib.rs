@@ -9,6 +9,7 @@ pub mod args;
 pub mod config;
 pub mod consume;
 pub mod crash;
+mod days;
 pub mod exit;
 pub mod logging;
 pub mod pipeline;

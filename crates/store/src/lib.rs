@@ -25,9 +25,9 @@ pub use clock::DatabaseClock;
 pub use connect::{Store, StoreConfig};
 pub use error::{StoreError, StoreErrorKind};
 pub use ledger::{
-    ConsumerBeat, DeadFilter, DeadGroup, DeadLock, DeadRecord, DeadRow, NewPartition, Opened, PageStart,
-    PartitionRow, Planned, Progress, Recount, Requeued, RescueOrder, RunRequest, RunStatus, SealReport,
-    Sealed,
+    ConsumerBeat, DeadFilter, DeadGroup, DeadLock, DeadRecord, DeadRow, NewPartition, Opened, Outlook, Pace,
+    PageStart, PartitionRow, Planned, Progress, Prospect, Recount, Requeued, RescueOrder, RunPace,
+    RunRequest, RunStatus, SealReport, Sealed, Standing,
 };
 pub use migrate::Migrated;
 pub use query::TextRows;

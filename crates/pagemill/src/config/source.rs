@@ -3,7 +3,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pagemill_core::Span;
+use pagemill_core::{Restate, TimeOfDay};
 use secrecy::SecretString;
 use serde::Deserialize;
 use toml::{Spanned, Table, Value};
@@ -21,10 +21,12 @@ pub struct SourceConfig {
     pub accounts: Vec<String>,
     /// Where the access token comes from.
     pub token: Option<TokenRef>,
-    /// Days back within which a sealed day is pulled again when asked for on a later day.
-    pub restate: Option<Span>,
-    /// `HH:MM Zone`: a day sealed before this time of the next day was not final.
-    pub ready_at: Option<String>,
+    /// Windows within which a sealed day is pulled anew; over those of all its streams.
+    pub restate: Option<Vec<Restate>>,
+    /// A day sealed before this time of the next day was not final; over that of all its streams.
+    pub ready_at: Option<TimeOfDay>,
+    /// When a run's data is needed.
+    pub deadline: Option<TimeOfDay>,
     /// Everything else: overrides of the definition's keys.
     pub overrides: Table,
 }
@@ -52,6 +54,7 @@ impl SourceConfig {
             token: None,
             restate: None,
             ready_at: None,
+            deadline: None,
             overrides: Table::new(),
         }
     }
@@ -72,8 +75,13 @@ impl SourceConfig {
             token: take(&mut table, "token").map_err(
                 |_| "key `token`: write { env = \"NAME\" } or { file = \"PATH\" }, never the token",
             )?,
-            restate: take(&mut table, "restate")?,
+            restate: table
+                .remove("restate")
+                .map(Restate::windows)
+                .transpose()
+                .map_err(|e| format!("key `restate`: {}", e.message()))?,
             ready_at: take(&mut table, "ready_at")?,
+            deadline: take(&mut table, "deadline")?,
             overrides: table,
         })
     }

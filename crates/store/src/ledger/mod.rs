@@ -2,6 +2,8 @@
 
 mod consumers;
 mod dead;
+mod outlook;
+mod pace;
 mod pages;
 mod partitions;
 mod rescue;
@@ -12,6 +14,8 @@ mod verify;
 
 pub use consumers::ConsumerBeat;
 pub use dead::{DeadFilter, DeadGroup, DeadLock, DeadRecord, DeadRow, Requeued};
+pub use outlook::{Outlook, Prospect, Standing};
+pub use pace::{Pace, RunPace};
 pub use pages::PageStart;
 pub use partitions::{PartitionRow, Progress};
 pub use rescue::RescueOrder;
