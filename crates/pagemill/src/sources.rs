@@ -99,6 +99,11 @@ impl Resolved {
         &self.definition
     }
 
+    /// When a run's data is needed.
+    pub fn deadline(&self) -> Option<&TimeOfDay> {
+        self.config.deadline.as_ref()
+    }
+
     /// The data tables of its streams.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 pub(crate) mod dead;
 pub(crate) mod migrate;
+pub(crate) mod plan;
 pub(crate) mod query;
 pub(crate) mod run;
 pub(crate) mod simulate;
