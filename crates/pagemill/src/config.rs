@@ -321,7 +321,7 @@ mod tests {
         assert_eq!(config.consumer.workers, Workers::Count(12));
         let source = &config.sources[0];
         assert_eq!(source.accounts, ["1001", "1002"]);
-        assert_eq!(source.overrides.keys().collect::<Vec<_>>(), ["base_url", "rate"]);
+        assert_eq!(source.overrides.keys().collect::<Vec<_>>(), ["base_url", "rate", "ready_at", "restate"]);
     }
 
     #[test]
@@ -334,8 +334,6 @@ mod tests {
             ("[consumer]\nretry = [\"10s\", \"1s\"]", &["consumer.retry", "growing"]),
             ("\n[[source]]\naccounts = [\"1\"]", &["line 2", "`use`"]),
             ("\n[[source]]\nuse = \"x\"\naccounts = 7", &["line 2", "`accounts`"]),
-            ("\n[[source]]\nuse = \"x\"\nrestate = [\"7d\", \"often\"]", &["line 2", "`restate`", "weekly"]),
-            ("\n[[source]]\nuse = \"x\"\nready_at = \"25:00\"", &["line 2", "`ready_at`", "10:15"]),
             ("\n[[source]]\nuse = \"x\"\ndeadline = 9", &["line 2", "`deadline`"]),
         ] {
             let error = parse(text).unwrap_err().to_string();

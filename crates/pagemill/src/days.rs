@@ -6,7 +6,7 @@ use pagemill_source::Stream;
 
 use crate::{plan::Lookback, sources::Source};
 
-/// What a stream's definition, and the config over it, say of its days.
+/// What a stream says of its days.
 pub(crate) struct StreamDays<'a> {
     /// Days of a partition.
     grid: u32,
@@ -18,13 +18,12 @@ pub(crate) struct StreamDays<'a> {
 }
 
 impl<'a> StreamDays<'a> {
-    /// The config's `ready_at` and `restate` go over those of all streams of its source.
     pub(crate) fn of(source: &'a Source, stream: &'a Stream) -> Self {
         Self {
-            grid: 1,
+            grid: stream.grid(),
             whole: stream.table_shape().dates == DateScope::Whole,
-            ready_at: source.ready_at.as_ref(),
-            restate: source.restate.as_deref().unwrap_or_default(),
+            ready_at: stream.ready_at(),
+            restate: stream.restate(),
             zone: &source.zone,
         }
     }

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use jiff::tz::TimeZone;
-use pagemill_core::{Restate, TimeOfDay};
-use pagemill_source::{Client, Definition};
+use pagemill_core::TimeOfDay;
+use pagemill_source::{Client, Credential, Definition};
 use pagemill_store::{DataTable, Store};
 
 use crate::{
@@ -22,6 +22,8 @@ pub struct Source {
     pub definition: Arc<Definition>,
     /// Asks its API.
     pub client: Client,
+    /// Proves who asks.
+    pub credential: Option<Credential>,
     /// Its quota, shared with all replicas.
     pub quota: Quota,
     /// The data table of each stream pulled.
@@ -32,10 +34,6 @@ pub struct Source {
     pub accounts: Vec<String>,
     /// The zone of its dates.
     pub zone: TimeZone,
-    /// Windows within which a sealed day is pulled anew, instead of those of its streams.
-    pub restate: Option<Vec<Restate>>,
-    /// When a day is final, on the next day, instead of what its streams say.
-    pub ready_at: Option<TimeOfDay>,
     /// When a run's data is needed.
     pub deadline: Option<TimeOfDay>,
 }
@@ -128,14 +126,13 @@ impl Resolved {
             return Err(error("no accounts: add accounts = [\"…\"]".into()).into());
         }
         Ok(Source {
-            client: Client::new(self.definition.clone(), token).map_err(|e| error(e.to_string()))?,
+            client: Client::new(self.definition.clone()).map_err(|e| error(e.to_string()))?,
+            credential: token.map(Credential::from),
             quota: Quota::new(store.clone(), self.name(), self.definition.rate().sustained()),
             tables: self.tables(store)?,
             streams: self.streams.clone(),
             accounts: self.config.accounts.clone(),
             zone: self.zone.clone(),
-            restate: self.config.restate.clone(),
-            ready_at: self.config.ready_at.clone(),
             deadline: self.config.deadline.clone(),
             definition: self.definition.clone(),
         })

@@ -3,7 +3,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pagemill_core::{Restate, TimeOfDay};
+use pagemill_core::TimeOfDay;
 use secrecy::SecretString;
 use serde::Deserialize;
 use toml::{Spanned, Table, Value};
@@ -21,10 +21,6 @@ pub struct SourceConfig {
     pub accounts: Vec<String>,
     /// Where the access token comes from.
     pub token: Option<TokenRef>,
-    /// Windows within which a sealed day is pulled anew; over those of all its streams.
-    pub restate: Option<Vec<Restate>>,
-    /// A day sealed before this time of the next day was not final; over that of all its streams.
-    pub ready_at: Option<TimeOfDay>,
     /// When a run's data is needed.
     pub deadline: Option<TimeOfDay>,
     /// Everything else: overrides of the definition's keys.
@@ -52,8 +48,6 @@ impl SourceConfig {
             streams: Vec::new(),
             accounts: Vec::new(),
             token: None,
-            restate: None,
-            ready_at: None,
             deadline: None,
             overrides: Table::new(),
         }
@@ -75,12 +69,6 @@ impl SourceConfig {
             token: take(&mut table, "token").map_err(
                 |_| "key `token`: write { env = \"NAME\" } or { file = \"PATH\" }, never the token",
             )?,
-            restate: table
-                .remove("restate")
-                .map(Restate::windows)
-                .transpose()
-                .map_err(|e| format!("key `restate`: {}", e.message()))?,
-            ready_at: take(&mut table, "ready_at")?,
             deadline: take(&mut table, "deadline")?,
             overrides: table,
         })

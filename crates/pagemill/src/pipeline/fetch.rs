@@ -4,6 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use pagemill_core::{Failure, FailureClass, PageJob};
 use pagemill_queue::PageQueue;
+use pagemill_source::Fetch;
 use pagemill_store::{PageStart, PageWrite, Progress, StoreError, StoreErrorKind};
 
 use super::{Pipeline, Work, gate::Pass};
@@ -53,8 +54,8 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
     };
     pipeline.counters.sent();
     crash::on_page(job.page);
-    match source.client.fetch(job).await {
-        Ok(page) => {
+    match source.client.fetch(job, source.credential.as_ref()).await {
+        Ok(Fetch::Page(page)) => {
             let write = PageWrite {
                 keys: page.rows.key_hashes(table.key()),
                 content_hash: page.rows.content_hash(),
@@ -67,6 +68,9 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
                 job: job.clone(),
             };
             Fetched::Page(Box::new(write), pass)
+        }
+        Ok(Fetch::Later { .. } | Fetch::Anew(_)) => {
+            Fetched::Failed(Failure::permanent("reports that the API prepares first are not pulled yet"))
         }
         Err(failure) => {
             if failure.class == FailureClass::Throttled {
