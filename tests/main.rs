@@ -8,5 +8,6 @@ mod dead_letters;
 mod embedded;
 mod faults;
 mod layout;
+mod plan;
 mod producer;
 mod world;
