@@ -8,6 +8,7 @@ mod dead_letters;
 mod embedded;
 mod faults;
 mod layout;
+mod plan;
 mod platforms;
 mod producer;
 mod reload;

@@ -35,6 +35,8 @@ enum Command {
     Run(commands::run::Args),
     /// Bring the ledger and the data tables up to date
     Migrate,
+    /// What a producer started now would do, and how long it would take; sends nothing
+    Plan(commands::plan::Args),
     /// Show runs and how far they are
     Status(commands::status::Args),
     /// Recount a run from the data tables and hold it against its seals
@@ -73,6 +75,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Run(args) => commands::run::run(database, args).await,
         Command::Migrate => commands::migrate::run(database).await,
+        Command::Plan(args) => commands::plan::run(database, &args).await,
         Command::Status(args) => commands::status::run(database, &args).await,
         Command::Verify(args) => commands::verify::run(database, &args).await,
         Command::Reload(args) => commands::reload::run(database, &args).await,

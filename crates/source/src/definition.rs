@@ -15,8 +15,8 @@ mod words;
 use std::{collections::BTreeMap, path::Path};
 
 use bytes::Bytes;
-use jiff::{civil::Time, tz::TimeZone};
-use pagemill_core::{Failure, FetchedPage, PageJob, Restate, TableShape};
+use jiff::tz::TimeZone;
+use pagemill_core::{Failure, FetchedPage, PageJob, Restate, TableShape, TimeOfDay};
 use reqwest::Url;
 use schemars::JsonSchema;
 use toml::{Table, Value};
@@ -77,7 +77,7 @@ pub struct Stream {
     window: Option<u32>,
     max_days: Option<u32>,
     grid: u32,
-    ready_at: Option<(Time, TimeZone)>,
+    ready_at: Option<TimeOfDay>,
     restate: Vec<Restate>,
     deletes_missing: bool,
     splits: Vec<Split>,
@@ -362,8 +362,8 @@ impl Stream {
         self.grid
     }
 
-    /// When a day's report is final, on the day after.
-    pub fn ready_at(&self) -> Option<&(Time, TimeZone)> {
+    /// When a day's report is final, on the day after, in the source's zone unless it names one.
+    pub fn ready_at(&self) -> Option<&TimeOfDay> {
         self.ready_at.as_ref()
     }
 

@@ -135,7 +135,7 @@ impl Source<'_> {
             window,
             max_days,
             grid,
-            ready_at: document.ready_at.map(|at| (at.time(), at.zone_or(&self.reader.zone).clone())),
+            ready_at: document.ready_at,
             restate: document.restate,
             deletes_missing: document.missing_rows == MissingDoc::Delete,
             splits: splits.map(|(i, split)| self.split(i, split)).collect::<Result<_, _>>()?,
