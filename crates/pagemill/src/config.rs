@@ -75,6 +75,8 @@ pub struct Consumer {
     pub prefetch: Workers,
     /// A partition that makes no progress for so long, while the queues are empty, is rescued.
     pub rescue: Span,
+    /// The most rounds in which pages are fetched again because a partition's proof failed.
+    pub repairs: u32,
     /// What is kept of the raw answers.
     pub raw: Raw,
 }
@@ -127,6 +129,7 @@ impl Default for Consumer {
             writers: 3,
             prefetch: Workers::Auto,
             rescue: span("2m"),
+            repairs: 3,
             raw: Raw::Page,
         }
     }
@@ -187,7 +190,18 @@ const FROM_ENVIRONMENT: [(&str, &[&str]); 3] = [
     ("amqp", &["url"]),
     (
         "consumer",
-        &["workers", "attempts", "retry", "grace", "batch_pages", "writers", "prefetch", "rescue", "raw"],
+        &[
+            "workers",
+            "attempts",
+            "retry",
+            "grace",
+            "batch_pages",
+            "writers",
+            "prefetch",
+            "rescue",
+            "repairs",
+            "raw",
+        ],
     ),
 ];
 
@@ -316,6 +330,9 @@ mod tests {
             accounts = ["1001", "1002"]
             rate = { per_second = 50 }
             token = { env = "XHS_TOKEN" }
+            restate = ["7d", "30d weekly"]
+            ready_at = "10:15 Asia/Shanghai"
+            deadline = "09:00"
             "#,
         )
         .unwrap();
@@ -323,7 +340,7 @@ mod tests {
         let source = &config.sources[0];
         let accounts = vec!["1001".to_owned(), "1002".to_owned()];
         assert_eq!(source.credential.accounts, Some(Accounts::List(accounts)));
-        assert_eq!(source.overrides.keys().collect::<Vec<_>>(), ["base_url", "rate"]);
+        assert_eq!(source.overrides.keys().collect::<Vec<_>>(), ["base_url", "rate", "ready_at", "restate"]);
     }
 
     #[test]
@@ -336,6 +353,7 @@ mod tests {
             ("[consumer]\nretry = [\"10s\", \"1s\"]", &["consumer.retry", "growing"]),
             ("\n[[source]]\naccounts = [\"1\"]", &["line 2", "`use`"]),
             ("\n[[source]]\nuse = \"x\"\naccounts = 7", &["line 2", "`accounts`"]),
+            ("\n[[source]]\nuse = \"x\"\ndeadline = 9", &["line 2", "`deadline`"]),
         ] {
             let error = parse(text).unwrap_err().to_string();
             for word in words.iter().chain(&["pagemill.toml"]) {

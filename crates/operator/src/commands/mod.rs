@@ -2,8 +2,11 @@
 
 pub(crate) mod auth;
 pub(crate) mod dead;
+pub(crate) mod drift;
 pub(crate) mod migrate;
+pub(crate) mod plan;
 pub(crate) mod query;
+pub(crate) mod reload;
 pub(crate) mod run;
 pub(crate) mod simulate;
 pub(crate) mod sources;

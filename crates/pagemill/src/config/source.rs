@@ -3,7 +3,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pagemill_core::Span;
+use pagemill_core::TimeOfDay;
 use secrecy::SecretString;
 use serde::Deserialize;
 use toml::{Spanned, Table, Value};
@@ -21,10 +21,8 @@ pub struct SourceConfig {
     pub credential: CredentialConfig,
     /// `[[source.credential]]`
     pub credentials: Vec<CredentialConfig>,
-    /// Days back within which a sealed day is pulled again when asked for on a later day.
-    pub restate: Option<Span>,
-    /// `HH:MM Zone`: a day sealed before this time of the next day was not final.
-    pub ready_at: Option<String>,
+    /// When a run's data is needed.
+    pub deadline: Option<TimeOfDay>,
     /// Everything else: overrides of the definition's keys.
     pub overrides: Table,
 }
@@ -56,8 +54,7 @@ impl SourceConfig {
                 accounts: None,
             },
             credentials: Vec::new(),
-            restate: None,
-            ready_at: None,
+            deadline: None,
             overrides: Table::new(),
         }
     }
@@ -75,8 +72,7 @@ impl SourceConfig {
             streams: take(&mut table, "streams")?.unwrap_or_default(),
             credential: CredentialConfig::take(&mut table, DEFAULT_CREDENTIAL)?,
             credentials: CredentialConfig::take_all(&mut table)?,
-            restate: take(&mut table, "restate")?,
-            ready_at: take(&mut table, "ready_at")?,
+            deadline: take(&mut table, "deadline")?,
             overrides: table,
         })
     }
