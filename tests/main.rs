@@ -12,4 +12,5 @@ mod plan;
 mod platforms;
 mod producer;
 mod reload;
+mod tokens;
 mod world;

@@ -84,7 +84,8 @@ impl Credentials {
         let source = definition.name().to_owned();
         let held = |config: CredentialConfig| {
             let within = || format!("source {source}, credential {}", config.name);
-            let secret = config.secret.as_ref().map(|secret| secret.read()).transpose().with_context(within)?;
+            let secret =
+                config.secret.as_ref().map(|secret| secret.read()).transpose().with_context(within)?;
             let proof = match (&config.token, &config.app_id) {
                 _ if !definition.needs_token() => Proof::Open,
                 (Some(token), _) => {

@@ -147,7 +147,9 @@ impl Resolved {
             (name, _) => {
                 let name = name.unwrap_or(DEFAULT_CREDENTIAL);
                 let found = all.iter().find(|c| c.name == name);
-                found.ok_or_else(|| error(format!("no credential {name}: name one with --credential ({})", there())))?
+                found.ok_or_else(|| {
+                    error(format!("no credential {name}: name one with --credential ({})", there()))
+                })?
             }
         };
         let client = Client::new(self.definition.clone()).map_err(|e| error(e.to_string()))?;

@@ -149,7 +149,9 @@ impl Client {
     fn oauth(&self) -> Result<&OAuth, Failure> {
         self.definition().oauth().ok_or_else(|| {
             let source = self.definition().name();
-            Failure::permanent(format!("source {source} grants no tokens: its [auth] is not of kind \"oauth2\""))
+            Failure::permanent(format!(
+                "source {source} grants no tokens: its [auth] is not of kind \"oauth2\""
+            ))
         })
     }
 }

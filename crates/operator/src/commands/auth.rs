@@ -85,10 +85,14 @@ async fn exchange(store: &Store, source: &Resolved, args: &Args, code: &str) -> 
         return Ok(Exit::Done);
     }
     let Granted { access_expires_in, refresh_expires_in, refreshable, accounts, .. } = granted;
-    let until = |span: Option<u64>| span.map_or("for a time the API doesn't say".into(), |s| format!("for {}", span_in_words(s)));
+    let until = |span: Option<u64>| {
+        span.map_or("for a time the API doesn't say".into(), |s| format!("for {}", span_in_words(s)))
+    };
     writeln!(out, "access to {} is granted {}", args.source, until(access_expires_in))?;
     match refreshable {
-        true => writeln!(out, "it is refreshed by itself; the refresh token lives {}", until(refresh_expires_in))?,
+        true => {
+            writeln!(out, "it is refreshed by itself; the refresh token lives {}", until(refresh_expires_in))?
+        }
         false => writeln!(out, "the API gave no refresh token: run this again before then")?,
     }
     match &accounts[..] {
@@ -150,7 +154,8 @@ fn span_in_words(seconds: u64) -> String {
         rest %= size;
         (count, unit)
     });
-    let parts: Vec<_> = parts.filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count} {unit}")).collect();
+    let parts: Vec<_> =
+        parts.filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count} {unit}")).collect();
     if parts.is_empty() { "0 s".into() } else { parts.join(" ") }
 }
 

@@ -50,7 +50,8 @@ impl Accounts {
             Sql(String),
         }
         let wrong = || {
-            "write [\"1001\", ..], \"token\", { file = \"accounts.txt\" } or { sql = \"select ..\" }".to_owned()
+            "write [\"1001\", ..], \"token\", { file = \"accounts.txt\" } or { sql = \"select ..\" }"
+                .to_owned()
         };
         match value {
             Value::Array(items) => {
@@ -146,7 +147,9 @@ impl CredentialConfig {
             return Err(format!("credential {name}: either token, used as it is, or app_id and secret"));
         }
         if app_id.is_some() && secret.is_none() {
-            return Err(format!("credential {name}: app_id wants the app's secret: secret = {{ env = \"…\" }}"));
+            return Err(format!(
+                "credential {name}: app_id wants the app's secret: secret = {{ env = \"…\" }}"
+            ));
         }
         let granted = accounts == &Some(Accounts::Token);
         if granted && app_id.is_none() {
@@ -241,8 +244,14 @@ mod tests {
             ("accounts = [\"1\"]\napp_id = 7", "secret = {"),
             ("accounts = [\"1\"]\napp_id = 7\nsecret = \"hunter2\"", "`secret`"),
             ("accounts = \"token\"\ntoken = { env = \"T\" }", "app_id and secret"),
-            ("accounts = [\"1\"]\napp_id = 7\nsecret = { env = \"S\" }\ntoken = { env = \"T\" }", "either token"),
-            ("accounts = [\"1\"]\n[[credential]]\nname = \"a\"\n[[credential]]\nname = \"b\"", "its own accounts"),
+            (
+                "accounts = [\"1\"]\napp_id = 7\nsecret = { env = \"S\" }\ntoken = { env = \"T\" }",
+                "either token",
+            ),
+            (
+                "accounts = [\"1\"]\n[[credential]]\nname = \"a\"\n[[credential]]\nname = \"b\"",
+                "its own accounts",
+            ),
             ("token = { env = \"T\" }\n[[credential]]\nname = \"a\"", "stands there"),
             ("[[credential]]\nname = \"a\"\n[[credential]]\nname = \"a\"", "two are called a"),
             ("[[credential]]\ntoken = { env = \"T\" }", "each with a name"),

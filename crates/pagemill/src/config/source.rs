@@ -95,8 +95,9 @@ impl TokenRef {
     pub fn read(&self) -> Result<SecretString, ConfigError> {
         let (text, place) = match self {
             Self::Env(name) => (
-                std::env::var(name)
-                    .map_err(|_| ConfigError(format!("secret: the environment variable {name} is not set")))?,
+                std::env::var(name).map_err(|_| {
+                    ConfigError(format!("secret: the environment variable {name} is not set"))
+                })?,
                 format!("the environment variable {name}"),
             ),
             Self::File(path) => (

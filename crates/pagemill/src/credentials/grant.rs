@@ -42,7 +42,8 @@ impl Grant {
     pub(crate) fn new(client: Client, source: &str, config: &CredentialConfig) -> anyhow::Result<Self> {
         let place = TokenPlace { source: source.to_owned(), credential: config.name.clone() };
         if config.app_id.is_none() {
-            let what = format!("credential {} has no app: add app_id and secret = {{ env = \"…\" }}", config.name);
+            let what =
+                format!("credential {} has no app: add app_id and secret = {{ env = \"…\" }}", config.name);
             return Err(SourceError::new(source, what).into());
         }
         Ok(Self { client, app: app(config)?, place })
@@ -94,7 +95,12 @@ pub(super) fn app(config: &CredentialConfig) -> Result<App, ConfigError> {
 }
 
 pub(super) fn new_tokens(granted: pagemill_source::Granted, requested_at: Instant) -> NewTokens {
-    let pagemill_source::Granted { access_token, access_expires_in, refresh_token, refresh_expires_in, accounts } =
-        granted;
+    let pagemill_source::Granted {
+        access_token,
+        access_expires_in,
+        refresh_token,
+        refresh_expires_in,
+        accounts,
+    } = granted;
     NewTokens { access_token, access_expires_in, refresh_token, refresh_expires_in, accounts, requested_at }
 }

@@ -21,8 +21,8 @@ const PAUSE: Duration = Duration::from_secs(30);
 const SHORT_PAUSE: Duration = Duration::from_secs(2);
 /// So long another process's purchase is waited for while the old token is still good.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A token that never worked, refused when younger than this, is likelier right and the account not
-/// ours: a newer one would be refused as well.
+/// After a token that was refused without having worked once, its successor is not given up younger
+/// than this: likelier the account is not ours, and a newer one would be refused as well.
 const YOUNG: Duration = Duration::from_secs(5);
 /// How long a pair that was granted is waited for when the process ends.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -59,6 +59,8 @@ struct Known {
     refused: Option<i64>,
     /// When the latest request was sent that the held token worked for.
     worked: Option<Instant>,
+    /// The version refused last had never worked.
+    in_vain: bool,
     /// The last purchase failed, and until when none is tried.
     failed: Option<(Instant, Failure)>,
 }
@@ -110,12 +112,13 @@ impl Rotating {
         let mut known = self.known();
         let Some(held) = known.held.as_ref().filter(|held| held.version == used.version) else { return };
         let expired = held.expires_at.is_some_and(|at| at <= Instant::now());
-        let untried = known.worked.is_none() && held.stored.elapsed() < YOUNG;
+        let in_vain = known.in_vain && known.worked.is_none() && held.stored.elapsed() < YOUNG;
         // It worked for a request sent later: it is this account's fault, not the token's.
         let alive = known.worked.is_some_and(|sent| sent > used.sent);
-        if alive || (untried && !expired) || known.refused == Some(used.version) {
+        if alive || (in_vain && !expired) || known.refused == Some(used.version) {
             return;
         }
+        known.in_vain = known.worked.is_none() && !expired;
         let TokenPlace { source, credential } = &self.place;
         tracing::info!(source, credential, "the API refused the access token: a new one is due");
         known.refused = Some(used.version);

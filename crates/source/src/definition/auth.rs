@@ -124,7 +124,8 @@ pub(super) fn compile(document: AuthDoc, base_url: &Url, params: &Table) -> Resu
     let (header, prefix, sign, oauth) = match document {
         AuthDoc::Token { header, prefix, sign } => (header, prefix, sign, None),
         AuthDoc::Oauth2(mut oauth) => {
-            let (header, prefix, sign) = (oauth.header.take(), std::mem::take(&mut oauth.prefix), oauth.sign.take());
+            let (header, prefix, sign) =
+                (oauth.header.take(), std::mem::take(&mut oauth.prefix), oauth.sign.take());
             (header, prefix, sign, Some(self::oauth(*oauth, base_url, params)?))
         }
     };
@@ -143,7 +144,8 @@ fn oauth(document: Oauth2Doc, base_url: &Url, params: &Table) -> Result<OAuth, W
     let columns = BTreeMap::new();
     let scope = |names| Scope { names, days: false, params, columns: &columns };
     let request = |document: &RequestDoc, names, proof: &str, key: &str| {
-        let plan = request::compile(document, base_url, scope(names)).map_err(|e| e.within(&["auth", key]))?;
+        let plan =
+            request::compile(document, base_url, scope(names)).map_err(|e| e.within(&["auth", key]))?;
         if plan.names(&[proof]) {
             return Ok(plan);
         }
@@ -155,7 +157,11 @@ fn oauth(document: Oauth2Doc, base_url: &Url, params: &Table) -> Result<OAuth, W
             .map_err(|TemplateError { what, .. }| wrong(what))?;
         let url = text.replace(['{', '}'], "").parse::<Url>();
         let good = url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
-        if good { Ok(template) } else { Err(wrong(format!("\"{text}\" is no URL: write https://host/path?…"))) }
+        if good {
+            Ok(template)
+        } else {
+            Err(wrong(format!("\"{text}\" is no URL: write https://host/path?…")))
+        }
     });
     let TokenAnswerDoc {
         access_token: OneOrMany(access_token),
@@ -166,7 +172,10 @@ fn oauth(document: Oauth2Doc, base_url: &Url, params: &Table) -> Result<OAuth, W
         account,
     } = answer;
     if access_token.is_empty() {
-        return Err(Wrong::at(["auth", "answer", "access_token"], "where does an answer keep the access token?"));
+        return Err(Wrong::at(
+            ["auth", "answer", "access_token"],
+            "where does an answer keep the access token?",
+        ));
     }
     const EXCHANGE: &[&str] = &["app_id", "secret", "code", "timestamp", "timestamp_ms", "nonce"];
     const REFRESH: &[&str] = &["app_id", "secret", "refresh_token", "timestamp", "timestamp_ms", "nonce"];

@@ -115,7 +115,8 @@ mod tests {
     fn a_key_reads_as_base64_or_hexadecimal() {
         let hexadecimal = "07".repeat(32);
         let base64 = STANDARD.encode([7; 32]);
-        let (a, b) = (TokenKey::parse(&hexadecimal).unwrap(), TokenKey::parse(&format!(" {base64}\n")).unwrap());
+        let (a, b) =
+            (TokenKey::parse(&hexadecimal).unwrap(), TokenKey::parse(&format!(" {base64}\n")).unwrap());
         let at = place("a", "b");
         let sealed = a.seal(&at, "access", &"secret".into());
         assert_eq!(b.open(&at, "access", &sealed).unwrap().expose_secret(), "secret");
@@ -147,7 +148,10 @@ mod tests {
         ] {
             let error = refused.unwrap_err();
             assert_eq!(error.kind(), StoreErrorKind::Invalid);
-            assert!(error.to_string().contains("pagemill auth a") || error.to_string().contains("pagemill auth b"));
+            assert!(
+                error.to_string().contains("pagemill auth a")
+                    || error.to_string().contains("pagemill auth b")
+            );
         }
     }
 }
