@@ -175,7 +175,7 @@ fn errors_name_file_line_and_key() {
         (
             "\"{page:int}\"",
             "\"{pag}\"",
-            "demo.toml line 32, key stream.daily.body.page: \"{pag}\" is no placeholder",
+            "demo.toml line 31, key stream.daily.body.page: \"{pag}\" is no placeholder",
         ),
         ("\"{page:int}\"", "1", "demo.toml line 30, key stream.daily.body: {page} is nowhere"),
     ] {
@@ -310,7 +310,7 @@ fn errors_lead_to_where_a_shared_key_is_written() {
         (
             "page = \"{page}\"",
             "page = \"{token}\"",
-            "demo.toml line 27, key defaults.query: {page} is nowhere",
+            "demo.toml line 26, key defaults.query: {page} is nowhere",
         ),
         (
             "page = \"{page}\"",
