@@ -123,7 +123,10 @@ fn sign(document: SignDoc) -> Result<Sign, Wrong> {
         (Some(key), None) => SignPlace::Query(key),
         (None, Some(name)) => SignPlace::Header(header_name(&name, &["auth", "sign", "header"])?),
         _ => {
-            return Err(Wrong::at(["auth", "sign"], "write either query or header: where the signature goes"));
+            return Err(Wrong::at(
+                ["auth", "sign"],
+                "write either query or header: where the signature goes",
+            ));
         }
     };
     Sign::new(place, &text).map_err(|what| Wrong::at(["auth", "sign", "text"], what))
