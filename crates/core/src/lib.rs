@@ -20,7 +20,10 @@ mod span;
 mod table;
 mod time_of_day;
 
-pub use completeness::{IncompleteReason, PageRange, SealFacts, Verdict, verdict};
+pub use completeness::{
+    Circle, IncompleteReason, PageRange, PartsFacts, SealFacts, SumDiffers, Verdict, verdict,
+    verdict_of_parts,
+};
 pub use date::{DateWord, DateWordError};
 pub use failure::{Failure, FailureClass, body_id, fingerprint};
 pub use grid::cells;

@@ -71,6 +71,8 @@ pub struct Consumer {
     pub prefetch: Workers,
     /// A partition that makes no progress for so long, while the queues are empty, is rescued.
     pub rescue: Span,
+    /// The most rounds in which pages are fetched again because a partition's proof failed.
+    pub repairs: u32,
     /// What is kept of the raw answers.
     pub raw: Raw,
 }
@@ -123,6 +125,7 @@ impl Default for Consumer {
             writers: 3,
             prefetch: Workers::Auto,
             rescue: span("2m"),
+            repairs: 3,
             raw: Raw::Page,
         }
     }
@@ -183,7 +186,18 @@ const FROM_ENVIRONMENT: [(&str, &[&str]); 3] = [
     ("amqp", &["url"]),
     (
         "consumer",
-        &["workers", "attempts", "retry", "grace", "batch_pages", "writers", "prefetch", "rescue", "raw"],
+        &[
+            "workers",
+            "attempts",
+            "retry",
+            "grace",
+            "batch_pages",
+            "writers",
+            "prefetch",
+            "rescue",
+            "repairs",
+            "raw",
+        ],
     ),
 ];
 
@@ -312,13 +326,16 @@ mod tests {
             accounts = ["1001", "1002"]
             rate = { per_second = 50 }
             token = { env = "XHS_TOKEN" }
+            restate = ["7d", "30d weekly"]
+            ready_at = "10:15 Asia/Shanghai"
+            deadline = "09:00"
             "#,
         )
         .unwrap();
         assert_eq!(config.consumer.workers, Workers::Count(12));
         let source = &config.sources[0];
         assert_eq!(source.accounts, ["1001", "1002"]);
-        assert_eq!(source.overrides.keys().collect::<Vec<_>>(), ["base_url", "rate"]);
+        assert_eq!(source.overrides.keys().collect::<Vec<_>>(), ["base_url", "rate", "ready_at", "restate"]);
     }
 
     #[test]
@@ -331,6 +348,7 @@ mod tests {
             ("[consumer]\nretry = [\"10s\", \"1s\"]", &["consumer.retry", "growing"]),
             ("\n[[source]]\naccounts = [\"1\"]", &["line 2", "`use`"]),
             ("\n[[source]]\nuse = \"x\"\naccounts = 7", &["line 2", "`accounts`"]),
+            ("\n[[source]]\nuse = \"x\"\ndeadline = 9", &["line 2", "`deadline`"]),
         ] {
             let error = parse(text).unwrap_err().to_string();
             for word in words.iter().chain(&["pagemill.toml"]) {

@@ -90,7 +90,8 @@ pub fn exit_of(status: &RunStatus) -> Exit {
     if status.state == "complete" || status.only_subsets { Exit::Done } else { Exit::Incomplete }
 }
 
-fn bar() -> ProgressBar {
+/// A bar of pages on stderr; hidden where that is no terminal.
+pub(crate) fn bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     if !std::io::stderr().is_terminal() {
         bar.set_draw_target(ProgressDrawTarget::hidden());

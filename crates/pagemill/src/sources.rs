@@ -1,10 +1,11 @@
 //! The sources of a config, ready to work: definition, client, quota, tables.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
-use jiff::{civil::Time, tz::TimeZone};
-use pagemill_source::{Client, Credential, Definition};
-use pagemill_store::{DataTable, Store};
+use jiff::tz::TimeZone;
+use pagemill_core::TimeOfDay;
+use pagemill_source::{Client, Credential, Definition, Paging};
+use pagemill_store::{DataTable, Store, StreamRules};
 
 use crate::{
     config::{ConfigError, SourceConfig},
@@ -33,10 +34,8 @@ pub struct Source {
     pub accounts: Vec<String>,
     /// The zone of its dates.
     pub zone: TimeZone,
-    /// Within this time back, a sealed day is pulled again when asked for on a later day.
-    pub restate: Option<Duration>,
-    /// When a day is final, on the next day.
-    pub ready_at: Option<(Time, TimeZone)>,
+    /// When a run's data is needed.
+    pub deadline: Option<TimeOfDay>,
 }
 
 /// A source of the config cannot be used.
@@ -53,7 +52,6 @@ pub struct Resolved {
     definition: Arc<Definition>,
     streams: Vec<String>,
     zone: TimeZone,
-    ready_at: Option<(Time, TimeZone)>,
 }
 
 /// Reads the definitions that a config names.
@@ -83,15 +81,7 @@ pub fn resolve(configs: &[SourceConfig]) -> Result<Vec<Resolved>, SourceError> {
             ));
         }
         let zone = TimeZone::get(definition.time_zone()).map_err(|e| error(e.to_string()))?;
-        let ready_at =
-            config.ready_at.as_deref().map(|text| ready_at(text, &zone)).transpose().map_err(error)?;
-        resolved.push(Resolved {
-            config: config.clone(),
-            definition: Arc::new(definition),
-            streams,
-            zone,
-            ready_at,
-        });
+        resolved.push(Resolved { config: config.clone(), definition: Arc::new(definition), streams, zone });
     }
     Ok(resolved)
 }
@@ -107,6 +97,11 @@ impl Resolved {
         &self.definition
     }
 
+    /// When a run's data is needed.
+    pub fn deadline(&self) -> Option<&TimeOfDay> {
+        self.config.deadline.as_ref()
+    }
+
     /// The data tables of its streams.
     ///
     /// # Errors
@@ -119,7 +114,13 @@ impl Resolved {
                 let stream = self.definition.stream(name).map_err(|e| error(e.to_string()))?;
                 let table = DataTable::new(store, self.name(), name, stream.table_shape())
                     .map_err(|e| error(e.to_string()))?;
-                Ok((name.clone(), table))
+                let rules = StreamRules {
+                    chained: stream.paging() != Paging::Numbered,
+                    sums: stream.sums().to_vec(),
+                    window: stream.window(),
+                    deletes_missing: stream.deletes_missing(),
+                };
+                Ok((name.clone(), table.ruled(rules).read_by(stream.meaning())))
             })
             .collect()
     }
@@ -138,8 +139,7 @@ impl Resolved {
             streams: self.streams.clone(),
             accounts: self.config.accounts.clone(),
             zone: self.zone.clone(),
-            restate: self.config.restate.as_ref().map(pagemill_core::Span::get),
-            ready_at: self.ready_at.clone(),
+            deadline: self.config.deadline.clone(),
             definition: self.definition.clone(),
         })
     }
@@ -184,20 +184,4 @@ impl Source {
     pub fn name(&self) -> &str {
         self.definition.name()
     }
-}
-
-/// `10:15`, or `10:15 Asia/Shanghai`.
-fn ready_at(text: &str, zone: &TimeZone) -> Result<(Time, TimeZone), String> {
-    let (time, place) = text.split_once(' ').unwrap_or((text, ""));
-    let wrong =
-        || format!("ready_at = \"{text}\" is no time of day: write \"10:15\" or \"10:15 Asia/Shanghai\"");
-    let (hour, minute) = time.split_once(':').ok_or_else(wrong)?;
-    let number = |t: &str| t.parse::<i8>().map_err(|_| wrong());
-    let time = Time::new(number(hour)?, number(minute)?, 0, 0).map_err(|_| wrong())?;
-    let zone = if place.is_empty() {
-        zone.clone()
-    } else {
-        TimeZone::get(place.trim()).map_err(|e| e.to_string())?
-    };
-    Ok((time, zone))
 }

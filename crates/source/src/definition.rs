@@ -6,6 +6,7 @@ mod columns;
 mod compile;
 mod document;
 mod error;
+mod meaning;
 mod merge;
 mod request;
 mod stream;
@@ -14,8 +15,8 @@ mod words;
 use std::{collections::BTreeMap, path::Path};
 
 use bytes::Bytes;
-use jiff::{civil::Time, tz::TimeZone};
-use pagemill_core::{Failure, FetchedPage, PageJob, Restate, TableShape};
+use jiff::tz::TimeZone;
+use pagemill_core::{Failure, FetchedPage, PageJob, Restate, TableShape, TimeOfDay};
 use reqwest::Url;
 use schemars::JsonSchema;
 use toml::{Table, Value};
@@ -37,7 +38,16 @@ use crate::{
 };
 
 /// Definitions that come with the program.
-const SHIPPED: [(&str, &str); 1] = [("xiaohongshu", include_str!("../../../sources/xiaohongshu.toml"))];
+const SHIPPED: [(&str, &str); 8] = [
+    ("xiaohongshu", include_str!("../../../sources/xiaohongshu.toml")),
+    ("oceanengine", include_str!("../../../sources/oceanengine.toml")),
+    ("tencent", include_str!("../../../sources/tencent.toml")),
+    ("kuaishou", include_str!("../../../sources/kuaishou.toml")),
+    ("baidu", include_str!("../../../sources/baidu.toml")),
+    ("meta", include_str!("../../../sources/meta.toml")),
+    ("tiktok", include_str!("../../../sources/tiktok.toml")),
+    ("example", include_str!("../../../sources/example.toml")),
+];
 
 /// A source: where it is, how it is asked, what its answers mean, and its streams.
 #[derive(Debug)]
@@ -67,11 +77,12 @@ pub struct Stream {
     window: Option<u32>,
     max_days: Option<u32>,
     grid: u32,
-    ready_at: Option<(Time, TimeZone)>,
+    ready_at: Option<TimeOfDay>,
     restate: Vec<Restate>,
     deletes_missing: bool,
     splits: Vec<Split>,
     table: TableShape,
+    meaning: i64,
     pub(crate) request: RequestPlan,
     pub(crate) pager: Pager,
     /// Of answers that hold rows.
@@ -169,9 +180,14 @@ impl Definition {
     pub fn parse(origin: &str, text: &str, overrides: Table) -> Result<Self, DefinitionError> {
         let source = error::Source { origin, text, overrides: &overrides };
         let written: Table = text.parse().map_err(|e| source.toml_error(&e))?;
-        let merged = Value::Table(merge::merged(written, &overrides));
-        let document = serde_path_to_error::deserialize(merged).map_err(|e| source.form_error(&e))?;
-        compile::definition(document).map_err(|e| source.semantic_error(e))
+        let merged = merge::merged(written, &overrides);
+        let document = Value::Table(merged.clone());
+        let document = serde_path_to_error::deserialize(document).map_err(|e| source.form_error(&e))?;
+        let mut definition = compile::definition(document).map_err(|e| source.semantic_error(e))?;
+        for stream in definition.streams.values_mut() {
+            stream.meaning = meaning::of(&merged, &stream.name);
+        }
+        Ok(definition)
     }
 
     /// JSON Schema of the format, for editors.
@@ -304,6 +320,12 @@ impl Stream {
         &self.table
     }
 
+    /// What the definition says of its answers, as a number: when it changes, the stored answers are
+    /// to be read again.
+    pub fn meaning(&self) -> i64 {
+        self.meaning
+    }
+
     /// How a partition's pages are asked for.
     pub fn paging(&self) -> Paging {
         match self.pager {
@@ -340,8 +362,8 @@ impl Stream {
         self.grid
     }
 
-    /// When a day's report is final, on the day after.
-    pub fn ready_at(&self) -> Option<&(Time, TimeZone)> {
+    /// When a day's report is final, on the day after, in the source's zone unless it names one.
+    pub fn ready_at(&self) -> Option<&TimeOfDay> {
         self.ready_at.as_ref()
     }
 

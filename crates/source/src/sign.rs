@@ -139,7 +139,7 @@ mod tests {
         let key = hmac::Key::new(hmac::HMAC_SHA256, b"Jefe");
         assert_eq!(
             hex(hmac::sign(&key, b"what do ya want for nothing?").as_ref()),
-            "5bdcc146bf60754e6a042426089575c75a003f089d2739cd4fcb0a6ee2ddd5bf"
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
     }
 }

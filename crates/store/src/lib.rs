@@ -19,17 +19,18 @@ mod query;
 mod quota;
 mod table;
 
-pub use batch::{PageWrite, Written};
+pub use batch::{Next, PageWrite, Written};
 pub use body::{compress, decompress};
 pub use clock::DatabaseClock;
 pub use connect::{Store, StoreConfig};
 pub use error::{StoreError, StoreErrorKind};
 pub use ledger::{
-    ConsumerBeat, DeadFilter, DeadGroup, DeadLock, DeadRecord, DeadRow, NewPartition, Opened, PageStart,
-    PartitionRow, Planned, Progress, Recount, Requeued, RescueOrder, RunRequest, RunStatus, SealReport,
-    Sealed,
+    Answer, Attempt, ConsumerBeat, DeadFilter, DeadGroup, DeadLock, DeadRecord, DeadRow, Following,
+    NewPartition, Opened, Outlook, Pace, PageStart, PartitionRow, Planned, Progress, Prospect, Recount,
+    Requeued, RescueOrder, Rewritten, RunPace, RunRequest, RunStatus, SealReport, Sealed, Sealing, Slices,
+    Standing,
 };
 pub use migrate::Migrated;
 pub use query::TextRows;
 pub use quota::{Reserved, SlotGrant};
-pub use table::{DataTable, quote};
+pub use table::{DataTable, StreamRules, quote};

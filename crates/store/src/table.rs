@@ -16,6 +16,22 @@ pub struct DataTable {
     pub(crate) name: String,
     pub(crate) schema: String,
     pub(crate) upsert: String,
+    pub(crate) rewrite: String,
+    pub(crate) meaning: Option<i64>,
+    pub(crate) rules: StreamRules,
+}
+
+/// What a stream's definition says of its pages and rows beside their shape.
+#[derive(Clone, Debug, Default)]
+pub struct StreamRules {
+    /// Pages follow one another, or there is but one: a page says whether it is the last.
+    pub chained: bool,
+    /// The additive metrics whose sums are proved: positions of columns.
+    pub sums: Vec<usize>,
+    /// The deepest row that the API shows.
+    pub window: Option<u32>,
+    /// Rows that a sealed pull no longer contains are deleted.
+    pub deletes_missing: bool,
 }
 
 /// A column as the database has it.
@@ -37,7 +53,8 @@ impl DataTable {
                 .map_err(|e| StoreError::new(StoreErrorKind::Invalid, format!("{source}.{stream}: {e}")))?;
         }
         let name = format!("{}.{}", quote(&store.schema), quote(&shape.name));
-        let upsert = upsert_sql(&name, shape);
+        let upsert = upsert_sql(&name, shape, Fence::Later);
+        let rewrite = upsert_sql(&name, shape, Fence::Same);
         Ok(Self {
             source: source.to_owned(),
             stream: stream.to_owned(),
@@ -46,12 +63,40 @@ impl DataTable {
             schema: store.schema.clone(),
             name,
             upsert,
+            rewrite,
+            meaning: None,
+            rules: StreamRules::default(),
         })
+    }
+
+    /// The same, under a stream's rules.
+    pub fn ruled(self, rules: StreamRules) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// The same, filled by a definition of this meaning: it is recorded with the answers.
+    pub fn read_by(self, meaning: i64) -> Self {
+        Self { meaning: Some(meaning), ..self }
+    }
+
+    /// The stream that fills it.
+    pub fn stream(&self) -> &str {
+        &self.stream
     }
 
     /// Quoted and qualified, for SQL.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether its pages follow one another, or there is but one.
+    pub fn is_chained(&self) -> bool {
+        self.rules.chained
+    }
+
+    /// The deepest row that the API shows.
+    pub fn window(&self) -> Option<u32> {
+        self.rules.window
     }
 
     /// Positions of the key's columns.
@@ -229,10 +274,19 @@ impl DataTable {
 const OWN_COLUMNS: [(&str, &str); 3] =
     [("_run", "bigint"), ("_page", "integer"), ("_fetched_at", "timestamptz")];
 
+/// Which rows give way.
+enum Fence {
+    /// Those of earlier requests: an answer that came.
+    Later,
+    /// Those of the same request too: an answer that is read again.
+    Same,
+}
+
 /// A row is overwritten only by a page requested later, and only if it differs: an unchanged row is
 /// not written again. Within one attempt it is written all the same, so that its fence moves on and
-/// a late older copy from the same attempt cannot pass under it.
-fn upsert_sql(name: &str, shape: &TableShape) -> String {
+/// a late older copy from the same attempt cannot pass under it. An answer that is read again also
+/// overwrites its own rows, with the fence that they had.
+fn upsert_sql(name: &str, shape: &TableShape, fence: Fence) -> String {
     let all: Vec<usize> = (0..shape.columns.len()).collect();
     let rest: Vec<usize> = all.iter().copied().filter(|&i| !shape.columns[i].key).collect();
     let types = shape.columns.iter().map(|c| c.kind.sql()).chain(OWN_COLUMNS.map(|(_, sql_type)| sql_type));
@@ -250,11 +304,17 @@ fn upsert_sql(name: &str, shape: &TableShape) -> String {
     } else {
         format!("({}) is distinct from ({})", names(shape, &rest, "t."), names(shape, &rest, "excluded."))
     };
+    let gives_way = match fence {
+        Fence::Later => {
+            format!("t._fetched_at < excluded._fetched_at and (t._run = excluded._run or {differs})")
+        }
+        Fence::Same => format!("t._fetched_at <= excluded._fetched_at and {differs}"),
+    };
     format!(
         "insert into {name} as t ({}, _run, _page, _fetched_at) \
          select {} \
          on conflict ({}) do update set {} \
-         where t._fetched_at < excluded._fetched_at and (t._run = excluded._run or {differs})",
+         where {gives_way}",
         names(shape, &all, ""),
         arrays.join(", "),
         names(shape, &shape.key(), ""),

@@ -1,133 +1,15 @@
 //! The collector's transaction on a real PostgreSQL: fenced, free of deadlocks, sealed once.
 
-use std::{
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
+mod common;
 
+use std::time::Duration;
+
+use common::{World, closed, page, reason};
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp, civil::date};
-use pagemill_core::{Column, ColumnShape, DateScope, Kind, Lane, PageJob, Rows, Slice, TableShape, Verdict};
-use pagemill_store::{
-    DataTable, NewPartition, PageStart, PageWrite, Reserved, RunRequest, Store, StoreConfig, StoreErrorKind,
-};
+use pagemill_core::{Lane, Slice, Verdict};
+use pagemill_store::{NewPartition, PageStart, PageWrite, Reserved, RunRequest, Standing, StoreErrorKind};
 use proptest::{prelude::*, test_runner::TestRunner};
-use tokio_postgres::NoTls;
-
-fn server() -> String {
-    std::env::var("PAGEMILL_TEST_POSTGRES_URL")
-        .unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".into())
-}
-
-async fn admin() -> tokio_postgres::Client {
-    let (client, connection) = tokio_postgres::connect(&server(), NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
-}
-
-/// A database of its own, gone when the test ends well or badly.
-struct World {
-    store: Store,
-    table: DataTable,
-    database: String,
-}
-
-impl World {
-    async fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let database =
-            format!("pagemill_store_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        admin().await.batch_execute(&format!("create database {database}")).await.unwrap();
-        let url = format!("{}/{database}", server().rsplit_once('/').unwrap().0);
-        let config = StoreConfig { url: url.into(), schema: "public".into(), connections: 10 };
-        let store = Store::connect(&config).await.unwrap();
-        let table = DataTable::new(&store, "test", "rows", &shape()).unwrap();
-        store.migrate(std::slice::from_ref(&table)).await.unwrap();
-        Self { store, table, database }
-    }
-
-    /// Opens a partition of so many pages of 10 rows, and its first page stored.
-    async fn partition(&self, again: bool) -> PageJob {
-        let slice = Slice {
-            source: "test".into(),
-            stream: "rows".into(),
-            account: "7".into(),
-            from: date(2026, 1, 15),
-            to: date(2026, 1, 15),
-            part: Default::default(),
-        };
-        let wanted = NewPartition {
-            slice,
-            lane: Lane::Pages,
-            page_size: 10,
-            subset: None,
-            due_if_sealed_before: None,
-        };
-        let asked = serde_json::json!({ "again": again });
-        let request = RunRequest { asked, again, owner: "test".into() };
-        let planned = self.store.plan(&request, &[wanted]).await.unwrap();
-        planned.open[0].partition.job(1, 0)
-    }
-
-    async fn rows(&self) -> Vec<(i64, i64)> {
-        let (_, rows) = self.store.query_text("select id, value from test_rows order by id").await.unwrap();
-        let number = |v: &Option<String>| v.as_ref().unwrap().parse().unwrap();
-        rows.iter().map(|r| (number(&r[0]), number(&r[1]))).collect()
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let database = self.database.clone();
-        let cleaning = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let drop = format!("drop database if exists {database} with (force)");
-            runtime.block_on(async { admin().await.batch_execute(&drop).await })
-        });
-        let _ = cleaning.join();
-    }
-}
-
-fn shape() -> TableShape {
-    let column = |name: &str, kind, key| ColumnShape { name: name.into(), kind, key };
-    TableShape {
-        name: "test_rows".into(),
-        columns: vec![
-            column("account", Kind::Text, true),
-            column("day", Kind::Date, true),
-            column("id", Kind::Bigint, true),
-            column("value", Kind::Bigint, false),
-        ],
-        account: Some("account".into()),
-        dates: DateScope::Within("day".into()),
-    }
-}
-
-/// A page with these ids, all of one value, requested so many seconds after the epoch.
-fn page(job: &PageJob, number: u32, ids: &[i64], value: i64, requested: i64, total: u64) -> PageWrite {
-    let mut account = Column::with_capacity(Kind::Text, ids.len());
-    if let Column::Text(texts) = &mut account {
-        ids.iter().for_each(|_| texts.push(Some("7")));
-    }
-    let columns = vec![
-        account,
-        Column::Date(vec![Some(date(2026, 1, 15)); ids.len()]),
-        Column::Bigint(ids.iter().map(|id| Some(*id)).collect()),
-        Column::Bigint(vec![Some(value); ids.len()]),
-    ];
-    let rows = Rows::new(ids.len(), columns);
-    PageWrite {
-        job: job.at(number, 0),
-        keys: rows.key_hashes(&[0, 1, 2]),
-        content_hash: rows.content_hash(),
-        rows,
-        total,
-        request_id: None,
-        requested_at: Timestamp::UNIX_EPOCH + SignedDuration::from_secs(requested),
-        body: None,
-        casts: vec![],
-    }
-}
 
 /// Whatever the order in which the versions of a page arrive, and however often each: the one that
 /// was requested last is there at the end.
@@ -202,15 +84,25 @@ async fn the_last_pages_at_once_seal_once() {
             tokio::spawn(async move {
                 let written = store.write(&table, &[write]).await.unwrap();
                 let ended = written.progress[0].has_ended();
-                (ended, if ended { store.seal(written.progress[0].partition).await.unwrap() } else { None })
+                (
+                    ended,
+                    if ended {
+                        store.seal(written.progress[0].partition, None, 0).await.unwrap()
+                    } else {
+                        None
+                    },
+                )
             })
         });
         let ends: Vec<_> = join_all(writes).await.into_iter().map(Result::unwrap).collect();
         assert_eq!(ends.iter().filter(|(ended, _)| *ended).count(), 1);
-        let reports: Vec<_> = ends.iter().filter_map(|(_, report)| report.as_ref()).collect();
+        let reports: Vec<_> = ends.into_iter().filter(|(_, s)| s.is_some()).map(|(_, s)| closed(s)).collect();
         assert_eq!(reports.len(), 1);
         assert_eq!(reports[0].verdict, Verdict::Sealed);
-        assert!(world.store.seal(job.partition).await.unwrap().is_none(), "sealing again does nothing");
+        assert!(
+            world.store.seal(job.partition, None, 0).await.unwrap().is_none(),
+            "sealing again does nothing"
+        );
     }
     assert_eq!(world.rows().await.len(), 80);
 }
@@ -225,9 +117,8 @@ async fn a_repeated_key_is_no_seal() {
     let writes = [page(&job, 1, &first, 1, 1, 20), page(&job, 2, &second, 2, 2, 20)];
     let written = world.store.write(&world.table, &writes).await.unwrap();
     assert_eq!(written.stored, [true, true]);
-    let report = world.store.seal(job.partition).await.unwrap().unwrap();
-    let Verdict::Incomplete(reason) = report.verdict else { panic!("sealed") };
-    assert_eq!(reason.to_string(), "1 rows repeat a key that came before");
+    let report = closed(world.store.seal(job.partition, None, 0).await.unwrap());
+    assert_eq!(reason(report), "1 rows repeat a key that came before");
     assert_eq!(world.rows().await[9], (9, 2), "the later request wins");
     // A closed partition takes no page more.
     let late = page(&job, 2, &second, 3, 3, 20);
@@ -284,4 +175,81 @@ async fn queries_of_operators_only_read() {
     let error = world.store.query_text("delete from test_rows").await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Permanent);
     assert!(error.to_string().contains("read-only"), "{error}");
+}
+
+/// What the outlook says is what a plan then does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_outlook_is_what_planning_comes_to() {
+    let world = World::new().await;
+    let wanted = |day: i8, due: Option<Timestamp>| NewPartition {
+        slice: Slice {
+            source: "test".into(),
+            stream: "rows".into(),
+            account: "7".into(),
+            from: date(2026, 1, day),
+            to: date(2026, 1, day),
+            part: Default::default(),
+        },
+        lane: Lane::Pages,
+        page_size: 10,
+        subset: None,
+        chained: false,
+        due_if_sealed_before: due,
+    };
+    let request = |name: &str, again: bool| RunRequest {
+        asked: serde_json::json!({ "name": name }),
+        again,
+        owner: "test".into(),
+    };
+    // Day 15 is sealed, with 20 rows; day 16 is open; day 17 was never heard of.
+    let job = world.partition(false).await;
+    let ids: Vec<i64> = (0..20).collect();
+    let writes = [page(&job, 1, &ids[..10], 1, 1, 20), page(&job, 2, &ids[10..], 1, 2, 20)];
+    world.store.write(&world.table, &writes).await.unwrap();
+    closed(world.store.seal(job.partition, None, 0).await.unwrap());
+    world.store.plan(&request("open", false), &[wanted(16, None)]).await.unwrap();
+
+    let now = world.store.clock().await.unwrap().now();
+    let days = [wanted(17, None), wanted(16, None), wanted(15, None)];
+    let restated = [wanted(15, Some(now))];
+    let seen = world.store.outlook(&request("new", false), &days).await.unwrap();
+    assert_eq!((seen.continues, seen.others.len()), (None, 0));
+    let stands: Vec<_> = seen.partitions.iter().map(|p| (&p.standing, p.rows, p.pages)).collect();
+    assert_eq!(stands[0], (&Standing::Due { sealed_at: None }, Some(20), 2), "from the total of day 15");
+    assert_eq!(stands[1], (&Standing::Open(2), Some(20), 2), "its total is not stated yet");
+    assert!(matches!(stands[2], (Standing::Sealed { run: 1, .. }, Some(20), 0)));
+    let due_again = world.store.outlook(&request("new", false), &restated).await.unwrap();
+    assert!(matches!(due_again.partitions[0].standing, Standing::Due { sealed_at: Some(_) }));
+    assert_eq!((due_again.partitions[0].pages, due_again.others["test"]), (2, 1));
+    let forced = world.store.outlook(&request("new", true), &[wanted(15, None)]).await.unwrap();
+    assert!(matches!(forced.partitions[0].standing, Standing::Due { .. }));
+    let continued = world.store.outlook(&request("open", false), &[wanted(16, None)]).await.unwrap();
+    assert_eq!(continued.continues, Some(2));
+
+    let planned = world.store.plan(&request("new", false), &days).await.unwrap();
+    assert_eq!(planned.run, Some(3), "no outlook has made a run");
+    assert_eq!((planned.open.len(), planned.sealed.len()), (2, 1));
+    let again = world.store.plan(&request("restated", false), &restated).await.unwrap();
+    assert_eq!((again.open.len(), again.sealed.len()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pace_of_a_run_is_that_of_its_last_minutes() {
+    let world = World::new().await;
+    let job = world.partition(false).await;
+    let now = world.store.clock().await.unwrap().now();
+    let seconds_ago = |n: i64| (now - SignedDuration::from_secs(n)).as_second();
+    let ids: Vec<i64> = (0..10).collect();
+    let writes =
+        [page(&job, 1, &ids, 1, seconds_ago(3_600), 500), page(&job, 2, &ids, 1, seconds_ago(40), 500)];
+    world.store.write(&world.table, &writes).await.unwrap();
+    let pace = world.store.run_pace(job.run).await.unwrap();
+    let source = &pace.sources[0];
+    assert_eq!(
+        (source.source.as_str(), source.open, source.remaining, source.ended_at),
+        ("test", 1, 48, None)
+    );
+    assert_eq!(source.lately, 1, "the page of an hour ago does not count");
+    assert!((39.0..60.0).contains(&source.lately_seconds), "{source:?}");
+    assert_eq!(world.store.run_pace(99).await.unwrap_err().kind(), StoreErrorKind::Invalid);
 }

@@ -1,8 +1,11 @@
 //! One command a file.
 
 pub(crate) mod dead;
+pub(crate) mod drift;
 pub(crate) mod migrate;
+pub(crate) mod plan;
 pub(crate) mod query;
+pub(crate) mod reload;
 pub(crate) mod run;
 pub(crate) mod simulate;
 pub(crate) mod sources;

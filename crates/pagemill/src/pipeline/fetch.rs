@@ -24,6 +24,10 @@ pub(super) enum Fetched {
     Obsolete,
     /// It killed its process too often: dead.
     Convicted(Failure),
+    /// The API prepares the report: to come back with this cursor after so long.
+    Later(String, Duration),
+    /// The report that the API was to prepare is to be ordered anew.
+    Anew(Failure),
     /// The quota is shut for so long.
     Shut(Duration),
     /// PostgreSQL cannot be used.
@@ -56,22 +60,12 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
     crash::on_page(job.page);
     match source.client.fetch(job, source.credential.as_ref()).await {
         Ok(Fetch::Page(page)) => {
-            let write = PageWrite {
-                keys: page.rows.key_hashes(table.key()),
-                content_hash: page.rows.content_hash(),
-                rows: page.rows,
-                total: page.total.unwrap_or_default(),
-                request_id: page.request_id,
-                requested_at,
-                body: (pipeline.settings.raw == Raw::Page).then(|| pagemill_store::compress(&page.body)),
-                casts: page.cast_failures,
-                job: job.clone(),
-            };
+            let body = (pipeline.settings.raw == Raw::Page).then(|| pagemill_store::compress(&page.body));
+            let write = PageWrite::new(table, job.clone(), *page, requested_at, body);
             Fetched::Page(Box::new(write), pass)
         }
-        Ok(Fetch::Later { .. } | Fetch::Anew(_)) => {
-            Fetched::Failed(Failure::permanent("reports that the API prepares first are not pulled yet"))
-        }
+        Ok(Fetch::Later { cursor, wait }) => Fetched::Later(cursor, wait),
+        Ok(Fetch::Anew(failure)) => Fetched::Anew(failure),
         Err(failure) => {
             if failure.class == FailureClass::Throttled {
                 pipeline.counters.throttled();

@@ -128,13 +128,14 @@ impl Source<'_> {
         }
         let splits = document.split_by.into_iter().enumerate();
         Ok(Stream {
+            meaning: 0, // of the whole text: see `Definition::parse`
             title: document.title.unwrap_or_else(|| name.to_owned()),
             name: name.to_owned(),
             page_size,
             window,
             max_days,
             grid,
-            ready_at: document.ready_at.map(|at| (at.time(), at.zone_or(&self.reader.zone).clone())),
+            ready_at: document.ready_at,
             restate: document.restate,
             deletes_missing: document.missing_rows == MissingDoc::Delete,
             splits: splits.map(|(i, split)| self.split(i, split)).collect::<Result<_, _>>()?,

@@ -1,0 +1,94 @@
+use anyhow::Context;
+use pagemill::{
+    app,
+    args::DayArgs,
+    exit::Exit,
+    reload::{Reloaded, Which, reload},
+};
+use pagemill_store::DataTable;
+
+use crate::database::{Database, DatabaseArgs};
+
+/// So many pages that could not be read are named; the rest are counted.
+const NAMED: usize = 20;
+
+/// Rebuilds the typed columns from the stored answers (pagemill.bodies) with the definition as it is
+/// now. The tables are migrated first. Answers that this definition has read already are skipped, so
+/// a reload that was broken off goes on where it was; consumers may run meanwhile. Rows of pulls
+/// before the newest sealed one, which the API no longer has, are left as they are.
+///
+/// Exits with 3 when a page could not be read: it is named, and left as it is.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only this source
+    #[arg(long, value_name = "S")]
+    source: Option<String>,
+    /// Only this stream (repeatable)
+    #[arg(long = "stream", value_name = "S")]
+    streams: Vec<String>,
+    /// Only this account (repeatable)
+    #[arg(long = "account", value_name = "A")]
+    accounts: Vec<String>,
+    #[command(flatten)]
+    days: DayArgs,
+    /// Also what this definition has read already
+    #[arg(long)]
+    all: bool,
+    /// One line of JSON on stdout: partitions, pages, rows, changed_rows, became_null, skipped,
+    /// without_answer, failed (each with slice, partition, page, error)
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<Exit> {
+    let mut database = database.open().await?;
+    if database.config.sources.is_empty() {
+        database.config = super::run::built_in("http://localhost");
+    }
+    let reloaded = load(&database, args).await;
+    database.close().await;
+    let reloaded = reloaded?;
+    if args.json {
+        println!("{}", serde_json::to_string(&reloaded)?);
+    } else {
+        say(&reloaded);
+    }
+    Ok(if reloaded.failed.is_empty() { Exit::Done } else { Exit::Incomplete })
+}
+
+async fn load(database: &Database, args: &Args) -> anyhow::Result<Reloaded> {
+    let resolved = app::resolve(&database.config)?;
+    let which = Which {
+        source: args.source.clone(),
+        streams: args.streams.clone(),
+        accounts: args.accounts.clone(),
+        days: args.days.range(),
+    };
+    let store = &database.store;
+    let chosen = which.of(store, &resolved).await?;
+    let tables: Vec<DataTable> = chosen.iter().map(|stream| stream.table.clone()).collect();
+    let migrated = store.migrate(&tables).await.context(
+        "the stored answers were not read again (they fill any table: rename or drop the one that does not fit, then reload)",
+    )?;
+    migrated.changes.iter().for_each(|change| eprintln!("{change}"));
+    reload(store, &chosen, args.all).await
+}
+
+fn say(r: &Reloaded) {
+    for failed in r.failed.iter().take(NAMED) {
+        eprintln!("{} page {}: left as it is: {}", failed.slice, failed.page, failed.error);
+    }
+    if r.failed.len() > NAMED {
+        eprintln!("and {} pages more", r.failed.len() - NAMED);
+    }
+    println!(
+        "{} partitions, {} pages, {} rows read again; {} rows changed, {} values became NULL; {} partitions skipped",
+        r.partitions, r.pages, r.rows, r.changed_rows, r.became_null, r.skipped
+    );
+    if r.without_answer > 0 {
+        println!("{} pages have no stored answer (raw = \"off\"): they are as they were", r.without_answer);
+    }
+    if !r.failed.is_empty() {
+        println!("{} pages could not be read: they are as they were", r.failed.len());
+    }
+}

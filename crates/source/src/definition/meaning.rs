@@ -1,0 +1,57 @@
+//! What a definition says of a stream's answers, as one number: when it changes, what is stored of
+//! them is to be read again.
+
+use toml::{Table, Value};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Keys that say how a source is asked, or are for people. Keys unknown here count: reading once too
+/// often does no harm.
+const OF_SOURCE: [&str; 9] =
+    ["title", "base_url", "auth", "rate", "limits", "params", "errors", "columns", "stream"];
+const OF_STREAM: [&str; 15] = [
+    "title",
+    "path",
+    "method",
+    "encoding",
+    "query",
+    "body",
+    "headers",
+    "arrays",
+    "pager",
+    "grid",
+    "max_days",
+    "ready_at",
+    "restate",
+    "missing_rows",
+    "split_by",
+];
+
+/// The same for the same meaning: comments, order and how the API is asked don't matter.
+pub(super) fn of(document: &Table, stream: &str) -> i64 {
+    let named = document.get("stream").and_then(|streams| streams.get(stream));
+    let stream = without(named, &OF_STREAM);
+    let defaults = without(document.get("defaults"), &OF_STREAM);
+    // Groups of columns that other streams use are theirs.
+    let text = format!("{stream}{defaults}");
+    let groups = document.get("columns").and_then(Value::as_table);
+    let used = groups.into_iter().flatten().filter(|(name, _)| text.contains(&format!("\"@{name}\"")));
+    let used: Table = used.map(|(name, group)| (name.clone(), group.clone())).collect();
+    let source: Table = document
+        .iter()
+        .filter(|(key, _)| *key != "defaults" && !OF_SOURCE.contains(&key.as_str()))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    xxh3_64(format!("{text}{}{}", json(&used), json(&source)).as_bytes()) as i64
+}
+
+/// A table as JSON, without these keys.
+fn without(table: Option<&Value>, keys: &[&str]) -> String {
+    let kept = table.and_then(Value::as_table).into_iter().flatten();
+    json(
+        &kept.filter(|(key, _)| !keys.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect(),
+    )
+}
+
+fn json(table: &Table) -> String {
+    serde_json::to_string(table).expect("TOML has only texts for keys")
+}
