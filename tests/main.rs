@@ -8,6 +8,7 @@ mod dead_letters;
 mod embedded;
 mod faults;
 mod layout;
+mod misbehaviour;
 mod plan;
 mod platforms;
 mod producer;
