@@ -121,10 +121,9 @@ async fn access_is_granted_from_url_to_stored_tokens() {
     run(keyless).await.exits(2).says(&["PAGEMILL_KEY", "openssl rand -base64 32"]);
     pagemill(&world, &["auth", "elsewhere"]).await.exits(2).says(&["unknown source 'elsewhere'", source]);
 
-    let asked =
-        pagemill(&world, &["auth", source, "--redirect-uri", "https://a.example/b?c=d", "--state", "x y"]);
+    let asked = ["auth", source, "--redirect-uri", "https://a.example/b?c=d", "--state", "x y"];
     let url = "https://example.com/auth?appId=7&redirectUri=https%3A%2F%2Fa.example%2Fb%3Fc%3Dd&state=x%20y";
-    asked.await.ok().says(&[url, "--code CODE"]);
+    pagemill(&world, &asked).await.ok().says(&[url, "--code CODE"]);
     pagemill(&world, &["auth", source, "--code", "wrong-code"])
         .await
         .exits(1)
