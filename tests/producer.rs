@@ -18,7 +18,7 @@ async fn three_consumers_seal_a_run_and_hold_the_seeds_truth() {
         line,
         json!({
             "run": "1", "partitions": 1, "sealed": 1, "incomplete": 0, "pages": 301, "rows": 30050, "dead": 0,
-            "requests": 301, "throttled": 0, "seconds": null, "state": "complete"
+            "requests": 301, "throttled": 0, "seconds": null, "warnings": 0, "state": "complete"
         })
     );
     world.assert_sealed_truth().await;

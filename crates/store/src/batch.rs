@@ -32,7 +32,7 @@ pub struct PageWrite {
     pub total: Option<u64>,
     /// What it says of the page after it.
     pub next: Next,
-    /// Sums, and what the page says of its columns: see [`facts_of`].
+    /// Sums, and what the page says of its columns: `sums`, `stated`, `blank`, `absent`, `unmapped`.
     pub facts: Option<Value>,
     /// The API's id of the request.
     pub request_id: Option<String>,

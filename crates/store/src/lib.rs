@@ -29,7 +29,7 @@ pub use ledger::{
     Answer, Attempt, ConsumerBeat, DeadFilter, DeadGroup, DeadLock, DeadRecord, DeadRow, Following,
     NewPartition, Opened, Outlook, Pace, PageStart, PartitionRow, Planned, Progress, Prospect, Recount,
     Requeued, RescueOrder, Rewritten, RunPace, RunRequest, RunStatus, SealReport, Sealed, Sealing, Slices,
-    Standing,
+    Standing, Warning,
 };
 pub use migrate::Migrated;
 pub use query::TextRows;

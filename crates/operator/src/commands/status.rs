@@ -153,5 +153,8 @@ async fn print(store: &Store, args: &Args, runs: &[RunStatus], times: Vec<Timeli
         &["partition", "state", "total", "pages", "dead", "reason"].map(String::from),
         &rows,
     )?;
+    for warning in store.warnings(run).await? {
+        writeln!(out, "warning: {}: {}", warning.slice, warning.text)?;
+    }
     Ok(())
 }

@@ -28,5 +28,5 @@ pub use reload::{Answer, Attempt, Rewritten, Slices};
 pub use rescue::RescueOrder;
 pub use runs::{NewPartition, Opened, Planned, RunRequest, Sealed};
 pub use seal::{SealReport, Sealing};
-pub use status::RunStatus;
+pub use status::{RunStatus, Warning};
 pub use verify::Recount;

@@ -1,6 +1,9 @@
 use serde::Serialize;
 
-use super::dead::none_found;
+use super::{
+    dead::none_found,
+    partitions::{PARTITION_COLUMNS, PartitionRow},
+};
 use crate::{Store, StoreError};
 
 /// A run summed up from its partitions and pages. The JSON of `status --json`, and the last line of
@@ -27,6 +30,8 @@ pub struct RunStatus {
     pub throttled: i64,
     /// From the first partition's opening to the last one's end, or to now.
     pub seconds: f64,
+    /// Warnings on the seals: what is odd about the data although it is complete.
+    pub warnings: i64,
     /// `running`, `complete` or `incomplete`
     pub state: String,
     /// Pages planned, as far as totals are known.
@@ -47,6 +52,8 @@ const STATUS: &str = "select r.id::text, rp.partitions, rp.sealed, rp.incomplete
         coalesce(g.requests, 0)::bigint, coalesce(g.throttled, 0)::bigint, \
         extract(epoch from (case when rp.open > 0 then now() else rp.closed_at end) - greatest(rp.opened_at, r.created_at))::float8, \
         case when rp.open > 0 then 'running' when rp.incomplete > 0 then 'incomplete' else 'complete' end, \
+        (select coalesce(sum(jsonb_array_length(p.proof->'warnings')), 0)::bigint from pagemill.run_partitions x \
+            join pagemill.partitions p on p.id = x.partition where x.run = r.id and p.proof ? 'warnings'), \
         rp.planned_pages::bigint, rp.total::bigint, to_char(r.created_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
         not exists (select from pagemill.run_partitions x join pagemill.partitions p on p.id = x.partition \
                     where x.run = r.id and p.state = 'incomplete' and p.reason <> 'subset') \
@@ -94,6 +101,32 @@ impl Store {
     }
 }
 
+/// A warning on a partition's seal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Which partition, in words.
+    pub slice: String,
+    /// What is odd.
+    pub text: String,
+}
+
+impl Store {
+    /// The warnings on the seals of a run's partitions.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn warnings(&self, run: i64) -> Result<Vec<Warning>, StoreError> {
+        let client = self.client().await?;
+        let sql = format!(
+            "select {PARTITION_COLUMNS}, w.text from pagemill.run_partitions rp join pagemill.partitions p on p.id = rp.partition \
+             cross join lateral jsonb_array_elements_text(p.proof->'warnings') as w(text) where rp.run = $1 order by p.id"
+        );
+        let rows = client.query(&sql, &[&run]).await?;
+        let warning = |r| Warning { slice: PartitionRow::from_row(r).slice.to_string(), text: r.get("text") };
+        Ok(rows.iter().map(warning).collect())
+    }
+}
+
 fn from_row(row: &tokio_postgres::Row) -> RunStatus {
     RunStatus {
         run: row.get(0),
@@ -107,9 +140,10 @@ fn from_row(row: &tokio_postgres::Row) -> RunStatus {
         throttled: row.get(8),
         seconds: (row.get::<_, Option<f64>>(9).unwrap_or(0.0).max(0.0) * 1000.0).round() / 1000.0,
         state: row.get(10),
-        planned_pages: row.get(11),
-        total: row.get(12),
-        created_at: row.get(13),
-        only_subsets: row.get(14),
+        warnings: row.get(11),
+        planned_pages: row.get(12),
+        total: row.get(13),
+        created_at: row.get(14),
+        only_subsets: row.get(15),
     }
 }
