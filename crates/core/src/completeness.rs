@@ -17,10 +17,10 @@ impl PageRange {
 }
 
 /// What the ledger knows of a partition whose every page is done or dead.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SealFacts {
-    /// The total that the API stated when the partition was expanded.
-    pub total: u64,
+    /// The total that the API states, in its latest word; `None` where it states none.
+    pub total: Option<u64>,
     /// Keys in the current versions of all done pages.
     pub keys: u64,
     /// How many of these are distinct.
@@ -29,12 +29,51 @@ pub struct SealFacts {
     pub pages_moved: u64,
     /// Pages that ended in the dead letters.
     pub pages_dead: u64,
+    /// A page whose next page is one that came before, where pages follow one another.
+    pub circle: Option<Circle>,
+    /// Additive metrics whose stored sum is not the API's own.
+    pub sums_differ: Vec<SumDiffers>,
     /// Whether only some pages were asked for.
     pub subset: bool,
 }
 
-/// Sealed or incomplete.
+/// The API's pages go round in circles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Circle {
+    /// The page that names a next page
+    pub page: u32,
+    /// that this earlier one named before.
+    pub earlier: u32,
+}
+
+/// A metric whose rows do not add up to what the API states.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SumDiffers {
+    /// The column.
+    pub metric: String,
+    /// The API's own sum, as a decimal.
+    pub stated: String,
+    /// The sum over the stored rows.
+    pub stored: String,
+}
+
+/// What is known of a whole that was split into parts, once all of them are closed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartsFacts {
+    /// The total that the API states for the whole.
+    pub total: u64,
+    /// The parts' totals, added up.
+    pub parts_total: u64,
+    /// Parts in all.
+    pub parts: u64,
+    /// Parts that are incomplete, and the first of them with its reason.
+    pub incomplete: Option<(u64, String)>,
+    /// Additive metrics whose parts do not add up to the whole.
+    pub sums_differ: Vec<SumDiffers>,
+}
+
+/// Sealed or incomplete.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Complete, proved by the facts.
     Sealed,
@@ -43,7 +82,7 @@ pub enum Verdict {
 }
 
 /// Why a partition could not be sealed. Prints as one line with its numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IncompleteReason {
     /// Only given pages were asked for (`--pages`).
     Subset,
@@ -63,22 +102,79 @@ pub enum IncompleteReason {
         /// Found.
         distinct: u64,
     },
+    /// A page names a next page that came before.
+    Circle(Circle),
+    /// The stored sums are not the API's own: a row went while another came.
+    SumsDiffer(Vec<SumDiffers>),
+    /// Some parts are incomplete.
+    PartsIncomplete {
+        /// How many of them
+        count: u64,
+        /// of how many parts.
+        parts: u64,
+        /// The first one, and its reason.
+        first: String,
+    },
+    /// The parts do not add up to the whole: `split_by` lacks a value, or the data moved.
+    PartsDiffer {
+        /// Stated for the whole.
+        total: u64,
+        /// The parts' totals, added up.
+        parts_total: u64,
+    },
+    /// More rows than the API shows, and nothing left to split by.
+    TooDeep {
+        /// Stated.
+        total: u64,
+        /// The most that the API shows.
+        window: u64,
+    },
 }
 
-/// Sealed means complete: the distinct keys equal the stated total, the total did not move, and no
-/// key came twice. Anything else is incomplete, never silently good.
+impl IncompleteReason {
+    /// Whether fetching pages again may mend it.
+    pub fn is_repairable(&self) -> bool {
+        matches!(
+            self,
+            Self::TotalMoved { .. } | Self::RepeatedKeys(_) | Self::KeysDiffer { .. } | Self::SumsDiffer(_)
+        )
+    }
+}
+
+/// Sealed means complete: the distinct keys equal the stated total, the total did not move, no key
+/// came twice, and the sums are the API's own. Where no total is stated the chain of pages must have
+/// come to its end. Anything else is incomplete, never silently good.
 pub fn verdict(facts: &SealFacts) -> Verdict {
-    let SealFacts { total, keys, distinct_keys, pages_moved, pages_dead, subset } = *facts;
+    let &SealFacts { total, keys, distinct_keys, pages_moved, pages_dead, circle, subset, .. } = facts;
+    let total = total.unwrap_or(distinct_keys);
     Verdict::Incomplete(if pages_dead > 0 {
         IncompleteReason::DeadPages(pages_dead)
     } else if subset {
         IncompleteReason::Subset
+    } else if let Some(circle) = circle {
+        IncompleteReason::Circle(circle)
     } else if pages_moved > 0 {
         IncompleteReason::TotalMoved { pages: pages_moved }
     } else if keys != distinct_keys {
         IncompleteReason::RepeatedKeys(keys - distinct_keys)
     } else if distinct_keys != total {
         IncompleteReason::KeysDiffer { total, distinct: distinct_keys }
+    } else if !facts.sums_differ.is_empty() {
+        IncompleteReason::SumsDiffer(facts.sums_differ.clone())
+    } else {
+        return Verdict::Sealed;
+    })
+}
+
+/// A whole is complete when its parts are, and add up to it.
+pub fn verdict_of_parts(facts: &PartsFacts) -> Verdict {
+    let PartsFacts { total, parts_total, parts, incomplete, sums_differ } = facts;
+    Verdict::Incomplete(if let Some((count, first)) = incomplete {
+        IncompleteReason::PartsIncomplete { count: *count, parts: *parts, first: first.clone() }
+    } else if total != parts_total {
+        IncompleteReason::PartsDiffer { total: *total, parts_total: *parts_total }
+    } else if !sums_differ.is_empty() {
+        IncompleteReason::SumsDiffer(sums_differ.clone())
     } else {
         return Verdict::Sealed;
     })
@@ -96,6 +192,28 @@ impl fmt::Display for IncompleteReason {
             Self::KeysDiffer { total, distinct } => {
                 write!(f, "{distinct} distinct keys, but the API states {total} rows")
             }
+            Self::Circle(Circle { page, earlier }) => {
+                write!(f, "page {page} names the same next page as page {earlier}: the API goes in circles")
+            }
+            Self::SumsDiffer(differ) => {
+                write!(f, "the stored sums are not the API's own")?;
+                for (i, SumDiffers { metric, stated, stored }) in differ.iter().enumerate() {
+                    write!(f, "{} {metric} {stored}, stated {stated}", if i == 0 { ":" } else { ";" })?;
+                }
+                Ok(())
+            }
+            Self::PartsIncomplete { count, parts, first } => {
+                write!(f, "{count} of {parts} parts are incomplete: {first}")
+            }
+            Self::PartsDiffer { total, parts_total } => write!(
+                f,
+                "the parts have {parts_total} rows, but the API states {total} for the whole: \
+                 does split_by name every value?"
+            ),
+            Self::TooDeep { total, window } => write!(
+                f,
+                "{total} rows, of which the API shows the first {window}: split_by names nothing more to split by"
+            ),
         }
     }
 }
@@ -104,27 +222,51 @@ impl fmt::Display for IncompleteReason {
 mod tests {
     use super::*;
 
+    fn reason(verdict: Verdict) -> String {
+        let Verdict::Incomplete(reason) = verdict else { panic!("sealed") };
+        reason.to_string()
+    }
+
     #[test]
     fn only_whole_partitions_seal() {
-        let good = SealFacts { total: 250, keys: 250, distinct_keys: 250, ..SealFacts::default() };
-        assert_eq!(verdict(&good), Verdict::Sealed);
-        assert_eq!(verdict(&SealFacts::default()), Verdict::Sealed, "a total of 0 is complete");
-        for (bad, reason) in [
-            (SealFacts { distinct_keys: 249, ..good }, "1 rows repeat a key that came before"),
+        let good = || SealFacts { total: Some(250), keys: 250, distinct_keys: 250, ..SealFacts::default() };
+        let fee = || SumDiffers { metric: "fee".into(), stated: "5.30".into(), stored: "5.20".into() };
+        assert_eq!(verdict(&good()), Verdict::Sealed);
+        assert_eq!(verdict(&SealFacts { total: Some(0), ..SealFacts::default() }), Verdict::Sealed);
+        assert_eq!(verdict(&SealFacts { total: None, ..good() }), Verdict::Sealed, "no total is stated");
+        for (bad, expected) in [
+            (SealFacts { distinct_keys: 249, ..good() }, "1 rows repeat a key that came before"),
             (
-                SealFacts { keys: 249, distinct_keys: 249, ..good },
+                SealFacts { keys: 249, distinct_keys: 249, ..good() },
                 "249 distinct keys, but the API states 250 rows",
             ),
             (
-                SealFacts { pages_moved: 2, ..good },
+                SealFacts { pages_moved: 2, ..good() },
                 "the API's total moved while it was read (2 pages state another)",
             ),
-            (SealFacts { pages_dead: 1, ..good }, "1 dead page"),
-            (SealFacts { subset: true, ..good }, "subset"),
-            (SealFacts { subset: true, pages_dead: 2, ..good }, "2 dead pages"),
+            (SealFacts { pages_dead: 1, ..good() }, "1 dead page"),
+            (SealFacts { subset: true, ..good() }, "subset"),
+            (SealFacts { subset: true, pages_dead: 2, ..good() }, "2 dead pages"),
+            (
+                SealFacts { circle: Some(Circle { page: 7, earlier: 3 }), ..good() },
+                "page 7 names the same next page as page 3: the API goes in circles",
+            ),
+            (
+                SealFacts { sums_differ: vec![fee()], ..good() },
+                "the stored sums are not the API's own: fee 5.20, stated 5.30",
+            ),
         ] {
-            let Verdict::Incomplete(found) = verdict(&bad) else { panic!("sealed: {bad:?}") };
-            assert_eq!(found.to_string(), reason);
+            assert_eq!(reason(verdict(&bad)), expected);
         }
+    }
+
+    #[test]
+    fn parts_add_up_to_the_whole() {
+        let good = PartsFacts { total: 30, parts_total: 30, parts: 2, ..PartsFacts::default() };
+        assert_eq!(verdict_of_parts(&good), Verdict::Sealed);
+        let lacking = PartsFacts { parts_total: 20, ..good.clone() };
+        assert!(reason(verdict_of_parts(&lacking)).starts_with("the parts have 20 rows"));
+        let bad = PartsFacts { incomplete: Some((1, "b=2: 1 dead page".into())), ..lacking };
+        assert_eq!(reason(verdict_of_parts(&bad)), "1 of 2 parts are incomplete: b=2: 1 dead page");
     }
 }

@@ -17,7 +17,10 @@ mod rows;
 mod span;
 mod table;
 
-pub use completeness::{IncompleteReason, PageRange, SealFacts, Verdict, verdict};
+pub use completeness::{
+    Circle, IncompleteReason, PageRange, PartsFacts, SealFacts, SumDiffers, Verdict, verdict,
+    verdict_of_parts,
+};
 pub use date::{DateWord, DateWordError};
 pub use failure::{Failure, FailureClass, body_id, fingerprint};
 pub use job::{DecodeError, Lane, PageJob, Slice};

@@ -1,8 +1,8 @@
-use std::{cmp::Ordering, hash::Hasher};
+use std::cmp::Ordering;
 
 use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
-use xxhash_rust::xxh3::Xxh3Default;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::Kind;
 
@@ -75,22 +75,44 @@ impl Rows {
     /// A 64-bit hash of each row's key: what the seal counts. Stable across versions, platforms and
     /// pages; the ledger keeps it.
     pub fn key_hashes(&self, key: &[usize]) -> Vec<i64> {
-        (0..self.len)
-            .map(|row| {
-                let mut hasher = Xxh3Default::new();
-                key.iter().for_each(|&k| self.columns[k].hash(row, &mut hasher));
-                hasher.digest() as i64
-            })
-            .collect()
+        let columns: Vec<&Column> = key.iter().map(|&k| &self.columns[k]).collect();
+        self.hashes(&columns).collect()
     }
 
-    /// A 64-bit hash over all values, in order: two answers with the same rows have the same.
+    /// The rows' hashes over all values, added up: equal for the same rows in any order, and on any
+    /// division into pages the sum over the pages. The ledger keeps it.
     pub fn content_hash(&self) -> i64 {
-        let mut hasher = Xxh3Default::new();
-        for column in &self.columns {
-            (0..self.len).for_each(|row| column.hash(row, &mut hasher));
+        let columns: Vec<&Column> = self.columns.iter().collect();
+        self.hashes(&columns).fold(0, i64::wrapping_add)
+    }
+
+    /// One hash a row, as the content hash adds them up.
+    pub fn row_hashes(&self) -> Vec<i64> {
+        let columns: Vec<&Column> = self.columns.iter().collect();
+        self.hashes(&columns).collect()
+    }
+
+    fn hashes<'a>(&'a self, columns: &'a [&'a Column]) -> impl Iterator<Item = i64> + 'a {
+        let mut bytes = Vec::with_capacity(16 * columns.len());
+        (0..self.len).map(move |row| {
+            bytes.clear();
+            columns.iter().for_each(|column| column.write(row, &mut bytes));
+            xxh3_64(&bytes) as i64
+        })
+    }
+
+    /// The sum of a numeric or whole-number column, exactly; `None` if it has no number, or more
+    /// digits than a decimal holds.
+    pub fn sum(&self, column: usize) -> Option<Decimal> {
+        match &self.columns[column] {
+            Column::Bigint(values) => {
+                Some(Decimal::from(values.iter().flatten().map(|n| i128::from(*n)).sum::<i128>()))
+            }
+            Column::Numeric(values) => {
+                values.iter().flatten().try_fold(Decimal::ZERO, |sum, n| sum.checked_add(*n))
+            }
+            Column::Text(_) | Column::Boolean(_) | Column::Date(_) | Column::Timestamptz(_) => None,
         }
-        hasher.digest() as i64
     }
 }
 
@@ -160,41 +182,45 @@ impl Column {
         }
     }
 
-    /// Feeds a value in a form that no other value shares: a tag, then a fixed width or a length.
-    fn hash(&self, row: usize, hasher: &mut Xxh3Default) {
-        let mut bytes = [0u8; 18];
-        let used = match self {
-            Self::Bigint(v) => v[row].map(|n| put(&mut bytes, 1, &n.to_le_bytes())),
+    /// Whether no row has a value other than NULL and zero.
+    pub fn is_blank(&self) -> bool {
+        match self {
+            Self::Bigint(v) => v.iter().flatten().all(|n| *n == 0),
+            Self::Numeric(v) => v.iter().flatten().all(Decimal::is_zero),
+            Self::Text(v) => v.ends.iter().all(|(_, present)| !present),
+            Self::Boolean(v) => v.iter().all(Option::is_none),
+            Self::Date(v) => v.iter().all(Option::is_none),
+            Self::Timestamptz(v) => v.iter().all(Option::is_none),
+        }
+    }
+
+    /// Writes a value in a form that no other value shares: a tag, then a fixed width or a length.
+    fn write(&self, row: usize, out: &mut Vec<u8>) {
+        match self {
+            Self::Bigint(v) => v[row].map(|n| put(out, 1, &n.to_le_bytes())),
             Self::Numeric(v) => v[row].map(|d| {
                 let d = d.normalize();
-                bytes[17] = d.scale() as u8;
-                put(&mut bytes, 2, &d.mantissa().to_le_bytes()) + 1
+                put(out, 2, &d.mantissa().to_le_bytes());
+                out.push(d.scale() as u8);
             }),
-            Self::Text(v) => {
-                if let Some(text) = v.get(row) {
-                    let used = put(&mut bytes, 3, &(text.len() as u64).to_le_bytes());
-                    hasher.write(&bytes[..used]);
-                    hasher.write(text.as_bytes());
-                    return;
-                }
-                None
-            }
-            Self::Boolean(v) => v[row].map(|b| put(&mut bytes, 4, &[u8::from(b)])),
+            Self::Text(v) => v.get(row).map(|text| {
+                put(out, 3, &(text.len() as u64).to_le_bytes());
+                out.extend_from_slice(text.as_bytes());
+            }),
+            Self::Boolean(v) => v[row].map(|b| put(out, 4, &[u8::from(b)])),
             Self::Date(v) => v[row].map(|d| {
                 let [y0, y1] = d.year().to_le_bytes();
-                put(&mut bytes, 5, &[y0, y1, d.month() as u8, d.day() as u8])
+                put(out, 5, &[y0, y1, d.month() as u8, d.day() as u8]);
             }),
-            Self::Timestamptz(v) => v[row].map(|t| put(&mut bytes, 6, &t.as_microsecond().to_le_bytes())),
-        };
-        hasher.write(&bytes[..used.unwrap_or(1)]);
+            Self::Timestamptz(v) => v[row].map(|t| put(out, 6, &t.as_microsecond().to_le_bytes())),
+        }
+        .unwrap_or_else(|| out.push(0));
     }
 }
 
-/// Writes tag and value to the front of `bytes`; returns the bytes used.
-fn put(bytes: &mut [u8; 18], tag: u8, value: &[u8]) -> usize {
-    bytes[0] = tag;
-    bytes[1..=value.len()].copy_from_slice(value);
-    1 + value.len()
+fn put(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
+    out.push(tag);
+    out.extend_from_slice(value);
 }
 
 impl TextColumn {

@@ -71,6 +71,8 @@ pub struct Consumer {
     pub prefetch: Workers,
     /// A partition that makes no progress for so long, while the queues are empty, is rescued.
     pub rescue: Span,
+    /// The most rounds in which pages are fetched again because a partition's proof failed.
+    pub repairs: u32,
     /// What is kept of the raw answers.
     pub raw: Raw,
 }
@@ -123,6 +125,7 @@ impl Default for Consumer {
             writers: 3,
             prefetch: Workers::Auto,
             rescue: span("2m"),
+            repairs: 3,
             raw: Raw::Page,
         }
     }
@@ -183,7 +186,18 @@ const FROM_ENVIRONMENT: [(&str, &[&str]); 3] = [
     ("amqp", &["url"]),
     (
         "consumer",
-        &["workers", "attempts", "retry", "grace", "batch_pages", "writers", "prefetch", "rescue", "raw"],
+        &[
+            "workers",
+            "attempts",
+            "retry",
+            "grace",
+            "batch_pages",
+            "writers",
+            "prefetch",
+            "rescue",
+            "repairs",
+            "raw",
+        ],
     ),
 ];
 

@@ -60,9 +60,9 @@ pub async fn produce<Q: PageQueue>(
     let mut first_pages = Vec::new();
     let mut republished = HashMap::new();
     for partition in own.iter().filter(|p| !p.progress.published) {
-        if planned.continued && partition.progress.total.is_some() {
+        if planned.continued && (partition.progress.total.is_some() || partition.progress.done > 0) {
             // Its producer died between the first page and the last publish.
-            republished.insert(partition.id, rescue::publish_missing(&app.store, queue, partition.id).await?);
+            republished.insert(partition.id, rescue::publish_missing(app, queue, partition.id).await?);
         } else {
             first_pages.push(partition.job(partition.progress.first_page, 0));
         }

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use pagemill_core::{Failure, PageJob};
-use pagemill_queue::{Address, DeadLetter, Fate, PageQueue};
-use pagemill_store::{RescueOrder, Store, StoreError, StoreErrorKind};
+use pagemill_queue::{DeadLetter, Fate, PageQueue};
+use pagemill_store::{Store, StoreError, StoreErrorKind};
 
-use crate::{app::App, pipeline::message};
+use crate::{app::App, pipeline::Follow};
 
 /// Rescues partitions of all sources that have made no progress for `idle` although no page job waits
 /// in their lanes, nor on a rung unless for longer than any rung holds it. With a slow quota pages in
@@ -30,7 +30,7 @@ pub async fn rescue_idle<Q: PageQueue>(app: &App, queue: &Q, idle: Duration) -> 
                 partition = order.partition.id, slice = %order.partition.slice, pages = order.jobs.len(),
                 "no progress: publishing the missing pages again"
             );
-            publish(&app.store, queue, order).await?;
+            Follow::app(app, queue).rescued(order).await.map_err(anyhow::Error::from)?;
         }
     }
     Ok(())
@@ -40,26 +40,11 @@ pub async fn rescue_idle<Q: PageQueue>(app: &App, queue: &Q, idle: Duration) -> 
 ///
 /// # Errors
 /// As [`rescue_idle`].
-pub async fn publish_missing<Q: PageQueue>(store: &Store, queue: &Q, partition: i64) -> anyhow::Result<u64> {
-    match store.reorder_missing(partition).await? {
-        Some(order) => publish(store, queue, order).await,
+pub async fn publish_missing<Q: PageQueue>(app: &App, queue: &Q, partition: i64) -> anyhow::Result<u64> {
+    match app.store.reorder_missing(partition).await? {
+        Some(order) => Ok(Follow::app(app, queue).rescued(order).await?),
         None => Ok(0),
     }
-}
-
-async fn publish<Q: PageQueue>(store: &Store, queue: &Q, order: RescueOrder) -> anyhow::Result<u64> {
-    let RescueOrder { partition, jobs } = order;
-    if jobs.is_empty() {
-        store.seal(partition.id).await?;
-        return Ok(0);
-    }
-    let to = Address::Lane { source: partition.slice.source.clone(), lane: partition.lane };
-    let count = jobs.len() as u64;
-    queue.publish(&to, jobs.iter().map(message)).await?;
-    if partition.progress.total.is_some() {
-        store.mark_published(partition.id).await?;
-    }
-    Ok(count)
 }
 
 /// Brings the dead-letter queues and the ledger together where their counts differ: what the broker
@@ -127,7 +112,8 @@ async fn record(store: &Store, source: &str, letter: &DeadLetter) -> Result<Fate
     match store.record_dead(&job, &Failure::permanent(error)).await? {
         Some(record) => {
             if record.progress.is_some_and(|p| p.has_ended()) {
-                store.seal(job.partition).await?;
+                // A dead page makes it incomplete, whatever else its stream's rules ask.
+                store.seal(job.partition, None, 0).await?;
             }
             Ok(Fate::Keep)
         }

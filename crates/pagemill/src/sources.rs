@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::{civil::Time, tz::TimeZone};
-use pagemill_source::{Client, Definition};
-use pagemill_store::{DataTable, Store};
+use pagemill_source::{Client, Definition, Paging};
+use pagemill_store::{DataTable, Store, StreamRules};
 
 use crate::{
     config::{ConfigError, SourceConfig},
@@ -117,7 +117,13 @@ impl Resolved {
                 let stream = self.definition.stream(name).map_err(|e| error(e.to_string()))?;
                 let table = DataTable::new(store, self.name(), name, stream.table_shape())
                     .map_err(|e| error(e.to_string()))?;
-                Ok((name.clone(), table.read_by(stream.meaning())))
+                let rules = StreamRules {
+                    chained: stream.paging() != Paging::Numbered,
+                    sums: stream.sums().to_vec(),
+                    window: stream.window(),
+                    deletes_missing: stream.deletes_missing(),
+                };
+                Ok((name.clone(), table.ruled(rules).read_by(stream.meaning())))
             })
             .collect()
     }

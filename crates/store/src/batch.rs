@@ -6,9 +6,11 @@ use std::collections::HashSet;
 use deadpool_postgres::Object;
 use futures_util::future;
 use jiff::Timestamp;
-use pagemill_core::{CastFailure, FetchedPage, PageJob, Rows};
-use serde_json::Value;
+use pagemill_core::{CastFailure, ColumnShape, FetchedPage, PageJob, Rows};
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
 use tokio_postgres::{Statement, types::ToSql};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     DataTable, Progress, Store, StoreError,
@@ -26,8 +28,12 @@ pub struct PageWrite {
     pub keys: Vec<i64>,
     /// [`Rows::content_hash`].
     pub content_hash: i64,
-    /// The total that the page states.
-    pub total: u64,
+    /// The total that the page states, if it does.
+    pub total: Option<u64>,
+    /// What it says of the page after it.
+    pub next: Next,
+    /// Sums, and what the page says of its columns: see [`facts_of`].
+    pub facts: Option<Value>,
     /// The API's id of the request.
     pub request_id: Option<String>,
     /// When the request was sent, on the database's clock: the fence.
@@ -38,9 +44,19 @@ pub struct PageWrite {
     pub casts: Vec<CastFailure>,
 }
 
+/// What a page says of the one after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: pages are told by their numbers, and the total says how many there are.
+    Numbered,
+    /// Its cursor, or its link.
+    Is(String),
+    /// There is none.
+    Last,
+}
+
 impl PageWrite {
-    /// A page as it was decoded, for its table. `requested_at` is when its request was sent, on the
-    /// database's clock; `body` the compressed answer, if it is to be kept (again).
+    /// A page of a table's stream as it came, requested at a time on the database's clock.
     pub fn new(
         table: &DataTable,
         job: PageJob,
@@ -48,18 +64,56 @@ impl PageWrite {
         requested_at: Timestamp,
         body: Option<Vec<u8>>,
     ) -> Self {
+        let next = match page.next.clone() {
+            _ if !table.rules.chained => Next::Numbered,
+            Some(next) => Next::Is(next),
+            None => Next::Last,
+        };
         Self {
-            keys: page.rows.key_hashes(table.key()),
+            keys: page.rows.key_hashes(&table.key),
             content_hash: page.rows.content_hash(),
-            rows: page.rows,
-            total: page.total.unwrap_or_default(),
+            facts: facts_of(table, &page),
+            total: page.total,
+            next,
             request_id: page.request_id,
             requested_at,
             body,
             casts: page.cast_failures,
+            rows: page.rows,
             job,
         }
     }
+}
+
+/// What the seal wants to know of a page beside its keys; nothing of an ordinary one.
+fn facts_of(table: &DataTable, page: &FetchedPage) -> Option<Value> {
+    let mut facts = serde_json::Map::new();
+    let columns = &table.shape.columns;
+    let named = |value: &dyn Fn(usize, usize) -> Option<Decimal>| -> Value {
+        let sums = table.rules.sums.iter().enumerate();
+        let sum = |(i, &column): (usize, &usize)| {
+            Some((columns[column].name.clone(), value(i, column)?.to_string().into()))
+        };
+        sums.filter_map(sum).collect::<serde_json::Map<_, _>>().into()
+    };
+    if page.sums.iter().any(Option::is_some) {
+        facts.insert("stated".into(), named(&|i, _| page.sums.get(i).copied().flatten()));
+    }
+    if !table.rules.sums.is_empty() {
+        facts.insert("sums".into(), named(&|_, column| page.rows.sum(column)));
+    }
+    let blank = |(i, c): &(usize, &ColumnShape)| !c.key && page.rows.columns()[*i].is_blank();
+    if !page.rows.is_empty() {
+        let blank: Vec<&str> = columns.iter().enumerate().filter(blank).map(|(_, c)| &*c.name).collect();
+        for (name, list) in
+            [("blank", json!(blank)), ("absent", json!(page.absent)), ("unmapped", json!(page.unmapped))]
+        {
+            if list.as_array().is_some_and(|list| !list.is_empty()) {
+                facts.insert(name.into(), list);
+            }
+        }
+    }
+    (!facts.is_empty()).then(|| facts.into())
 }
 
 /// What became of a batch.
@@ -83,17 +137,18 @@ enum Tried {
 const ROWS_A_STATEMENT: usize = 500;
 
 const PAGES: &str = "insert into pagemill.pages as p \
-    (partition, page, generation, state, requests, versions, rows, total, keys, content_hash, request_id, requested_at, casts) \
+    (partition, page, generation, state, requests, versions, rows, total, keys, content_hash, request_id, requested_at, casts, \
+     next, next_hash, facts) \
     select u.partition, u.page, u.generation, 'done', 1, 1, u.rows, u.total, ($6::bigint[])[u.first : u.first + u.rows - 1], \
-           u.content_hash, u.request_id, u.requested_at, u.casts \
+           u.content_hash, u.request_id, u.requested_at, u.casts, u.next, u.next_hash, u.facts \
     from unnest($1::bigint[], $2::int[], $3::int[], $4::int[], $5::int[], $7::bigint[], $8::bigint[], $9::text[], \
-                $10::timestamptz[], $11::jsonb[]) \
-         as u(partition, page, generation, first, rows, total, content_hash, request_id, requested_at, casts) \
+                $10::timestamptz[], $11::jsonb[], $12::text[], $13::bigint[], $14::jsonb[]) \
+         as u(partition, page, generation, first, rows, total, content_hash, request_id, requested_at, casts, next, next_hash, facts) \
     on conflict (partition, page) do update set \
         state = 'done', requests = p.requests + 1, versions = case when p.state = 'done' then p.versions + 1 else 1 end, \
         starts = 0, alone_starts = 0, rows = excluded.rows, total = excluded.total, keys = excluded.keys, \
         content_hash = excluded.content_hash, request_id = excluded.request_id, requested_at = excluded.requested_at, \
-        casts = excluded.casts \
+        casts = excluded.casts, next = excluded.next, next_hash = excluded.next_hash, facts = excluded.facts \
     where p.generation = excluded.generation and p.state <> 'dead' \
       and (p.requested_at is null or p.requested_at < excluded.requested_at) \
     returning partition, page, versions = 1";
@@ -107,8 +162,9 @@ const BODIES: &str = "insert into pagemill.bodies as b (partition, page, body, d
 const COUNTERS: &str = "with wanted as materialized ( \
         select p.id from pagemill.partitions p where p.id = any($1::bigint[]) and p.state = 'open' order by p.id for no key update), \
     counted as ( \
-        select u.id, u.done, u.total from unnest($1::bigint[], $2::int[], $3::bigint[]) as u(id, done, total) join wanted using (id)) \
-    update pagemill.partitions p set done = p.done + c.done, total = coalesce(p.total, c.total), \
+        select u.id, u.done, u.total, u.ended from unnest($1::bigint[], $2::int[], $3::bigint[], $4::int[]) as u(id, done, total, ended) \
+        join wanted using (id)) \
+    update pagemill.partitions p set done = p.done + c.done, total = coalesce(p.total, c.total), end_page = coalesce(c.ended, p.end_page), \
         expanded_at = coalesce(p.expanded_at, now()), progressed_at = now() \
     from counted c where p.id = c.id \
     returning p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null";
@@ -140,6 +196,10 @@ impl Store {
         included.iter().for_each(|&i| stored[i] = true);
         Ok(Written { stored, progress })
     }
+}
+
+fn whole(total: u64) -> i64 {
+    i64::try_from(total).unwrap_or(i64::MAX)
 }
 
 struct Statements {
@@ -245,11 +305,14 @@ struct LedgerParams<'a> {
     first_keys: Vec<i32>,
     rows: Vec<i32>,
     keys: Vec<i64>,
-    totals: Vec<i64>,
+    totals: Vec<Option<i64>>,
     content_hashes: Vec<i64>,
     request_ids: Vec<Option<&'a str>>,
     requested_at: Vec<Timestamp>,
     casts: Vec<Option<Value>>,
+    next: Vec<Option<&'a str>>,
+    next_hashes: Vec<Option<i64>>,
+    facts: Vec<Option<&'a Value>>,
     body_partitions: Vec<i64>,
     body_pages: Vec<i32>,
     bodies: Vec<&'a [u8]>,
@@ -265,11 +328,18 @@ impl<'a> LedgerParams<'a> {
             p.first_keys.push(p.keys.len() as i32 + 1);
             p.rows.push(page.keys.len() as i32);
             p.keys.extend_from_slice(&page.keys);
-            p.totals.push(i64::try_from(page.total).unwrap_or(i64::MAX));
+            p.totals.push(page.total.map(whole));
             p.content_hashes.push(page.content_hash);
             p.request_ids.push(page.request_id.as_deref());
             p.requested_at.push(page.requested_at);
-            p.casts.push((!page.casts.is_empty()).then(|| serde_json::json!(page.casts)));
+            p.casts.push((!page.casts.is_empty()).then(|| json!(page.casts)));
+            let next = match &page.next {
+                Next::Is(next) => Some(next.as_str()),
+                Next::Numbered | Next::Last => None,
+            };
+            p.next.push(next);
+            p.next_hashes.push(next.map(|next| xxh3_64(next.as_bytes()) as i64));
+            p.facts.push(page.facts.as_ref());
             if let Some(body) = &page.body {
                 p.body_partitions.push(page.job.partition);
                 p.body_pages.push(page.job.page as i32);
@@ -279,7 +349,7 @@ impl<'a> LedgerParams<'a> {
         p
     }
 
-    fn params(&self) -> [&(dyn ToSql + Sync); 11] {
+    fn params(&self) -> [&(dyn ToSql + Sync); 14] {
         [
             &self.partitions,
             &self.pages,
@@ -292,6 +362,9 @@ impl<'a> LedgerParams<'a> {
             &self.request_ids,
             &self.requested_at,
             &self.casts,
+            &self.next,
+            &self.next_hashes,
+            &self.facts,
         ]
     }
 }
@@ -368,23 +441,30 @@ impl<'a> RowParams<'a> {
     }
 }
 
-/// How many pages are newly done in each partition, and the total that the first of them states.
+/// How many pages are newly done in each partition, the total that the first of them states, and
+/// the page that names no next one.
 struct CounterParams {
     partitions: Vec<i64>,
     done: Vec<i32>,
-    totals: Vec<i64>,
+    totals: Vec<Option<i64>>,
+    ended: Vec<Option<i32>>,
 }
 
 impl CounterParams {
     fn new(batch: &[&PageWrite], accepted: &[tokio_postgres::Row]) -> Self {
         let new: HashSet<(i64, i32)> =
             accepted.iter().filter(|r| r.get(2)).map(|r| (r.get(0), r.get(1))).collect();
-        let mut counts = Self { partitions: Vec::new(), done: Vec::new(), totals: Vec::new() };
+        let mut counts =
+            Self { partitions: Vec::new(), done: Vec::new(), totals: Vec::new(), ended: Vec::new() };
         for page in batch {
             if counts.partitions.last() != Some(&page.job.partition) {
                 counts.partitions.push(page.job.partition);
                 counts.done.push(0);
-                counts.totals.push(i64::try_from(page.total).unwrap_or(i64::MAX));
+                counts.totals.push(page.total.map(whole));
+                counts.ended.push(None);
+            }
+            if page.next == Next::Last {
+                *counts.ended.last_mut().expect("pushed above") = Some(page.job.page as i32);
             }
             if new.contains(&(page.job.partition, page.job.page as i32)) {
                 *counts.done.last_mut().expect("pushed above") += 1;
@@ -393,7 +473,7 @@ impl CounterParams {
         counts
     }
 
-    fn params(&self) -> [&(dyn ToSql + Sync); 3] {
-        [&self.partitions, &self.done, &self.totals]
+    fn params(&self) -> [&(dyn ToSql + Sync); 4] {
+        [&self.partitions, &self.done, &self.totals, &self.ended]
     }
 }

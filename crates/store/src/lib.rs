@@ -19,17 +19,17 @@ mod query;
 mod quota;
 mod table;
 
-pub use batch::{PageWrite, Written};
+pub use batch::{Next, PageWrite, Written};
 pub use body::{compress, decompress};
 pub use clock::DatabaseClock;
 pub use connect::{Store, StoreConfig};
 pub use error::{StoreError, StoreErrorKind};
 pub use ledger::{
-    Answer, Attempt, ConsumerBeat, DeadFilter, DeadGroup, DeadLock, DeadRecord, DeadRow, NewPartition,
-    Opened, PageStart, PartitionRow, Planned, Progress, Recount, Requeued, RescueOrder, Rewritten,
-    RunRequest, RunStatus, SealReport, Sealed, Slices,
+    Answer, Attempt, ConsumerBeat, DeadFilter, DeadGroup, DeadLock, DeadRecord, DeadRow, Following,
+    NewPartition, Opened, PageStart, PartitionRow, Planned, Progress, Recount, Requeued, RescueOrder,
+    Rewritten, RunRequest, RunStatus, SealReport, Sealed, Sealing, Slices,
 };
 pub use migrate::Migrated;
 pub use query::TextRows;
 pub use quota::{Reserved, SlotGrant};
-pub use table::{DataTable, quote};
+pub use table::{DataTable, StreamRules, quote};

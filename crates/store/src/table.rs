@@ -18,6 +18,20 @@ pub struct DataTable {
     pub(crate) upsert: String,
     pub(crate) rewrite: String,
     pub(crate) meaning: Option<i64>,
+    pub(crate) rules: StreamRules,
+}
+
+/// What a stream's definition says of its pages and rows beside their shape.
+#[derive(Clone, Debug, Default)]
+pub struct StreamRules {
+    /// Pages follow one another, or there is but one: a page says whether it is the last.
+    pub chained: bool,
+    /// The additive metrics whose sums are proved: positions of columns.
+    pub sums: Vec<usize>,
+    /// The deepest row that the API shows.
+    pub window: Option<u32>,
+    /// Rows that a sealed pull no longer contains are deleted.
+    pub deletes_missing: bool,
 }
 
 /// A column as the database has it.
@@ -51,7 +65,13 @@ impl DataTable {
             upsert,
             rewrite,
             meaning: None,
+            rules: StreamRules::default(),
         })
+    }
+
+    /// The same, under a stream's rules.
+    pub fn ruled(self, rules: StreamRules) -> Self {
+        Self { rules, ..self }
     }
 
     /// The same, filled by a definition of this meaning: it is recorded with the answers.
@@ -67,6 +87,16 @@ impl DataTable {
     /// Quoted and qualified, for SQL.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether its pages follow one another, or there is but one.
+    pub fn is_chained(&self) -> bool {
+        self.rules.chained
+    }
+
+    /// The deepest row that the API shows.
+    pub fn window(&self) -> Option<u32> {
+        self.rules.window
     }
 
     /// Positions of the key's columns.

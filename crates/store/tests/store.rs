@@ -1,133 +1,15 @@
 //! The collector's transaction on a real PostgreSQL: fenced, free of deadlocks, sealed once.
 
-use std::{
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
+mod common;
 
+use std::time::Duration;
+
+use common::{World, closed, page, reason};
 use futures_util::future::join_all;
-use jiff::{SignedDuration, Timestamp, civil::date};
-use pagemill_core::{Column, ColumnShape, DateScope, Kind, Lane, PageJob, Rows, Slice, TableShape, Verdict};
-use pagemill_store::{
-    DataTable, NewPartition, PageStart, PageWrite, Reserved, RunRequest, Store, StoreConfig, StoreErrorKind,
-};
+use jiff::{SignedDuration, Timestamp};
+use pagemill_core::Verdict;
+use pagemill_store::{PageStart, PageWrite, Reserved, StoreErrorKind};
 use proptest::{prelude::*, test_runner::TestRunner};
-use tokio_postgres::NoTls;
-
-fn server() -> String {
-    std::env::var("PAGEMILL_TEST_POSTGRES_URL")
-        .unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".into())
-}
-
-async fn admin() -> tokio_postgres::Client {
-    let (client, connection) = tokio_postgres::connect(&server(), NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
-}
-
-/// A database of its own, gone when the test ends well or badly.
-struct World {
-    store: Store,
-    table: DataTable,
-    database: String,
-}
-
-impl World {
-    async fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let database =
-            format!("pagemill_store_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        admin().await.batch_execute(&format!("create database {database}")).await.unwrap();
-        let url = format!("{}/{database}", server().rsplit_once('/').unwrap().0);
-        let config = StoreConfig { url: url.into(), schema: "public".into(), connections: 10 };
-        let store = Store::connect(&config).await.unwrap();
-        let table = DataTable::new(&store, "test", "rows", &shape()).unwrap();
-        store.migrate(std::slice::from_ref(&table)).await.unwrap();
-        Self { store, table, database }
-    }
-
-    /// Opens a partition of so many pages of 10 rows, and its first page stored.
-    async fn partition(&self, again: bool) -> PageJob {
-        let slice = Slice {
-            source: "test".into(),
-            stream: "rows".into(),
-            account: "7".into(),
-            from: date(2026, 1, 15),
-            to: date(2026, 1, 15),
-            part: Default::default(),
-        };
-        let wanted = NewPartition {
-            slice,
-            lane: Lane::Pages,
-            page_size: 10,
-            subset: None,
-            due_if_sealed_before: None,
-        };
-        let asked = serde_json::json!({ "again": again });
-        let request = RunRequest { asked, again, owner: "test".into() };
-        let planned = self.store.plan(&request, &[wanted]).await.unwrap();
-        planned.open[0].partition.job(1, 0)
-    }
-
-    async fn rows(&self) -> Vec<(i64, i64)> {
-        let (_, rows) = self.store.query_text("select id, value from test_rows order by id").await.unwrap();
-        let number = |v: &Option<String>| v.as_ref().unwrap().parse().unwrap();
-        rows.iter().map(|r| (number(&r[0]), number(&r[1]))).collect()
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let database = self.database.clone();
-        let cleaning = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let drop = format!("drop database if exists {database} with (force)");
-            runtime.block_on(async { admin().await.batch_execute(&drop).await })
-        });
-        let _ = cleaning.join();
-    }
-}
-
-fn shape() -> TableShape {
-    let column = |name: &str, kind, key| ColumnShape { name: name.into(), kind, key };
-    TableShape {
-        name: "test_rows".into(),
-        columns: vec![
-            column("account", Kind::Text, true),
-            column("day", Kind::Date, true),
-            column("id", Kind::Bigint, true),
-            column("value", Kind::Bigint, false),
-        ],
-        account: Some("account".into()),
-        dates: DateScope::Within("day".into()),
-    }
-}
-
-/// A page with these ids, all of one value, requested so many seconds after the epoch.
-fn page(job: &PageJob, number: u32, ids: &[i64], value: i64, requested: i64, total: u64) -> PageWrite {
-    let mut account = Column::with_capacity(Kind::Text, ids.len());
-    if let Column::Text(texts) = &mut account {
-        ids.iter().for_each(|_| texts.push(Some("7")));
-    }
-    let columns = vec![
-        account,
-        Column::Date(vec![Some(date(2026, 1, 15)); ids.len()]),
-        Column::Bigint(ids.iter().map(|id| Some(*id)).collect()),
-        Column::Bigint(vec![Some(value); ids.len()]),
-    ];
-    let rows = Rows::new(ids.len(), columns);
-    PageWrite {
-        job: job.at(number, 0),
-        keys: rows.key_hashes(&[0, 1, 2]),
-        content_hash: rows.content_hash(),
-        rows,
-        total,
-        request_id: None,
-        requested_at: Timestamp::UNIX_EPOCH + SignedDuration::from_secs(requested),
-        body: None,
-        casts: vec![],
-    }
-}
 
 /// Whatever the order in which the versions of a page arrive, and however often each: the one that
 /// was requested last is there at the end.
@@ -202,15 +84,25 @@ async fn the_last_pages_at_once_seal_once() {
             tokio::spawn(async move {
                 let written = store.write(&table, &[write]).await.unwrap();
                 let ended = written.progress[0].has_ended();
-                (ended, if ended { store.seal(written.progress[0].partition).await.unwrap() } else { None })
+                (
+                    ended,
+                    if ended {
+                        store.seal(written.progress[0].partition, None, 0).await.unwrap()
+                    } else {
+                        None
+                    },
+                )
             })
         });
         let ends: Vec<_> = join_all(writes).await.into_iter().map(Result::unwrap).collect();
         assert_eq!(ends.iter().filter(|(ended, _)| *ended).count(), 1);
-        let reports: Vec<_> = ends.iter().filter_map(|(_, report)| report.as_ref()).collect();
+        let reports: Vec<_> = ends.into_iter().filter(|(_, s)| s.is_some()).map(|(_, s)| closed(s)).collect();
         assert_eq!(reports.len(), 1);
         assert_eq!(reports[0].verdict, Verdict::Sealed);
-        assert!(world.store.seal(job.partition).await.unwrap().is_none(), "sealing again does nothing");
+        assert!(
+            world.store.seal(job.partition, None, 0).await.unwrap().is_none(),
+            "sealing again does nothing"
+        );
     }
     assert_eq!(world.rows().await.len(), 80);
 }
@@ -225,9 +117,8 @@ async fn a_repeated_key_is_no_seal() {
     let writes = [page(&job, 1, &first, 1, 1, 20), page(&job, 2, &second, 2, 2, 20)];
     let written = world.store.write(&world.table, &writes).await.unwrap();
     assert_eq!(written.stored, [true, true]);
-    let report = world.store.seal(job.partition).await.unwrap().unwrap();
-    let Verdict::Incomplete(reason) = report.verdict else { panic!("sealed") };
-    assert_eq!(reason.to_string(), "1 rows repeat a key that came before");
+    let report = closed(world.store.seal(job.partition, None, 0).await.unwrap());
+    assert_eq!(reason(report), "1 rows repeat a key that came before");
     assert_eq!(world.rows().await[9], (9, 2), "the later request wins");
     // A closed partition takes no page more.
     let late = page(&job, 2, &second, 3, 3, 20);

@@ -129,7 +129,7 @@ async fn pull(
             let to = Address::Lane { source: partition.slice.source.clone(), lane: partition.lane };
             queue.publish(&to, [message(&partition.job(partition.progress.first_page, 0))]).await?;
         } else {
-            let missing = rescue::publish_missing(&app.store, &queue, partition.id).await?;
+            let missing = rescue::publish_missing(&app, &queue, partition.id).await?;
             if !args.json {
                 eprintln!("{}: goes on, {missing} pages are missing", partition.slice);
             }

@@ -3,13 +3,13 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable};
-use pagemill_core::{Failure, Outcome};
+use pagemill_core::{Failure, Outcome, PageJob};
 use pagemill_pool as pool;
 use pagemill_queue::PageQueue;
 use pagemill_store::{DataTable, PageWrite, StoreError, StoreErrorKind, Written};
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
-use super::{Pipeline, Session, Trouble, Work, fetch::Fetched, follow, gate::Pass, settle};
+use super::{Pipeline, Session, Trouble, Work, fetch::Fetched, follow::Follow, gate::Pass, settle};
 
 /// A page waits at most so long for others to share its transaction.
 const LINGER: Duration = Duration::from_millis(5);
@@ -192,10 +192,11 @@ async fn stored<Q: PageQueue>(
             settle::recheck(pipeline, work).await?;
         }
     }
+    let follow = Follow::pipeline(pipeline);
     for progress in &written.progress {
-        let has_first =
-            kept.iter().any(|w| w.job.partition == progress.partition && w.job.page == progress.first_page);
-        follow::up(pipeline, progress, has_first).await?;
+        let pages: Vec<&PageJob> =
+            kept.iter().map(|w| &w.job).filter(|j| j.partition == progress.partition).collect();
+        follow.up(progress, &pages).await?;
     }
     fail::fail_point!("before-ack");
     settle::settle_all(pipeline, kept, &Outcome::Stored).await
@@ -213,15 +214,16 @@ async fn finish<Q: PageQueue>(
         Fetched::Failed(failure) => settle::failed(pipeline, work, failure).await,
         Fetched::Convicted(failure) => settle::convicted(pipeline, work, failure).await,
         Fetched::Done(progress) => {
-            follow::up(pipeline, &progress, work.job.page == progress.first_page).await?;
+            Follow::pipeline(pipeline).up(&progress, &[&work.job]).await?;
             settle::settle(pipeline, work, &Outcome::Duplicate, 0).await
         }
         Fetched::Dead(progress) => {
             settle::ensure_dead(pipeline, &work.job).await?;
-            follow::up(pipeline, &progress, false).await?;
+            Follow::pipeline(pipeline).up(&progress, &[&work.job]).await?;
             settle::settle(pipeline, work, &Outcome::Duplicate, 0).await
         }
         Fetched::Obsolete => settle::settle(pipeline, work, &Outcome::Duplicate, 0).await,
+        Fetched::Later(cursor, wait) => settle::later(pipeline, work, cursor, wait).await,
         Fetched::Shut(wait) => settle::park(pipeline, work, wait).await,
         Fetched::Unavailable(why) => {
             settle::settle(pipeline, work, &Outcome::Unavailable, 0).await?;

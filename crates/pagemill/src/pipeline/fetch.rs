@@ -4,6 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use pagemill_core::{Failure, FailureClass, PageJob};
 use pagemill_queue::PageQueue;
+use pagemill_source::Fetch;
 use pagemill_store::{PageStart, PageWrite, Progress, StoreError, StoreErrorKind};
 
 use super::{Pipeline, Work, gate::Pass};
@@ -23,6 +24,8 @@ pub(super) enum Fetched {
     Obsolete,
     /// It killed its process too often: dead.
     Convicted(Failure),
+    /// The API prepares the report: to come back with this cursor after so long.
+    Later(String, Duration),
     /// The quota is shut for so long.
     Shut(Duration),
     /// PostgreSQL cannot be used.
@@ -54,11 +57,12 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
     pipeline.counters.sent();
     crash::on_page(job.page);
     match source.client.fetch(job).await {
-        Ok(page) => {
+        Ok(Fetch::Page(page)) => {
             let body = (pipeline.settings.raw == Raw::Page).then(|| pagemill_store::compress(&page.body));
-            let write = PageWrite::new(table, job.clone(), page, requested_at, body);
+            let write = PageWrite::new(table, job.clone(), *page, requested_at, body);
             Fetched::Page(Box::new(write), pass)
         }
+        Ok(Fetch::Later { cursor, wait }) => Fetched::Later(cursor, wait),
         Err(failure) => {
             if failure.class == FailureClass::Throttled {
                 pipeline.counters.throttled();

@@ -27,6 +27,7 @@ use pagemill_queue::{Delivery, Message, PageQueue};
 use pagemill_store::Store;
 use tokio::{sync::watch, task::JoinSet};
 
+pub(crate) use self::follow::Follow;
 pub use self::{counters::Counters, intake::Intake};
 use self::{gate::Gate, suspicion::Innocent};
 use crate::{
@@ -68,8 +69,9 @@ pub enum Ended {
 }
 
 /// Why a page's outcome cannot be recorded now.
-#[derive(Debug)]
-struct Trouble(String);
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Trouble(String);
 
 /// Shared by what runs in one go of the pipeline: who notices trouble ends it.
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use pagemill_core::{
 use pagemill_queue::{Address, DeadNote, Delivery, Message, PageQueue, QueueErrorKind};
 use pagemill_store::{DeadRecord, PageStart, StoreErrorKind};
 
-use super::{Pipeline, Trouble, Work, fetch, follow};
+use super::{Pipeline, Trouble, Work, fetch, follow::Follow};
 
 /// Ends a delivery as its outcome demands. `attempts` are those that the ledger has counted.
 pub(super) async fn settle<Q: PageQueue>(
@@ -97,12 +97,12 @@ pub(super) async fn convicted<Q: PageQueue>(
 pub(super) async fn recheck<Q: PageQueue>(pipeline: &Pipeline<Q>, work: Work) -> Result<(), Trouble> {
     let outcome = match pipeline.store.start_page(&work.job, false, u32::MAX >> 1).await? {
         PageStart::Done(progress) => {
-            follow::up(pipeline, &progress, work.job.page == progress.first_page).await?;
+            Follow::pipeline(pipeline).up(&progress, &[&work.job]).await?;
             Outcome::Duplicate
         }
         PageStart::Dead(progress) => {
             ensure_dead(pipeline, &work.job).await?;
-            follow::up(pipeline, &progress, false).await?;
+            Follow::pipeline(pipeline).up(&progress, &[&work.job]).await?;
             Outcome::Duplicate
         }
         PageStart::Obsolete => Outcome::Duplicate,
@@ -128,6 +128,17 @@ pub(super) async fn park<Q: PageQueue>(
     Ok(())
 }
 
+/// The API prepares the report: the job comes back with its task; no attempt is spent.
+pub(super) async fn later<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    work: Work,
+    cursor: String,
+    wait: Duration,
+) -> Result<(), Trouble> {
+    let job = PageJob { cursor: Some(cursor), ..work.job.clone() };
+    park(pipeline, Work { job, ..work }, wait).await
+}
+
 /// Given back before they were done, by no fault of theirs.
 pub(super) async fn returned<Q: PageQueue>(pipeline: &Pipeline<Q>, works: Vec<Work>) {
     acquit(pipeline, &works).await;
@@ -150,7 +161,7 @@ async fn bury<Q: PageQueue>(pipeline: &Pipeline<Q>, job: &PageJob, failure: &Fai
             publish_dead(pipeline, &job.slice.source, job.id(), job.encode(), &failure.message, &record)
                 .await?;
             if let Some(progress) = &record.progress {
-                follow::up(pipeline, progress, false).await?;
+                Follow::pipeline(pipeline).up(progress, &[job]).await?;
             }
         }
         None => ensure_dead(pipeline, job).await?,

@@ -1,9 +1,13 @@
 //! The Postgres record of runs, partitions and pages: what was asked, stored, failed, proved.
 
+mod chain;
 mod consumers;
 mod dead;
+mod missing;
 mod pages;
 mod partitions;
+mod parts;
+mod quality;
 mod reload;
 mod rescue;
 mod runs;
@@ -11,6 +15,7 @@ mod seal;
 mod status;
 mod verify;
 
+pub use chain::Following;
 pub use consumers::ConsumerBeat;
 pub use dead::{DeadFilter, DeadGroup, DeadLock, DeadRecord, DeadRow, Requeued};
 pub use pages::PageStart;
@@ -18,6 +23,6 @@ pub use partitions::{PartitionRow, Progress};
 pub use reload::{Answer, Attempt, Rewritten, Slices};
 pub use rescue::RescueOrder;
 pub use runs::{NewPartition, Opened, Planned, RunRequest, Sealed};
-pub use seal::SealReport;
+pub use seal::{SealReport, Sealing};
 pub use status::RunStatus;
 pub use verify::Recount;

@@ -1,4 +1,7 @@
+use std::collections::BTreeMap;
+
 use pagemill_core::{Lane, PageJob, PageRange, Slice};
+use serde_json::Value;
 use tokio_postgres::Row;
 
 use crate::{Store, StoreError, StoreErrorKind};
@@ -65,13 +68,22 @@ pub struct PartitionRow {
     pub reason: Option<String>,
     /// Whether only some pages were asked for.
     pub subset: bool,
+    /// Whether its pages follow one another, or there is but one.
+    pub chained: bool,
+    /// The partition that this one is a part of.
+    pub parent: Option<i64>,
+    /// How many parts stand for its pages beyond the first; 0 if it could not be split.
+    pub parts: Option<u32>,
+    /// Rounds in which pages were fetched again because the proof failed.
+    pub repairs: u32,
     /// Its counters.
     pub progress: Progress,
 }
 
 /// The columns that [`PartitionRow::from_row`] reads, of `pagemill.partitions p`.
 pub(crate) const PARTITION_COLUMNS: &str = "p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null, \
-    p.run, p.source, p.stream, p.account, p.from_date, p.to_date, p.lane, p.page_size, p.state, p.reason, p.subset_first is not null";
+    p.run, p.source, p.stream, p.account, p.from_date, p.to_date, p.lane, p.page_size, p.state, p.reason, p.subset_first is not null, \
+    p.part, p.chained, p.parent, p.parts, p.repairs";
 
 impl PartitionRow {
     pub(crate) fn from_row(row: &Row) -> Self {
@@ -84,13 +96,17 @@ impl PartitionRow {
                 account: row.get(10),
                 from: row.get(11),
                 to: row.get(12),
-                part: Default::default(),
+                part: part_from(&row.get(18)),
             },
             lane: lane_from(row.get(13)),
             page_size: row.get::<_, i32>(14) as u32,
             state: row.get(15),
             reason: row.get(16),
             subset: row.get(17),
+            chained: row.get(19),
+            parent: row.get(20),
+            parts: row.get::<_, Option<i32>>(21).map(|n| n as u32),
+            repairs: row.get::<_, i32>(22) as u32,
             progress: Progress::from_row(row),
         }
     }
@@ -120,6 +136,12 @@ impl PartitionRow {
     pub fn planned(&self) -> Option<PageRange> {
         self.progress.last_page.map(|last| PageRange { first: self.progress.first_page, last })
     }
+}
+
+/// `{"placement": "1"}`
+pub(crate) fn part_from(value: &Value) -> BTreeMap<String, String> {
+    let text = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
+    value.as_object().map(|part| part.iter().filter_map(text).collect()).unwrap_or_default()
 }
 
 pub(crate) fn lane_name(lane: Lane) -> &'static str {

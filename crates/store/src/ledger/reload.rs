@@ -56,15 +56,17 @@ pub struct Rewritten {
 }
 
 /// Rows go back to the newest sealed attempt at their slice, and to those since.
-const IN_TABLE: &str = "not exists (select from pagemill.partitions newer \
-    where (newer.source, newer.stream, newer.account, newer.from_date, newer.to_date) \
-        = (p.source, p.stream, p.account, p.from_date, p.to_date) and newer.id > p.id and newer.state = 'sealed')";
+const IN_TABLE: &str = "not exists (select from pagemill.partitions w join pagemill.partitions newer \
+        on (newer.source, newer.stream, newer.account, newer.from_date, newer.to_date) \
+            = (w.source, w.stream, w.account, w.from_date, w.to_date) \
+    where w.id = coalesce(p.top, p.id) and newer.parent is null and newer.id > w.id and newer.state = 'sealed')";
 
-/// Attempts that fetched all that they were to.
-const WHOLE: &str = "p.state <> 'open' and p.subset_first is null and p.dead = 0 and p.done > 0";
+/// Attempts that fetched all that they were to: where a slice was split, at its parts.
+const WHOLE: &str =
+    "p.state <> 'open' and p.parts is null and p.subset_first is null and p.dead = 0 and p.done > 0";
 
 impl Store {
-    /// The attempts from which the rows of these slices come, slice by slice, the older first.
+    /// The attempts from which the rows of these slices come, parts among them, the older first.
     ///
     /// # Errors
     /// As any query.
@@ -76,7 +78,7 @@ impl Store {
         self.attempts(table, slices, IN_TABLE).await
     }
 
-    /// The closed attempts at these slices that lack no page, slice by slice, the older first.
+    /// The closed attempts that lack no page, at these slices or their parts, the older first.
     ///
     /// # Errors
     /// As any query.
@@ -104,7 +106,7 @@ impl Store {
                  where g.partition = p.id and g.requested_at is not null) as s(stored, answers, stale) \
              where p.source = $1 and p.stream = $2 and (cardinality($3::text[]) = 0 or p.account = any($3)) \
                and ($4::date is null or p.to_date >= $4) and ($5::date is null or p.from_date <= $5) and {which} \
-             order by p.account, p.from_date, p.to_date, p.id"
+             order by coalesce(p.top, p.id), p.id"
         );
         let (from, to) = slices.days.unzip();
         let params: [&(dyn ToSql + Sync); 6] =
@@ -258,9 +260,11 @@ impl Store {
 async fn is_superseded(tx: &Transaction<'_>, partition: i64) -> Result<bool, StoreError> {
     let states = tx
         .query(
-            "select n.id > p.id and n.state = 'sealed' from pagemill.partitions p join pagemill.partitions n \
-                 on (n.source, n.stream, n.account, n.from_date, n.to_date) = (p.source, p.stream, p.account, p.from_date, p.to_date) \
-             where p.id = $1 and n.id >= p.id order by n.id for key share of n",
+            "select n.id > w.id and n.parent is null and n.state = 'sealed' from pagemill.partitions p \
+             join pagemill.partitions w on w.id = coalesce(p.top, p.id) \
+             join pagemill.partitions n on n.id = p.id or (n.parent is null and n.id >= w.id \
+                 and (n.source, n.stream, n.account, n.from_date, n.to_date) = (w.source, w.stream, w.account, w.from_date, w.to_date)) \
+             where p.id = $1 order by n.id for key share of n",
             &[&partition],
         )
         .await?;
@@ -279,13 +283,14 @@ async fn update_ledger(
     let hashes: Vec<i64> = pages.iter().map(|page| page.content_hash).collect();
     let casts: Vec<Option<Value>> =
         pages.iter().map(|page| (!page.casts.is_empty()).then(|| json!(page.casts))).collect();
-    let params: [&(dyn ToSql + Sync); 6] = [&partition, &numbers, &rows, &keys, &hashes, &casts];
+    let facts: Vec<Option<&Value>> = pages.iter().map(|page| page.facts.as_ref()).collect();
+    let params: [&(dyn ToSql + Sync); 7] = [&partition, &numbers, &rows, &keys, &hashes, &casts, &facts];
     tx.execute(
         "update pagemill.pages p set rows = u.rows, keys = ($4::bigint[])[u.past - u.rows + 1 : u.past], \
-             content_hash = u.content_hash, casts = u.casts \
+             content_hash = u.content_hash, casts = u.casts, facts = u.facts \
          from (select *, sum(rows) over (order by n)::int as past \
-               from unnest($2::int[], $3::int[], $5::bigint[], $6::jsonb[]) with ordinality \
-                    as a(page, rows, content_hash, casts, n)) u \
+               from unnest($2::int[], $3::int[], $5::bigint[], $6::jsonb[], $7::jsonb[]) with ordinality \
+                    as a(page, rows, content_hash, casts, facts, n)) u \
          where p.partition = $1 and p.page = u.page",
         &params,
     )
@@ -298,16 +303,18 @@ async fn update_ledger(
     Ok(())
 }
 
-/// A certificate's content hash is the sum of its pages': it goes on with them. How the seal was
-/// found stays as it was.
+/// A certificate's content hash is the sum of its pages', or of its parts': it goes on with them.
+/// What else the seal found stays as it was.
 async fn update_proof(tx: &Transaction<'_>, partition: i64, moved: i64) -> Result<(), StoreError> {
     if moved == 0 {
         return Ok(());
     }
     let proofs = tx
         .query(
-            "select id, proof->>'content_hash' from pagemill.partitions where id = $1 and proof ? 'content_hash' \
-             order by id for no key update",
+            "with recursive whole as (select id, parent from pagemill.partitions where id = $1 and parts is null \
+                 union select p.id, p.parent from whole join pagemill.partitions p on p.id = whole.parent) \
+             select p.id, p.proof->>'content_hash' from pagemill.partitions p join whole using (id) \
+             where p.proof ? 'content_hash' order by p.id for no key update of p",
             &[&partition],
         )
         .await?;

@@ -71,6 +71,9 @@ impl Store {
 /// claim: collectors lock pages before their partition, and would meet it halfway.
 async fn order_missing(client: &Object, claimed: Option<Row>) -> Result<Option<RescueOrder>, StoreError> {
     let Some(partition) = claimed.map(|row| PartitionRow::from_row(&row)) else { return Ok(None) };
+    if partition.chained {
+        return order_next(client, partition).await.map(Some);
+    }
     // Before the total is known the first page stands for all of them.
     let last = partition.progress.last_page.unwrap_or(partition.progress.first_page) as i32;
     let missing = client
@@ -93,4 +96,37 @@ async fn order_missing(client: &Object, claimed: Option<Row>) -> Result<Option<R
         })
         .collect();
     Ok(Some(RescueOrder { partition, jobs }))
+}
+
+/// Of a chain only the page after the last one done can be asked for.
+async fn order_next(client: &Object, partition: PartitionRow) -> Result<RescueOrder, StoreError> {
+    let first = partition.progress.first_page as i32;
+    let last = client
+        .query_opt(
+            "select page, next from pagemill.pages where partition = $1 and state = 'done' order by page desc limit 1",
+            &[&partition.id],
+        )
+        .await?;
+    let (page, cursor) = match &last {
+        None => (first, None),
+        Some(row) => (row.get::<_, i32>(0) + 1, row.get::<_, Option<String>>(1)),
+    };
+    if partition.progress.last_page.is_some_and(|last| page > last as i32) {
+        return Ok(RescueOrder { partition, jobs: Vec::new() });
+    }
+    let ordered = client
+        .query_opt(
+            "insert into pagemill.pages as g (partition, page, generation, state) values ($1, $2, 1, 'planned') \
+             on conflict (partition, page) do update set generation = g.generation + 1, state = 'planned' \
+             where g.state not in ('done', 'dead') returning generation, attempts",
+            &[&partition.id, &page],
+        )
+        .await?;
+    let job = |row: &Row| PageJob {
+        attempt: row.get::<_, i32>(1) as u32,
+        cursor,
+        ..partition.job(page as u32, row.get::<_, i32>(0) as u32)
+    };
+    let jobs = ordered.as_ref().map(job).into_iter().collect();
+    Ok(RescueOrder { partition, jobs })
 }

@@ -29,6 +29,8 @@ pub struct NewPartition {
     pub page_size: u32,
     /// Only these pages.
     pub subset: Option<PageRange>,
+    /// Whether its pages follow one another, or there is but one.
+    pub chained: bool,
     /// A seal older than this is not the last word.
     pub due_if_sealed_before: Option<Timestamp>,
 }
@@ -235,7 +237,7 @@ async fn newest_attempt(
         .prepare_cached(
             "select id, run, state, subset_first, subset_last, closed_at \
              from pagemill.partitions where source = $1 and stream = $2 and account = $3 and from_date = $4 and to_date = $5 \
-             order by id desc limit 1",
+               and parent is null order by id desc limit 1",
         )
         .await?;
     let row = tx
@@ -257,7 +259,7 @@ async fn newest_attempt(
 async fn supersede(tx: &deadpool_postgres::Transaction<'_>, partition: i64) -> Result<(), StoreError> {
     tx.execute(
         "update pagemill.partitions set state = 'incomplete', reason = 'superseded by a newer run', closed_at = now() \
-         where id = $1 and state = 'open'",
+         where coalesce(top, id) = $1 and state = 'open'",
         &[&partition],
     )
     .await?;
@@ -271,8 +273,8 @@ async fn open(
 ) -> Result<i64, StoreError> {
     let statement = tx
         .prepare_cached(
-            "insert into pagemill.partitions (run, source, stream, account, from_date, to_date, lane, page_size, subset_first, subset_last) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) returning id",
+            "insert into pagemill.partitions (run, source, stream, account, from_date, to_date, lane, page_size, subset_first, subset_last, chained) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) returning id",
         )
         .await?;
     let first = p.subset.map(|s| s.first as i32);
@@ -292,6 +294,7 @@ async fn open(
                 &(p.page_size as i32),
                 &first,
                 &last,
+                &p.chained,
             ],
         )
         .await?;

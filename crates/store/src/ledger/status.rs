@@ -51,8 +51,9 @@ const STATUS: &str = "select r.id::text, rp.partitions, rp.sealed, rp.incomplete
         not exists (select from pagemill.run_partitions x join pagemill.partitions p on p.id = x.partition \
                     where x.run = r.id and p.state = 'incomplete' and p.reason <> 'subset') \
     from pagemill.runs r join pagemill.run_progress rp on rp.run = r.id \
-    left join lateral (select sum(g.rows) filter (where g.state = 'done') as rows, sum(g.requests) as requests, sum(g.throttled) as throttled \
-        from pagemill.run_partitions x join pagemill.pages g on g.partition = x.partition where x.run = r.id) g on true";
+    left join lateral (select sum(g.rows) filter (where g.state = 'done' and p.parts is null) as rows, sum(g.requests) as requests, sum(g.throttled) as throttled \
+        from pagemill.run_partitions x join pagemill.partitions p on coalesce(p.top, p.id) = x.partition \
+        join pagemill.pages g on g.partition = p.id where x.run = r.id) g on true";
 
 impl Store {
     /// One run.

@@ -3,12 +3,13 @@ use std::pin::pin;
 use futures_util::TryStreamExt;
 use pagemill_core::{Column, Kind, Rows};
 use serde::Serialize;
+use serde_json::Value;
 use tokio_postgres::{Row, types::ToSql};
 
 use super::partitions::PartitionRow;
 use crate::{DataTable, Store, StoreError, quote};
 
-/// A partition recounted from its data table, and held against the ledger.
+/// A partition's certificate, recounted from its data table and held against the ledger.
 #[derive(Clone, Debug, Serialize)]
 pub struct Recount {
     /// The partition.
@@ -19,16 +20,34 @@ pub struct Recount {
     pub state: String,
     /// Why it is incomplete.
     pub reason: Option<String>,
-    /// The API's stated total.
+    /// The API's stated total, or the rows counted where it states none.
     pub total: Option<i64>,
+    /// Pages stored.
+    pub pages: u64,
     /// Distinct keys in the ledger's pages.
     pub ledger_keys: u64,
     /// Rows of the partition in the table whose key the ledger has.
     pub table_keys: u64,
     /// Rows in the table that the last pull did not contain (kept: `missing_rows = "keep"`).
     pub older_rows: u64,
+    /// Over the rows as the seal found them: 64 bits, hexadecimal.
+    pub content_hash: Option<String>,
+    /// The same, recounted from the table.
+    pub table_content_hash: String,
     /// The newer run that pulled the slice again, if one did.
     pub superseded_by: Option<String>,
+    /// Parts that it was split into.
+    pub parts: Option<u32>,
+    /// Requests whose answer is known.
+    pub requests: u64,
+    /// The API's ids of the requests whose answers are stored, page by page.
+    pub request_ids: Vec<Option<String>>,
+    /// Rounds in which pages were fetched again because the proof failed.
+    pub repairs: u32,
+    /// Sums of the additive metrics over the stored rows, as the seal found them.
+    pub sums: Value,
+    /// What is odd about the data although it is complete.
+    pub warnings: Value,
 }
 
 impl Recount {
@@ -37,15 +56,21 @@ impl Recount {
         self.state == "sealed"
             && Some(self.ledger_keys as i64) == self.total
             && self.table_keys == self.ledger_keys
+            && self.content_hash.as_ref().is_none_or(|sealed| *sealed == self.table_content_hash)
     }
 }
 
 /// Rows hashed at a time.
 const CHUNK: usize = 4_096;
 
+/// The pages whose rows are the partition's own: of a whole, those of its parts.
+const PAGES: &str = "select g.keys, g.requests, g.request_id, g.state = 'done', p.parts is null \
+    from pagemill.partitions p join pagemill.pages g on g.partition = p.id and g.page <= coalesce(p.last_page, g.page) \
+    where coalesce(p.top, p.id) = $1 order by p.id, g.page";
+
 impl Store {
-    /// Recounts a partition from its data table: hashes the keys of its rows as the decoder did and
-    /// looks each up among the ledger's.
+    /// Recounts a partition from its data table: hashes its rows as the decoder did and looks each
+    /// key up among the ledger's.
     ///
     /// # Errors
     /// As any query.
@@ -62,42 +87,48 @@ impl Store {
         let superseded_by = tx
             .query_opt(
                 "select run::text from pagemill.partitions where source = $1 and stream = $2 and account = $3 and from_date = $4 \
-                 and to_date = $5 and id > $6 order by id desc limit 1",
+                 and to_date = $5 and id > $6 and parent is null order by id desc limit 1",
                 &[&s.source, &s.stream, &s.account, &s.from, &s.to, &partition.id],
             )
             .await?
             .map(|r| r.get(0));
-        let mut ledger = Vec::new();
-        let mut pages = pin!(
-            tx.query_raw(
-                "select keys from pagemill.pages where partition = $1 and state = 'done'",
-                [&partition.id]
-            )
+        let proof: Option<Value> = tx
+            .query_one("select proof from pagemill.partitions where id = $1", &[&partition.id])
             .await?
-        );
+            .get(0);
+        let proof = proof.unwrap_or_default();
+        let mut ledger = Vec::new();
+        let (mut requests, mut request_ids) = (0, Vec::new());
+        let mut pages = pin!(tx.query_raw(PAGES, [&partition.id]).await?);
         while let Some(row) = pages.try_next().await? {
-            ledger.extend(row.get::<_, Vec<i64>>(0));
+            requests += row.get::<_, i32>(1) as u64;
+            if row.get(3) && row.get(4) {
+                ledger.extend(row.get::<_, Option<Vec<i64>>>(0).unwrap_or_default());
+                request_ids.push(row.get(2));
+            }
         }
         ledger.sort_unstable();
         ledger.dedup();
 
-        let kinds: Vec<Kind> = table.key.iter().map(|&k| table.shape.columns[k].kind).collect();
-        let columns: Vec<String> = table.key.iter().map(|&k| quote(&table.shape.columns[k].name)).collect();
+        let columns: Vec<String> = table.shape.columns.iter().map(|c| quote(&c.name)).collect();
         let sql =
             format!("select {} from {} where {}", columns.join(", "), table.name, table.slice_condition());
         let params: [&(dyn ToSql + Sync); 3] = [&s.account, &s.from, &s.to];
         let mut rows = pin!(tx.query_raw(&sql, params).await?);
-        let (mut table_keys, mut older_rows) = (0, 0);
+        let (mut table_keys, mut older_rows, mut content_hash) = (0, 0, 0_i64);
         let mut chunk = Vec::with_capacity(CHUNK);
         loop {
             let row = rows.try_next().await?;
             let last = row.is_none();
             chunk.extend(row);
             if chunk.len() == CHUNK || last {
-                for hash in hashes(&chunk, &kinds) {
-                    match ledger.binary_search(&hash) {
-                        Ok(_) => table_keys += 1,
-                        Err(_) => older_rows += 1,
+                let rows = read_rows(&chunk, table.shape.columns.iter().map(|c| c.kind));
+                for (key, row) in rows.key_hashes(&table.key).iter().zip(rows.row_hashes()) {
+                    if ledger.binary_search(key).is_ok() {
+                        table_keys += 1;
+                        content_hash = content_hash.wrapping_add(row);
+                    } else {
+                        older_rows += 1;
                     }
                 }
                 chunk.clear();
@@ -112,18 +143,27 @@ impl Store {
             state: partition.state.clone(),
             reason: partition.reason.clone(),
             total: partition.progress.total,
+            pages: request_ids.len() as u64,
             ledger_keys: ledger.len() as u64,
             table_keys,
             older_rows,
+            content_hash: proof["content_hash"].as_str().map(str::to_owned),
+            table_content_hash: format!("{content_hash:016x}"),
             superseded_by,
+            parts: partition.parts,
+            requests,
+            request_ids,
+            repairs: partition.repairs,
+            sums: proof["sums"].clone(),
+            warnings: proof["warnings"].clone(),
         })
     }
 }
 
-/// The key hashes of rows that hold just the key's columns.
-fn hashes(rows: &[Row], kinds: &[Kind]) -> Vec<i64> {
-    let columns = kinds.iter().enumerate().map(|(i, kind)| {
-        let mut column = Column::with_capacity(*kind, rows.len());
+/// Rows of the database as the decoder makes them, columns of these types.
+pub(super) fn read_rows(rows: &[Row], kinds: impl Iterator<Item = Kind>) -> Rows {
+    let columns = kinds.enumerate().map(|(i, kind)| {
+        let mut column = Column::with_capacity(kind, rows.len());
         for row in rows {
             match &mut column {
                 Column::Bigint(v) => v.push(row.get(i)),
@@ -136,6 +176,5 @@ fn hashes(rows: &[Row], kinds: &[Kind]) -> Vec<i64> {
         }
         column
     });
-    let all: Vec<usize> = (0..kinds.len()).collect();
-    Rows::new(rows.len(), columns.collect()).key_hashes(&all)
+    Rows::new(rows.len(), columns.collect())
 }

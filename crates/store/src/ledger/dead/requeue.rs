@@ -112,9 +112,11 @@ async fn reopen(
     let s = &partition.slice;
     let newer = tx
         .query_opt(
-            "select run from pagemill.partitions where source = $1 and stream = $2 and account = $3 and from_date = $4 and to_date = $5 \
-             and id > $6 order by id desc limit 1",
-            &[&s.source, &s.stream, &s.account, &s.from, &s.to, &partition.id],
+            "select newer.run from pagemill.partitions p join pagemill.partitions whole on whole.id = coalesce(p.top, p.id) \
+             join pagemill.partitions newer on (newer.source, newer.stream, newer.account, newer.from_date, newer.to_date) \
+                 = (whole.source, whole.stream, whole.account, whole.from_date, whole.to_date) and newer.id > whole.id and newer.parent is null \
+             where p.id = $1 order by newer.id desc limit 1",
+            &[&partition.id],
         )
         .await?;
     if let Some(newer) = newer {
@@ -155,6 +157,15 @@ async fn reopen(
     tx.execute(
         "update pagemill.partitions set state = 'open', dead = dead - 1, reason = null, proof = null, closed_at = null, progressed_at = now() \
          where id = $1",
+        &[&partition.id],
+    )
+    .await?;
+    // The wholes that it is a part of wait for it again.
+    tx.execute(
+        "with recursive wholes as (select parent as id from pagemill.partitions where id = $1 and parent is not null \
+             union select p.parent from pagemill.partitions p join wholes w on p.id = w.id where p.parent is not null) \
+         update pagemill.partitions p set state = 'open', reason = null, proof = null, closed_at = null, progressed_at = now() \
+         from wholes w where p.id = w.id",
         &[&partition.id],
     )
     .await?;

@@ -1,0 +1,174 @@
+//! A database of its own for each test, with one table of a stream.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use jiff::{SignedDuration, Timestamp, civil::date};
+use pagemill_core::{Column, ColumnShape, DateScope, Kind, Lane, PageJob, Rows, Slice, TableShape, Verdict};
+use pagemill_store::{
+    DataTable, NewPartition, Next, PageWrite, RunRequest, SealReport, Sealing, Store, StoreConfig,
+    StreamRules,
+};
+use tokio_postgres::NoTls;
+
+fn server() -> String {
+    std::env::var("PAGEMILL_TEST_POSTGRES_URL")
+        .unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/postgres".into())
+}
+
+async fn admin() -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(&server(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// A database of its own, gone when the test ends well or badly.
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) table: DataTable,
+    database: String,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::ruled(StreamRules::default()).await
+    }
+
+    pub(crate) async fn ruled(rules: StreamRules) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let database =
+            format!("pagemill_store_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        admin().await.batch_execute(&format!("create database {database}")).await.unwrap();
+        let url = format!("{}/{database}", server().rsplit_once('/').unwrap().0);
+        let config = StoreConfig { url: url.into(), schema: "public".into(), connections: 10 };
+        let store = Store::connect(&config).await.unwrap();
+        let table = DataTable::new(&store, "test", "rows", &shape()).unwrap().ruled(rules);
+        store.migrate(std::slice::from_ref(&table)).await.unwrap();
+        Self { store, table, database }
+    }
+
+    /// Opens a partition of pages of 10 rows; the job of its first page.
+    pub(crate) async fn partition(&self, again: bool) -> PageJob {
+        let slice = Slice {
+            source: "test".into(),
+            stream: "rows".into(),
+            account: "7".into(),
+            from: date(2026, 1, 15),
+            to: date(2026, 1, 15),
+            part: Default::default(),
+        };
+        let wanted = NewPartition {
+            slice,
+            lane: Lane::Pages,
+            page_size: 10,
+            subset: None,
+            chained: self.table.is_chained(),
+            due_if_sealed_before: None,
+        };
+        let asked = serde_json::json!({ "again": again });
+        let request = RunRequest { asked, again, owner: "test".into() };
+        let planned = self.store.plan(&request, &[wanted]).await.unwrap();
+        planned.open[0].partition.job(1, 0)
+    }
+
+    pub(crate) async fn execute(&self, sql: &str) {
+        let url = format!("{}/{}", server().rsplit_once('/').unwrap().0, self.database);
+        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute(sql).await.unwrap();
+    }
+
+    pub(crate) async fn rows(&self) -> Vec<(i64, i64)> {
+        let (_, rows) = self.store.query_text("select id, value from test_rows order by id").await.unwrap();
+        let number = |v: &Option<String>| v.as_ref().unwrap().parse().unwrap();
+        rows.iter().map(|r| (number(&r[0]), number(&r[1]))).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let database = self.database.clone();
+        let cleaning = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let drop = format!("drop database if exists {database} with (force)");
+            runtime.block_on(async { admin().await.batch_execute(&drop).await })
+        });
+        let _ = cleaning.join();
+    }
+}
+
+fn shape() -> TableShape {
+    let column = |name: &str, kind, key| ColumnShape { name: name.into(), kind, key };
+    TableShape {
+        name: "test_rows".into(),
+        columns: vec![
+            column("account", Kind::Text, true),
+            column("day", Kind::Date, true),
+            column("id", Kind::Bigint, true),
+            column("value", Kind::Bigint, false),
+        ],
+        account: Some("account".into()),
+        dates: DateScope::Within("day".into()),
+    }
+}
+
+/// A page with these ids, all of one value, requested so many seconds after the epoch.
+pub(crate) fn page(
+    job: &PageJob,
+    number: u32,
+    ids: &[i64],
+    value: i64,
+    requested: i64,
+    total: u64,
+) -> PageWrite {
+    let mut account = Column::with_capacity(Kind::Text, ids.len());
+    if let Column::Text(texts) = &mut account {
+        ids.iter().for_each(|_| texts.push(Some("7")));
+    }
+    let columns = vec![
+        account,
+        Column::Date(vec![Some(date(2026, 1, 15)); ids.len()]),
+        Column::Bigint(ids.iter().map(|id| Some(*id)).collect()),
+        Column::Bigint(vec![Some(value); ids.len()]),
+    ];
+    PageWrite { total: Some(total), ..page_of(job, number, Rows::new(ids.len(), columns), requested) }
+}
+
+fn page_of(job: &PageJob, number: u32, rows: Rows, requested: i64) -> PageWrite {
+    PageWrite {
+        job: job.at(number, 0),
+        keys: rows.key_hashes(&[0, 1, 2]),
+        content_hash: rows.content_hash(),
+        rows,
+        total: None,
+        next: Next::Numbered,
+        facts: None,
+        request_id: None,
+        requested_at: Timestamp::UNIX_EPOCH + SignedDuration::from_secs(requested),
+        body: None,
+        casts: vec![],
+    }
+}
+
+/// The report of a partition that must be closed now.
+pub(crate) fn closed(sealing: Option<Sealing>) -> SealReport {
+    match sealing {
+        Some(Sealing::Closed(report)) => report,
+        other => panic!("not closed: {other:?}"),
+    }
+}
+
+/// The pages ordered anew: number and generation.
+pub(crate) fn repair(sealing: Option<Sealing>) -> Vec<(u32, u32)> {
+    match sealing {
+        Some(Sealing::Repair(order, _)) => order.jobs.iter().map(|j| (j.page, j.generation)).collect(),
+        other => panic!("no repair: {other:?}"),
+    }
+}
+
+pub(crate) fn reason(report: SealReport) -> String {
+    match report.verdict {
+        Verdict::Incomplete(reason) => reason.to_string(),
+        Verdict::Sealed => panic!("sealed"),
+    }
+}

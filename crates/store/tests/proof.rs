@@ -1,0 +1,236 @@
+//! The proof of completeness on a real PostgreSQL: repairs, chains, parts, sums, missing rows, warnings.
+
+mod common;
+
+use common::{World, closed, page, reason, repair};
+use pagemill_core::{Slice, Verdict};
+use pagemill_store::{Following, Next, PageWrite, StreamRules};
+use serde_json::json;
+
+const ROUNDS: u32 = 3;
+
+fn ids(from: i64, to: i64) -> Vec<i64> {
+    (from..to).collect()
+}
+
+/// A row came in at the front between the first page and the others: every key after it moved on by
+/// one, and the total with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_that_state_an_older_total_are_fetched_again() {
+    let world = World::new().await;
+    let (store, table) = (&world.store, &world.table);
+    let job = world.partition(false).await;
+    let before = page(&job, 1, &ids(0, 10), 1, 1, 20);
+    let moved = [page(&job, 2, &ids(9, 19), 1, 2, 21)];
+    store.write(table, &[before]).await.unwrap();
+    store.write(table, &moved).await.unwrap();
+    // The page that states the older total, its neighbour, and the page that the new total adds.
+    let ordered = repair(store.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    assert_eq!(ordered, [(1, 1), (2, 1), (3, 0)]);
+    assert!(store.seal(job.partition, Some(table), ROUNDS).await.unwrap().is_none(), "pages are under way");
+    let again: Vec<PageWrite> = [(1, ids(-1, 9)), (2, ids(9, 19)), (3, ids(19, 20))]
+        .iter()
+        .zip(&ordered)
+        .map(|((number, ids), (_, generation))| {
+            let write = page(&job, *number, ids, 1, 10, 21);
+            PageWrite { job: job.at(*number, *generation), ..write }
+        })
+        .collect();
+    store.write(table, &again).await.unwrap();
+    let report = closed(store.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    assert_eq!((report.verdict, report.rows), (Verdict::Sealed, 21));
+    let recount = store.recount(table, &store.partition(job.partition).await.unwrap()).await.unwrap();
+    assert!(recount.agrees(), "{recount:?}");
+    assert_eq!((recount.repairs, recount.pages, recount.table_keys), (1, 3, 21));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_total_that_never_rests_ends_incomplete_after_the_last_round() {
+    let world = World::new().await;
+    let (store, table) = (&world.store, &world.table);
+    let job = world.partition(false).await;
+    let mut ordered = vec![(1, 0), (2, 0)];
+    for round in 0..=i64::from(ROUNDS) {
+        for (number, generation) in &ordered {
+            let (number, time) = (*number, 10 * round + i64::from(*number));
+            let write = page(
+                &job,
+                number,
+                &ids(i64::from(number) * 10, i64::from(number) * 10 + 10),
+                1,
+                time,
+                20 - (time as u64 % 2),
+            );
+            store.write(table, &[PageWrite { job: job.at(number, *generation), ..write }]).await.unwrap();
+        }
+        let sealing = store.seal(job.partition, Some(table), ROUNDS).await.unwrap();
+        if round < i64::from(ROUNDS) {
+            ordered = repair(sealing);
+            assert_eq!(ordered.len(), 2);
+        } else {
+            assert!(reason(closed(sealing)).starts_with("the API's total moved"));
+        }
+    }
+}
+
+/// A row went while another came: the count is right, the sum is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sums_see_what_a_count_does_not() {
+    let world = World::ruled(StreamRules { sums: vec![3], ..StreamRules::default() }).await;
+    let (store, table) = (&world.store, &world.table);
+    let job = world.partition(false).await;
+    let summed = |stored: &str| Some(json!({ "sums": { "value": stored }, "stated": { "value": "30.0" } }));
+    let write = PageWrite { facts: summed("20"), ..page(&job, 1, &ids(0, 10), 2, 1, 10) };
+    store.write(table, &[write]).await.unwrap();
+    assert_eq!(repair(store.seal(job.partition, Some(table), 1).await.unwrap()), [(1, 1)]);
+    let again = PageWrite { job: job.at(1, 1), facts: summed("20"), ..page(&job, 1, &ids(0, 10), 2, 2, 10) };
+    store.write(table, &[again]).await.unwrap();
+    let report = closed(store.seal(job.partition, Some(table), 1).await.unwrap());
+    assert_eq!(reason(report), "the stored sums are not the API's own: value 20, stated 30.0");
+
+    let job = world.partition(true).await;
+    let right = PageWrite { facts: summed("30"), ..page(&job, 1, &ids(0, 10), 3, 5, 10) };
+    store.write(table, &[right]).await.unwrap();
+    assert_eq!(closed(store.seal(job.partition, Some(table), 1).await.unwrap()).verdict, Verdict::Sealed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_ends_with_the_page_that_names_no_next() {
+    let world = World::ruled(StreamRules { chained: true, ..StreamRules::default() }).await;
+    let (store, table) = (&world.store, &world.table);
+    let job = world.partition(false).await;
+    let chained = |number: u32, next: Next| {
+        let from = i64::from(number) * 10;
+        PageWrite { next, total: None, ..page(&job, number, &ids(from, from + 10), 1, from, 0) }
+    };
+    let written = store.write(table, &[chained(1, Next::Is("b".into()))]).await.unwrap();
+    assert!(!written.progress[0].has_ended());
+    let following = store.following(job.partition, 1).await.unwrap();
+    assert_eq!(following, Following::Page { cursor: "b".into(), generation: 0 });
+    // Its job is lost: the rescue finds where the chain goes on.
+    let order = store.reorder_missing(job.partition).await.unwrap().unwrap();
+    assert_eq!((order.jobs[0].page, order.jobs[0].cursor.as_deref()), (2, Some("b")));
+    let second = PageWrite { job: order.jobs[0].clone(), ..chained(2, Next::Last) };
+    let written = store.write(table, &[second]).await.unwrap();
+    assert!(written.progress[0].has_ended());
+    assert_eq!(store.following(job.partition, 2).await.unwrap(), Following::Nothing);
+    let report = closed(store.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    assert_eq!((report.verdict, report.rows), (Verdict::Sealed, 20));
+    assert_eq!(store.partition(job.partition).await.unwrap().progress.total, Some(20), "counted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_that_goes_in_circles_is_incomplete() {
+    let world = World::ruled(StreamRules { chained: true, ..StreamRules::default() }).await;
+    let (store, table) = (&world.store, &world.table);
+    let job = world.partition(false).await;
+    for (number, next) in [(1, "b"), (2, "c"), (3, "b")] {
+        let from = i64::from(number) * 10;
+        let write = page(&job, number, &ids(from, from + 10), 1, from, 0);
+        store.write(table, &[PageWrite { next: Next::Is(next.into()), total: None, ..write }]).await.unwrap();
+    }
+    assert_eq!(store.following(job.partition, 3).await.unwrap(), Following::Circle);
+    let report = closed(store.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    assert_eq!(reason(report), "page 3 names the same next page as page 1: the API goes in circles");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_stand_for_a_whole_that_is_too_deep() {
+    let world = World::ruled(StreamRules { window: Some(10), ..StreamRules::default() }).await;
+    let (store, table) = (&world.store, &world.table);
+    for (values, expected) in [
+        (vec!["a", "b"], None),
+        (
+            vec!["a"],
+            Some(
+                "the parts have 8 rows, but the API states 16 for the whole: does split_by name every value?",
+            ),
+        ),
+    ] {
+        let job = world.partition(values.len() == 1).await;
+        store.write(table, &[page(&job, 1, &ids(0, 10), 1, 1, 16)]).await.unwrap();
+        let parts: Vec<Slice> = (values.iter())
+            .map(|value| Slice {
+                part: [("kind".to_owned(), (*value).to_owned())].into(),
+                ..job.slice.clone()
+            })
+            .collect();
+        let open = store.split(job.partition, &parts).await.unwrap();
+        assert_eq!(open.len(), values.len());
+        assert_eq!(store.split(job.partition, &parts).await.unwrap().len(), values.len(), "split once");
+        for (number, part) in (0..).zip(&open) {
+            assert!(store.seal(job.partition, Some(table), ROUNDS).await.unwrap().is_none());
+            let from = number * 8;
+            let first = part.job(1, 0);
+            assert_eq!(first.slice, parts[number as usize]);
+            store.write(table, &[page(&first, 1, &ids(from, from + 8), 1, 2, 8)]).await.unwrap();
+            let report = closed(store.seal(part.id, Some(table), ROUNDS).await.unwrap());
+            assert_eq!((report.verdict, report.partition.parent), (Verdict::Sealed, Some(job.partition)));
+        }
+        let report = closed(store.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+        match expected {
+            Some(expected) => assert_eq!(reason(report), expected),
+            None => {
+                assert_eq!(report.verdict, Verdict::Sealed);
+                let whole = store.partition(job.partition).await.unwrap();
+                let recount = store.recount(table, &whole).await.unwrap();
+                assert!(recount.agrees(), "{recount:?}");
+                assert_eq!((recount.parts, recount.ledger_keys), (Some(2), 16));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_are_gone_are_deleted_with_the_seal_or_kept() {
+    for (deletes_missing, left) in [(false, 10), (true, 8)] {
+        let world = World::ruled(StreamRules { deletes_missing, ..StreamRules::default() }).await;
+        let (store, table) = (&world.store, &world.table);
+        let job = world.partition(false).await;
+        store.write(table, &[page(&job, 1, &ids(0, 10), 1, 1, 10)]).await.unwrap();
+        closed(store.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+        let job = world.partition(true).await;
+        store.write(table, &[page(&job, 1, &ids(2, 10), 1, 2, 8)]).await.unwrap();
+        assert_eq!(world.rows().await.len(), 10, "nothing goes before the seal");
+        closed(store.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+        assert_eq!(world.rows().await.len(), left);
+        let recount = store.recount(table, &store.partition(job.partition).await.unwrap()).await.unwrap();
+        assert!(recount.agrees());
+        assert_eq!(recount.older_rows, left as u64 - 8);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tampered_row_is_found() {
+    let world = World::new().await;
+    let (store, table) = (&world.store, &world.table);
+    let job = world.partition(false).await;
+    store.write(table, &[page(&job, 1, &ids(0, 10), 1, 1, 10)]).await.unwrap();
+    closed(store.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    let recount =
+        async || store.recount(table, &store.partition(job.partition).await.unwrap()).await.unwrap();
+    assert!(recount().await.agrees());
+    world.execute("update test_rows set value = 2 where id = 3").await;
+    assert!(!recount().await.agrees(), "all keys are there, and one value is another");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_column_that_was_filled_and_is_blank_now_is_a_warning() {
+    let world = World::new().await;
+    let (store, table) = (&world.store, &world.table);
+    let pull = async |again: bool, value: i64, facts: Option<serde_json::Value>| {
+        let job = world.partition(again).await;
+        let write = PageWrite { facts, ..page(&job, 1, &ids(0, 10), value, job.partition % 1_000, 10) };
+        store.write(table, &[write]).await.unwrap();
+        closed(store.seal(job.partition, Some(table), ROUNDS).await.unwrap())
+    };
+    assert!(pull(false, 5, None).await.warnings.is_empty());
+    let blank = json!({ "blank": ["value"], "unmapped": ["extra"] });
+    assert_eq!(
+        pull(true, 0, Some(blank)).await.warnings,
+        [
+            "value: all zero or NULL; it carried values on 2026-01-15",
+            "extra: a new field that no column takes"
+        ]
+    );
+}
