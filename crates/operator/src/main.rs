@@ -40,8 +40,24 @@ enum Command {
     /// Recount a run from the data tables and hold it against its seals
     Verify(commands::verify::Args),
     /// Read the stored answers again after a definition changed: no request is sent
+    ///
+    /// Rebuilds the typed columns from pagemill.bodies with the definition as it is now. The tables
+    /// are migrated first. Answers that this definition has read already are skipped, so a reload
+    /// that was broken off goes on where it was; consumers may run meanwhile. Rows that the newest
+    /// sealed pull no longer had are left as they are.
+    ///
+    /// Exits with 3 when a page could not be read: it is named, and left as it is.
     Reload(commands::reload::Args),
     /// Show how much restated data moved: the newest pull against the one it replaced
+    ///
+    /// Both are read from their stored answers, so these must be kept for as long as days are
+    /// restated (no command deletes them). Pulls that lack pages are passed over; where a day was
+    /// split into parts, part is held against part.
+    ///
+    /// With --json: slice, source, stream, account, from, to; before and after (each run, partition,
+    /// state); moved: rows_before, rows_after, rows_added, rows_gone, rows_changed, and metrics (each
+    /// name, before, after, difference, percent: exact decimals as texts); where moved is null, the
+    /// reason.
     Drift(commands::drift::Args),
     /// List, requeue or drop dead letters
     #[command(subcommand)]

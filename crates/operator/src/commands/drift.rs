@@ -11,14 +11,6 @@ use pagemill::{
 use super::query::write_table;
 use crate::database::{Database, DatabaseArgs};
 
-/// How much restated data moved: for each slice the newest pull against the one that it replaced,
-/// both read from their stored answers, so these must be kept for as long as days are restated (no
-/// command deletes them). Pulls that lack pages are passed over.
-///
-/// With --json one object a slice: slice, source, stream, account, from, to; before and after (each
-/// run, partition, state); moved: rows_before, rows_after, rows_added, rows_gone, rows_changed, and
-/// metrics (each name, before, after, difference, percent: exact decimals as texts); or, where moved
-/// is null, the reason.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Only this source
@@ -37,6 +29,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// Shows each slice of the days asked for.
 pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<Exit> {
     let Some(days) = args.days.range() else {
         return Err(Usage("no day: add --date D, or --from D --to D".into()).into());

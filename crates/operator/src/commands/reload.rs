@@ -12,12 +12,6 @@ use crate::database::{Database, DatabaseArgs};
 /// So many pages that could not be read are named; the rest are counted.
 const NAMED: usize = 20;
 
-/// Rebuilds the typed columns from the stored answers (pagemill.bodies) with the definition as it is
-/// now. The tables are migrated first. Answers that this definition has read already are skipped, so
-/// a reload that was broken off goes on where it was; consumers may run meanwhile. Rows of pulls
-/// before the newest sealed one, which the API no longer has, are left as they are.
-///
-/// Exits with 3 when a page could not be read: it is named, and left as it is.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Only this source
@@ -40,6 +34,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// Migrates the tables, reads the answers again, says what it did.
 pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<Exit> {
     let mut database = database.open().await?;
     if database.config.sources.is_empty() {
