@@ -8,6 +8,8 @@ mod dead_letters;
 mod embedded;
 mod faults;
 mod layout;
+mod plan;
+mod platforms;
 mod producer;
 mod reload;
 mod world;

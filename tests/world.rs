@@ -25,6 +25,8 @@ pub(crate) const ACCOUNT: &str = "1001";
 const TOKEN: &str = "a-canary-token-7f3a";
 
 pub(crate) struct World {
+    definition: &'static str,
+    streams: Vec<&'static str>,
     pub(crate) simulator: Simulator,
     pub(crate) simulated: SimulatorConfig,
     pub(crate) source: String,
@@ -64,7 +66,28 @@ impl World {
         world
     }
 
-    pub(crate) async fn unmigrated(mut simulated: SimulatorConfig, settings: &str) -> Self {
+    pub(crate) async fn unmigrated(simulated: SimulatorConfig, settings: &str) -> Self {
+        Self::new("xiaohongshu", &["creative"], simulated, settings).await
+    }
+
+    /// A shipped definition's streams, from the simulator that speaks its dialect, and a migrated
+    /// database.
+    pub(crate) async fn speaking(
+        definition: &'static str,
+        streams: &[&'static str],
+        simulated: SimulatorConfig,
+    ) -> Self {
+        let world = Self::new(definition, streams, simulated, "").await;
+        world.pagemill(&["migrate"]).await.ok();
+        world
+    }
+
+    async fn new(
+        definition: &'static str,
+        streams: &[&'static str],
+        mut simulated: SimulatorConfig,
+        settings: &str,
+    ) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         simulated.port = 0;
         simulated.token = Some(TOKEN.to_owned());
@@ -73,17 +96,18 @@ impl World {
         let admin = connect(&postgres_url()).await;
         admin.batch_execute(&format!("create database {database}")).await.unwrap();
         let simulator = Simulator::start(simulated.clone()).await.unwrap();
-        let world = Self { simulator, simulated, source, database, dir: TempDir::new().unwrap() };
+        let (streams, dir) = (streams.to_vec(), TempDir::new().unwrap());
+        let world = Self { definition, streams, simulator, simulated, source, database, dir };
         world.configure(settings, "");
         world
     }
 
     /// Writes the config anew; `more` are further lines of the source.
     pub(crate) fn configure(&self, settings: &str, more: &str) {
-        let Self { source, .. } = self;
+        let Self { definition, streams, source, .. } = self;
         let config = format!(
             "[postgres]\nurl = \"{}\"\n[amqp]\nurl = \"{}\"\n[consumer]\ngrace = \"2s\"\n{}{settings}\n\
-             [[source]]\nuse = \"xiaohongshu\"\nname = \"{source}\"\nbase_url = \"{}\"\nstreams = [\"creative\"]\n\
+             [[source]]\nuse = \"{definition}\"\nname = \"{source}\"\nbase_url = \"{}\"\nstreams = {streams:?}\n\
              accounts = [\"{ACCOUNT}\"]\ntoken = {{ env = \"TEST_TOKEN\" }}\n{}{more}\n",
             self.postgres_url(),
             amqp_url(),

@@ -9,13 +9,16 @@
 mod completeness;
 mod date;
 mod failure;
+mod grid;
 mod job;
 mod outcome;
 mod page;
 mod prefetch;
+mod restate;
 mod rows;
 mod span;
 mod table;
+mod time_of_day;
 
 pub use completeness::{
     Circle, IncompleteReason, PageRange, PartsFacts, SealFacts, SumDiffers, Verdict, verdict,
@@ -23,10 +26,13 @@ pub use completeness::{
 };
 pub use date::{DateWord, DateWordError};
 pub use failure::{Failure, FailureClass, body_id, fingerprint};
+pub use grid::cells;
 pub use job::{DecodeError, Lane, PageJob, Slice};
 pub use outcome::{Outcome, RetrySchedule, Settlement, settlement_for};
 pub use page::{CastFailure, FetchedPage};
 pub use prefetch::{Sizing, sizing};
+pub use restate::{Restate, RestateError, due_if_sealed_before};
 pub use rows::{Column, Rows, TextColumn};
 pub use span::{Span, SpanError};
 pub use table::{ColumnShape, DateScope, Kind, TableShape};
+pub use time_of_day::{TimeOfDay, TimeOfDayError};

@@ -35,6 +35,8 @@ enum Command {
     Run(commands::run::Args),
     /// Bring the ledger and the data tables up to date
     Migrate,
+    /// What a producer started now would do, and how long it would take; sends nothing
+    Plan(commands::plan::Args),
     /// Show runs and how far they are
     Status(commands::status::Args),
     /// Recount a run from the data tables and hold it against its seals
@@ -89,13 +91,14 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Run(args) => commands::run::run(database, args).await,
         Command::Migrate => commands::migrate::run(database).await,
+        Command::Plan(args) => commands::plan::run(database, &args).await,
         Command::Status(args) => commands::status::run(database, &args).await,
         Command::Verify(args) => commands::verify::run(database, &args).await,
         Command::Reload(args) => commands::reload::run(database, &args).await,
         Command::Drift(args) => commands::drift::run(database, &args).await,
         Command::Dead(command) => commands::dead::run(database, command).await,
         Command::Query(args) => commands::query::run(database, &args).await,
-        Command::Sources(command) => commands::sources::run(&command),
+        Command::Sources(command) => commands::sources::run(&command).await,
         Command::Simulate(args) => commands::simulate::run(&args).await,
         Command::Completions { shell } => {
             use clap::CommandFactory;

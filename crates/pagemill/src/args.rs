@@ -8,7 +8,7 @@ use pagemill_core::{DateWord, PageRange, Span};
 use crate::{
     config::{Config, ConfigError, DEFAULT_PATH},
     exit::Usage,
-    plan::Asked,
+    plan::{Asked, Lookback},
 };
 
 /// `--config F`
@@ -62,9 +62,11 @@ pub struct SelectArgs {
     /// Only this account (repeatable)
     #[arg(long = "account", value_name = "A")]
     pub accounts: Vec<String>,
-    /// As many days before the first one as well
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub lookback: u32,
+    /// As many days before the first one as well; "restate": as far back as the API still changes
+    /// each stream's days. The older days go after the newest, and what is sealed among them only
+    /// when its restatement window says so
+    #[arg(long, value_name = "N|restate", default_value = "0")]
+    pub lookback: Lookback,
     /// Only these pages, as in 1-500; the partition then closes as incomplete, reason subset
     #[arg(long, value_name = "RANGE", value_parser = page_range)]
     pub pages: Option<PageRange>,

@@ -326,13 +326,16 @@ mod tests {
             accounts = ["1001", "1002"]
             rate = { per_second = 50 }
             token = { env = "XHS_TOKEN" }
+            restate = ["7d", "30d weekly"]
+            ready_at = "10:15 Asia/Shanghai"
+            deadline = "09:00"
             "#,
         )
         .unwrap();
         assert_eq!(config.consumer.workers, Workers::Count(12));
         let source = &config.sources[0];
         assert_eq!(source.accounts, ["1001", "1002"]);
-        assert_eq!(source.overrides.keys().collect::<Vec<_>>(), ["base_url", "rate"]);
+        assert_eq!(source.overrides.keys().collect::<Vec<_>>(), ["base_url", "rate", "ready_at", "restate"]);
     }
 
     #[test]
@@ -345,6 +348,7 @@ mod tests {
             ("[consumer]\nretry = [\"10s\", \"1s\"]", &["consumer.retry", "growing"]),
             ("\n[[source]]\naccounts = [\"1\"]", &["line 2", "`use`"]),
             ("\n[[source]]\nuse = \"x\"\naccounts = 7", &["line 2", "`accounts`"]),
+            ("\n[[source]]\nuse = \"x\"\ndeadline = 9", &["line 2", "`deadline`"]),
         ] {
             let error = parse(text).unwrap_err().to_string();
             for word in words.iter().chain(&["pagemill.toml"]) {

@@ -1,13 +1,17 @@
 //! From what was asked to the partitions to be opened.
 
-use std::time::Duration;
+use std::{cmp::Reverse, str::FromStr};
 
-use jiff::{ToSpan, civil::Date};
+use jiff::civil::Date;
 use pagemill_core::{DateWord, Lane, PageRange, Slice};
+use pagemill_source::Paging;
 use pagemill_store::{NewPartition, Planned, RunRequest, Store};
 use serde_json::json;
 
-use crate::sources::{Source, Sources};
+use crate::{
+    days::StreamDays,
+    sources::{Source, Sources},
+};
 
 /// What a run is asked to pull.
 #[derive(Clone, Debug)]
@@ -16,8 +20,8 @@ pub struct Asked {
     pub from: DateWord,
     /// Last day.
     pub to: DateWord,
-    /// So many days before the first one as well.
-    pub lookback: u32,
+    /// How far before the first one as well.
+    pub lookback: Lookback,
     /// Only this source.
     pub source: Option<String>,
     /// Only these streams; empty = all that the config names.
@@ -28,6 +32,15 @@ pub struct Asked {
     pub pages: Option<PageRange>,
     /// Pull again what is sealed.
     pub again: bool,
+}
+
+/// How far back a run looks beyond the days asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookback {
+    /// So many days before the first.
+    Days(u32),
+    /// As far as the API still changes each stream's days: its longest restatement window.
+    Restate,
 }
 
 /// What was asked cannot be.
@@ -41,7 +54,7 @@ impl Asked {
         Self {
             from,
             to,
-            lookback: 0,
+            lookback: Lookback::default(),
             source: None,
             streams: vec![],
             accounts: vec![],
@@ -59,6 +72,17 @@ const MOST_PARTITIONS: usize = 1_000_000;
 /// # Errors
 /// [`PlanError`] for what cannot be, otherwise as any query.
 pub async fn plan(store: &Store, sources: &Sources, asked: &Asked, owner: &str) -> anyhow::Result<Planned> {
+    let (request, wanted) = request(store, sources, asked, owner).await?;
+    Ok(store.plan(&request, &wanted).await?)
+}
+
+/// What was asked, as the ledger takes it.
+pub(crate) async fn request(
+    store: &Store,
+    sources: &Sources,
+    asked: &Asked,
+    owner: &str,
+) -> anyhow::Result<(RunRequest, Vec<NewPartition>)> {
     let mut wanted = Vec::new();
     let mut days = Vec::new();
     for source in selected(sources, asked)? {
@@ -76,7 +100,7 @@ pub async fn plan(store: &Store, sources: &Sources, asked: &Asked, owner: &str) 
         again: asked.again,
         owner: owner.to_owned(),
     };
-    Ok(store.plan(&request, &wanted).await?)
+    Ok((request, wanted))
 }
 
 fn selected<'a>(sources: &'a Sources, asked: &Asked) -> Result<Vec<&'a Source>, PlanError> {
@@ -96,9 +120,6 @@ fn range(asked: &Asked, today: Date) -> Result<(Date, Date), PlanError> {
     if to > today {
         return Err(PlanError(format!("{to} has not come yet: it is {today} in the source's time zone")));
     }
-    let from = from
-        .checked_sub(i64::from(asked.lookback).days())
-        .map_err(|e| PlanError(format!("--lookback: {e}")))?;
     Ok((from, to))
 }
 
@@ -112,37 +133,44 @@ fn partitions(
 ) -> anyhow::Result<()> {
     let streams = chosen(&asked.streams, &source.streams, "stream", source.name())?;
     let accounts = chosen(&asked.accounts, &source.accounts, "account", source.name())?;
-    // The newest day first, and its pages on the lane that goes first.
-    let days: Vec<Date> = from.series(1.day()).take_while(|day| *day <= to).collect();
-    for &day in days.iter().rev() {
-        for stream in &streams {
-            let page_size =
-                source.definition.stream(stream).map_err(|e| PlanError(e.to_string()))?.page_size();
-            for account in &accounts {
-                if wanted.len() == MOST_PARTITIONS {
-                    return Err(PlanError(format!(
-                        "more than {MOST_PARTITIONS} partitions: ask for fewer days at a time"
-                    ))
-                    .into());
-                }
-                let slice = Slice {
-                    source: source.name().to_owned(),
-                    stream: (*stream).clone(),
-                    account: (*account).clone(),
-                    from: day,
-                    to: day,
-                    part: Default::default(),
-                };
-                let lane = if day == to { Lane::Pages } else { Lane::Low };
-                wanted.push(NewPartition {
-                    due_if_sealed_before: due_if_sealed_before(source, day, today),
-                    slice,
-                    lane,
-                    page_size,
-                    subset: asked.pages,
-                });
-            }
+    let mut cells = Vec::new();
+    for stream in &streams {
+        let definition = source.definition.stream(stream).map_err(|e| PlanError(e.to_string()))?;
+        let chained = definition.paging() != Paging::Numbered;
+        if chained && asked.pages.is_some_and(|pages| pages.first > 1) {
+            let what = format!("--pages: the pages of stream {stream} follow one another, begin with 1");
+            return Err(PlanError(what).into());
         }
+        let days = StreamDays::of(source, definition);
+        let of_stream = days.partitions(from, to, asked.lookback, today);
+        cells.extend(of_stream.into_iter().enumerate().map(|(nth, (first, last))| NewPartition {
+            slice: Slice {
+                source: source.name().to_owned(),
+                stream: (*stream).clone(),
+                account: String::new(),
+                from: first,
+                to: last,
+                part: Default::default(),
+            },
+            // The newest goes first.
+            lane: if nth == 0 { Lane::Pages } else { Lane::Low },
+            page_size: definition.page_size(),
+            chained,
+            subset: asked.pages,
+            due_if_sealed_before: days.due_if_sealed_before(last, today),
+        }));
+    }
+    if wanted.len() + cells.len().saturating_mul(accounts.len()) > MOST_PARTITIONS {
+        let what = format!("more than {MOST_PARTITIONS} partitions: ask for fewer days at a time");
+        return Err(PlanError(what).into());
+    }
+    cells.sort_by_key(|cell| Reverse(cell.slice.to));
+    for cell in &cells {
+        wanted.extend(accounts.iter().map(|account| {
+            let mut partition = cell.clone();
+            partition.slice.account = (*account).clone();
+            partition
+        }));
     }
     Ok(())
 }
@@ -166,20 +194,22 @@ fn chosen<'a>(
     }
 }
 
-/// A seal older than this is not the last word on the day: it was made before the source's
-/// `ready_at`, or before today while the day lies within `restate`.
-fn due_if_sealed_before(source: &Source, day: Date, today: Date) -> Option<jiff::Timestamp> {
-    let ready = source.ready_at.as_ref().and_then(|(time, zone)| {
-        let next = day.tomorrow().ok()?;
-        Some(next.to_datetime(*time).to_zoned(zone.clone()).ok()?.timestamp())
-    });
-    let restated = source.restate.and_then(|window: Duration| {
-        let days = i64::try_from(window.as_secs() / 86_400).unwrap_or(i64::MAX);
-        let oldest = today.checked_sub(days.days()).ok()?;
-        let within = day >= oldest;
-        within
-            .then(|| today.to_zoned(source.zone.clone()).ok().map(|midnight| midnight.timestamp()))
-            .flatten()
-    });
-    ready.max(restated)
+impl Default for Lookback {
+    fn default() -> Self {
+        Self::Days(0)
+    }
+}
+
+impl FromStr for Lookback {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "restate" => Ok(Self::Restate),
+            days => days
+                .parse()
+                .map(Self::Days)
+                .map_err(|_| format!("'{days}' is neither a number of days nor \"restate\"")),
+        }
+    }
 }

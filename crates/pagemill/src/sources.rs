@@ -1,9 +1,10 @@
 //! The sources of a config, ready to work: definition, client, quota, tables.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
-use jiff::{civil::Time, tz::TimeZone};
-use pagemill_source::{Client, Definition, Paging};
+use jiff::tz::TimeZone;
+use pagemill_core::TimeOfDay;
+use pagemill_source::{Client, Credential, Definition, Paging};
 use pagemill_store::{DataTable, Store, StreamRules};
 
 use crate::{
@@ -21,6 +22,8 @@ pub struct Source {
     pub definition: Arc<Definition>,
     /// Asks its API.
     pub client: Client,
+    /// Proves who asks.
+    pub credential: Option<Credential>,
     /// Its quota, shared with all replicas.
     pub quota: Quota,
     /// The data table of each stream pulled.
@@ -31,10 +34,8 @@ pub struct Source {
     pub accounts: Vec<String>,
     /// The zone of its dates.
     pub zone: TimeZone,
-    /// Within this time back, a sealed day is pulled again when asked for on a later day.
-    pub restate: Option<Duration>,
-    /// When a day is final, on the next day.
-    pub ready_at: Option<(Time, TimeZone)>,
+    /// When a run's data is needed.
+    pub deadline: Option<TimeOfDay>,
 }
 
 /// A source of the config cannot be used.
@@ -51,7 +52,6 @@ pub struct Resolved {
     definition: Arc<Definition>,
     streams: Vec<String>,
     zone: TimeZone,
-    ready_at: Option<(Time, TimeZone)>,
 }
 
 /// Reads the definitions that a config names.
@@ -81,15 +81,7 @@ pub fn resolve(configs: &[SourceConfig]) -> Result<Vec<Resolved>, SourceError> {
             ));
         }
         let zone = TimeZone::get(definition.time_zone()).map_err(|e| error(e.to_string()))?;
-        let ready_at =
-            config.ready_at.as_deref().map(|text| ready_at(text, &zone)).transpose().map_err(error)?;
-        resolved.push(Resolved {
-            config: config.clone(),
-            definition: Arc::new(definition),
-            streams,
-            zone,
-            ready_at,
-        });
+        resolved.push(Resolved { config: config.clone(), definition: Arc::new(definition), streams, zone });
     }
     Ok(resolved)
 }
@@ -103,6 +95,11 @@ impl Resolved {
     /// Its definition.
     pub fn definition(&self) -> &Definition {
         &self.definition
+    }
+
+    /// When a run's data is needed.
+    pub fn deadline(&self) -> Option<&TimeOfDay> {
+        self.config.deadline.as_ref()
     }
 
     /// The data tables of its streams.
@@ -135,14 +132,14 @@ impl Resolved {
             return Err(error("no accounts: add accounts = [\"…\"]".into()).into());
         }
         Ok(Source {
-            client: Client::new(self.definition.clone(), token).map_err(|e| error(e.to_string()))?,
+            client: Client::new(self.definition.clone()).map_err(|e| error(e.to_string()))?,
+            credential: token.map(Credential::from),
             quota: Quota::new(store.clone(), self.name(), self.definition.rate().sustained()),
             tables: self.tables(store)?,
             streams: self.streams.clone(),
             accounts: self.config.accounts.clone(),
             zone: self.zone.clone(),
-            restate: self.config.restate.as_ref().map(pagemill_core::Span::get),
-            ready_at: self.ready_at.clone(),
+            deadline: self.config.deadline.clone(),
             definition: self.definition.clone(),
         })
     }
@@ -187,20 +184,4 @@ impl Source {
     pub fn name(&self) -> &str {
         self.definition.name()
     }
-}
-
-/// `10:15`, or `10:15 Asia/Shanghai`.
-fn ready_at(text: &str, zone: &TimeZone) -> Result<(Time, TimeZone), String> {
-    let (time, place) = text.split_once(' ').unwrap_or((text, ""));
-    let wrong =
-        || format!("ready_at = \"{text}\" is no time of day: write \"10:15\" or \"10:15 Asia/Shanghai\"");
-    let (hour, minute) = time.split_once(':').ok_or_else(wrong)?;
-    let number = |t: &str| t.parse::<i8>().map_err(|_| wrong());
-    let time = Time::new(number(hour)?, number(minute)?, 0, 0).map_err(|_| wrong())?;
-    let zone = if place.is_empty() {
-        zone.clone()
-    } else {
-        TimeZone::get(place.trim()).map_err(|e| e.to_string())?
-    };
-    Ok((time, zone))
 }

@@ -1,30 +1,63 @@
 use std::{
-    io,
+    io::{self, Write},
     pin::Pin,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
 use hyper::{
     Response, StatusCode,
     body::{Body, Frame, SizeHint},
-    header::{CONTENT_TYPE, HeaderValue},
+    header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
 
 /// What goes back to the client.
 pub(crate) struct Answer {
     status: StatusCode,
     kind: &'static str,
+    headers: Vec<(HeaderName, HeaderValue)>,
     body: Content,
 }
 
 impl Answer {
     pub(crate) fn new(status: StatusCode, kind: &'static str, body: Bytes) -> Self {
-        Self { status, kind, body: Content { length: body.len() as u64, next: Next::All(body) } }
+        Self {
+            status,
+            kind,
+            headers: Vec::new(),
+            body: Content { length: body.len() as u64, next: Next::All(body) },
+        }
     }
 
     pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
         Self::new(status, "application/json; charset=utf-8", body.into())
+    }
+
+    /// With a further header; one whose value no header can hold is left out.
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.push((HeaderName::from_static(name), value));
+        }
+        self
+    }
+
+    /// With the status of a good answer.
+    pub(crate) fn fine(mut self) -> Self {
+        self.status = StatusCode::OK;
+        self
+    }
+
+    /// With its body compressed.
+    pub(crate) fn gzipped(mut self) -> Self {
+        if let Next::All(body) = &self.body.next {
+            let mut zipped = GzEncoder::new(Vec::new(), Compression::fast());
+            // Writing into a vector cannot fail.
+            let _ = zipped.write_all(body);
+            let zipped = Bytes::from(zipped.finish().unwrap_or_default());
+            self.body = Content { length: zipped.len() as u64, next: Next::All(zipped) };
+        }
+        self.with("content-encoding", "gzip")
     }
 
     /// Breaks off in the middle: the length is promised, half of it is sent.
@@ -44,6 +77,7 @@ impl Answer {
         let mut response = Response::new(self.body);
         *response.status_mut() = self.status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
+        response.headers_mut().extend(self.headers);
         response
     }
 }

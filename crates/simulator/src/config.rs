@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{Fault, Latency};
+use crate::{Fault, Latency, OAuth};
 
 /// What the simulated API holds, and how it behaves.
 #[derive(Clone)]
@@ -17,8 +17,10 @@ pub struct SimulatorConfig {
     pub latency: Latency,
     /// What goes wrong from the start; `/control` and [`crate::Simulator::set_fault`] change it later.
     pub faults: Vec<Fault>,
-    /// The access token asked for; `None` accepts any that isn't empty.
+    /// The access token asked for; `None` accepts any that isn't empty, unless there is `oauth`.
     pub token: Option<String>,
+    /// Grants access tokens, which are accepted beside `token`.
+    pub oauth: Option<OAuth>,
     /// How long a `slow` answer takes on top of its latency.
     pub slow_for: Duration,
 }
@@ -46,6 +48,7 @@ impl Default for SimulatorConfig {
             latency: Latency::default(),
             faults: Vec::new(),
             token: None,
+            oauth: None,
             slow_for: Self::SLOW_FOR,
         }
     }

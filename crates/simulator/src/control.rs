@@ -37,8 +37,8 @@ fn control(state: &State, body: &[u8]) -> Result<Answer, String> {
         if !(0.0..=1.0).contains(&rate) {
             return Err(format!("the rate {rate} is not between 0 and 1"));
         }
-        if kind == FaultKind::FailPage && page.is_none() {
-            return Err("fail_page needs a page".to_owned());
+        if kind.is_of_pages() && page.is_none() {
+            return Err(format!("{fault} needs a page"));
         }
         state.faults().set(Fault { kind, rate, page });
     } else {
@@ -57,10 +57,12 @@ async fn truth(state: &State, query: &str) -> Answer {
     let (Some(account), Some(date)) = (value("account"), date) else {
         return bad("write /truth?account=ID&date=YYYY-MM-DD".to_owned());
     };
-    let (config, of) = (state.config.clone(), account.clone());
+    let (mut config, of) = (state.config.clone(), account.clone());
+    config.faults = state.faults().changes();
     match spawn_blocking(move || truth_digest(&config, &of, date)).await {
         Ok(digest) => {
-            good(json!({"account": account, "date": date, "rows": state.config.rows, "digest": digest}))
+            let rows = digest.split(':').next().and_then(|rows| rows.parse::<u64>().ok());
+            good(json!({"account": account, "date": date, "rows": rows, "digest": digest}))
         }
         Err(error) => {
             Answer::json(StatusCode::INTERNAL_SERVER_ERROR, json!({"error": error.to_string()}).to_string())

@@ -25,11 +25,37 @@ pub enum FaultKind {
     BadTotal,
     /// The rows lack `creativity_id`.
     NoKey,
+    /// The access token dies before its time: it is refused from now on.
+    Expire,
+    /// Rows come in front, once: right after a page was first answered. See [`Fault`].
+    Insert,
+    /// Rows go, once: right after a page was first answered. See [`Fault`].
+    Remove,
+    /// The rows are in another order: the sort has ties.
+    Ties,
+    /// The total stated is another one.
+    MovingTotal,
+    /// Rows are missing at the page's end.
+    ShortPage,
+    /// The rows of the page before it, again.
+    RepeatedPage,
+    /// HTTP 200 with a system error.
+    ErrorIn200,
+    /// The body is compressed, whether asked for or not.
+    Gzip,
+    /// The columns named are unknown.
+    UnknownColumns,
+    /// Where no columns are named, all but the basic metrics are 0.
+    SilentZeros,
+    /// Pages from the given one on are refused.
+    DeepPage,
+    /// The next page is one that was already seen.
+    LoopCursor,
 }
 
 impl FaultKind {
     /// All of them, with the names they go by.
-    pub const ALL: [(Self, &str); 10] = [
+    pub const ALL: [(Self, &str); 23] = [
         (Self::Error500, "error_500"),
         (Self::Throttle, "throttle"),
         (Self::Reset, "reset"),
@@ -40,11 +66,34 @@ impl FaultKind {
         (Self::Garbage, "garbage"),
         (Self::BadTotal, "bad_total"),
         (Self::NoKey, "no_key"),
+        (Self::Expire, "expire"),
+        (Self::Insert, "insert"),
+        (Self::Remove, "remove"),
+        (Self::Ties, "ties"),
+        (Self::MovingTotal, "moving_total"),
+        (Self::ShortPage, "short_page"),
+        (Self::RepeatedPage, "repeated_page"),
+        (Self::ErrorIn200, "error_in_200"),
+        (Self::Gzip, "gzip"),
+        (Self::UnknownColumns, "unknown_columns"),
+        (Self::SilentZeros, "silent_zeros"),
+        (Self::DeepPage, "deep_page"),
+        (Self::LoopCursor, "loop_cursor"),
     ];
 
     /// The name it goes by on the command line and in `/stats`.
     pub fn name(self) -> &'static str {
         Self::ALL[self as usize].1
+    }
+
+    /// Whether it is about pages by their number, every time: written `NAME=PAGE`.
+    pub(crate) fn is_of_pages(self) -> bool {
+        matches!(self, Self::FailPage | Self::DeepPage)
+    }
+
+    /// Whether it changes what the API holds, instead of one answer.
+    pub(crate) fn is_change(self) -> bool {
+        matches!(self, Self::Insert | Self::Remove)
     }
 }
 
@@ -57,7 +106,9 @@ impl FromStr for FaultKind {
     }
 }
 
-/// One thing that goes wrong, and how often. Written `NAME=RATE`, `NAME=RATE@PAGE` or `fail_page=PAGE`.
+/// One thing that goes wrong, and how often. Written `NAME=RATE`, `NAME=RATE@PAGE`, `fail_page=PAGE` or
+/// `deep_page=PAGE`. Of `insert` and `remove` the rate is the share of a day's rows that come or go, and
+/// the page the one after whose first answer they do; page 1 unless given.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fault {
     /// What goes wrong.
@@ -76,7 +127,7 @@ pub enum FaultError {
     Unknown(String),
     /// The name is good, the rest isn't.
     #[error(
-        "'{0}' is not a fault: write NAME=RATE with a rate from 0 to 1, NAME=RATE@PAGE or fail_page=PAGE"
+        "'{0}' is not a fault: write NAME=RATE with a rate from 0 to 1, NAME=RATE@PAGE, fail_page=PAGE or deep_page=PAGE"
     )]
     Malformed(String),
 }
@@ -100,9 +151,9 @@ impl FromStr for Fault {
         let malformed = || FaultError::Malformed(text.to_owned());
         let page = |digits: &str| digits.parse().ok().filter(|page| *page > 0).ok_or_else(malformed);
         let (name, value) = text.split_once('=').ok_or_else(malformed)?;
-        let kind = name.parse()?;
-        if kind == FaultKind::FailPage {
-            return Ok(Self::fail_page(page(value)?));
+        let kind: FaultKind = name.parse()?;
+        if kind.is_of_pages() {
+            return Ok(Self { kind, rate: 1.0, page: Some(page(value)?) });
         }
         let (rate, only) = match value.split_once('@') {
             Some((rate, only)) => (rate, Some(page(only)?)),
@@ -116,7 +167,7 @@ impl FromStr for Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.kind, self.page) {
-            (FaultKind::FailPage, Some(page)) => write!(f, "fail_page={page}"),
+            (kind, Some(page)) if kind.is_of_pages() => write!(f, "{}={page}", kind.name()),
             (kind, Some(page)) => write!(f, "{}={}@{page}", kind.name(), self.rate),
             (kind, None) => write!(f, "{}={}", kind.name(), self.rate),
         }
@@ -137,13 +188,22 @@ impl Faults {
     }
 
     /// Counts one more attempt at the page (its hash) and says what goes wrong with it: of the faults
-    /// switched on, the first whose draw falls below its rate.
-    pub(crate) fn decide(&mut self, asked: u64, page: u64) -> Option<FaultKind> {
+    /// switched on that can strike it, the first whose draw falls below its rate.
+    pub(crate) fn decide(
+        &mut self,
+        asked: u64,
+        page: u64,
+        can_strike: impl Fn(FaultKind) -> bool,
+    ) -> Option<FaultKind> {
         let attempt = self.attempts.entry(asked).or_default();
         *attempt += 1;
         let draw = self.seed ^ mix(asked ^ mix(*attempt));
         let strikes = |fault: &&Fault| {
-            fault.page.is_none_or(|only| only == page)
+            !fault.kind.is_change()
+                && can_strike(fault.kind)
+                && fault
+                    .page
+                    .is_none_or(|only| only == page || fault.kind == FaultKind::DeepPage && page > only)
                 && Random::at(draw, fault.kind as u64).share() < fault.rate
         };
         self.on.iter().find(strikes).map(|fault| fault.kind)
@@ -158,6 +218,11 @@ impl Faults {
     /// Switches a kind of fault off, for one page or altogether.
     pub(crate) fn clear(&mut self, kind: FaultKind, page: Option<u64>) {
         self.on.retain(|known| known.kind != kind || (page.is_some() && known.page != page));
+    }
+
+    /// The changes of what the API holds that are switched on.
+    pub(crate) fn changes(&self) -> Vec<Fault> {
+        self.on.iter().filter(|fault| fault.kind.is_change()).copied().collect()
     }
 
     pub(crate) fn on(&self) -> &[Fault] {
@@ -178,7 +243,7 @@ mod tests {
 
     #[test]
     fn faults_read_as_written() {
-        for text in ["error_500=0.05", "throttle=1", "fail_page=7", "garbage=0.5@3", "hang=0"] {
+        for text in ["error_500=0.05", "throttle=1", "fail_page=7", "deep_page=9", "insert=0.5@3", "hang=0"] {
             assert_eq!(text.parse::<Fault>().unwrap().to_string(), text);
         }
         let bad = [
@@ -202,7 +267,9 @@ mod tests {
     fn faults_repeat_with_the_seed_and_keep_their_rate() {
         let draw = |seed| {
             let mut faults = Faults::new(seed, vec![Fault::share(FaultKind::Reset, 0.2)]);
-            (0..10_000).map(|n| faults.decide(mix(n % 1_000), n % 1_000).is_some()).collect::<Vec<_>>()
+            (0..10_000)
+                .map(|n| faults.decide(mix(n % 1_000), n % 1_000, |_| true).is_some())
+                .collect::<Vec<_>>()
         };
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));
@@ -211,14 +278,24 @@ mod tests {
     }
 
     #[test]
+    fn deep_pages_are_all_from_one_on() {
+        let mut faults = Faults::new(1, vec!["deep_page=7".parse().unwrap()]);
+        assert_eq!(faults.decide(6, 6, |_| true), None);
+        assert_eq!([7, 8].map(|page| faults.decide(page, page, |_| true)), [Some(FaultKind::DeepPage); 2]);
+    }
+
+    #[test]
     fn a_failing_page_can_be_lifted() {
         let mut faults = Faults::new(1, vec![Fault::fail_page(7), Fault::fail_page(8)]);
-        assert_eq!(faults.decide(70, 7), Some(FaultKind::FailPage));
-        assert_eq!(faults.decide(60, 6), None);
+        assert_eq!(faults.decide(70, 7, |_| true), Some(FaultKind::FailPage));
+        assert_eq!(faults.decide(60, 6, |_| true), None);
         faults.clear(FaultKind::FailPage, Some(7));
-        assert_eq!((faults.decide(70, 7), faults.decide(80, 8)), (None, Some(FaultKind::FailPage)));
+        assert_eq!(
+            (faults.decide(70, 7, |_| true), faults.decide(80, 8, |_| true)),
+            (None, Some(FaultKind::FailPage))
+        );
         faults.clear(FaultKind::FailPage, None);
-        assert_eq!(faults.decide(80, 8), None);
+        assert_eq!(faults.decide(80, 8, |_| true), None);
         faults.set(Fault::share(FaultKind::Hang, 1.0));
         faults.set(Fault::share(FaultKind::Hang, 0.0));
         assert_eq!(faults.on().len(), 1);

@@ -34,6 +34,29 @@ pub struct Row {
     pub(crate) traits: u64,
 }
 
+/// What a row stands for: a creative, or several of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Level {
+    /// All creatives together.
+    Account,
+    /// [`Row::campaign_id`].
+    Campaign,
+    /// [`Row::unit_id`].
+    Unit,
+    /// [`Row::creativity_id`].
+    Creative,
+    /// A word that is bid for: five creatives of a unit.
+    Keyword,
+    /// [`Row::note_id`]: one creative's.
+    Note,
+    /// A product: fifty creatives.
+    Spu,
+    /// A word that was searched for: two creatives of a unit.
+    SearchWord,
+    /// Whom a unit is shown to: ten creatives.
+    Target,
+}
+
 /// The additive metrics of a row, or of many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Metrics {
@@ -55,7 +78,64 @@ pub struct Metrics {
     pub share: u64,
 }
 
+impl Row {
+    /// What the row is called on the level; an account's rows have none but 0.
+    pub fn id(&self, level: Level) -> String {
+        let group = || self.index / level.creatives();
+        match level {
+            Level::Account => "0".to_owned(),
+            Level::Campaign => self.campaign_id.to_string(),
+            Level::Unit => self.unit_id.to_string(),
+            Level::Creative => self.creativity_id.to_string(),
+            Level::Keyword => format!("{}", self.unit_id * 100 + group()),
+            Level::Note => String::from_utf8_lossy(&self.note_id).into_owned(),
+            Level::Spu => format!("spu{:05}", group()),
+            Level::SearchWord => format!("搜索词{:05}", group()),
+            Level::Target => format!("{}", self.unit_id * 1_000 + group()),
+        }
+    }
+
+    /// One of four parts that a day can be split into, from 0.
+    pub(crate) fn part(&self) -> u64 {
+        self.traits >> 11 & 3
+    }
+}
+
+impl Level {
+    /// How many creatives a row of the level stands for; an account's one row stands for all.
+    fn creatives(self) -> u64 {
+        match self {
+            Self::Account => u64::MAX,
+            Self::Campaign => CAMPAIGNS,
+            Self::Unit => UNITS,
+            Self::Creative | Self::Note => 1,
+            Self::Keyword => 5,
+            Self::Spu => 50,
+            Self::SearchWord => 2,
+            Self::Target => 10,
+        }
+    }
+}
+
 impl Metrics {
+    pub(crate) fn plus(mut self, other: Self) -> Self {
+        self += other;
+        self
+    }
+
+    pub(crate) fn minus(self, other: Self) -> Self {
+        Self {
+            fee: self.fee - other.fee,
+            impression: self.impression - other.impression,
+            click: self.click - other.click,
+            like: self.like - other.like,
+            comment: self.comment - other.comment,
+            collect: self.collect - other.collect,
+            follow: self.follow - other.follow,
+            share: self.share - other.share,
+        }
+    }
+
     /// All that people did with the note.
     pub fn interaction(&self) -> u64 {
         self.like + self.comment + self.collect + self.follow + self.share
@@ -91,7 +171,7 @@ pub(crate) struct Day {
     date: Date,
     rows: u64,
     account: u64,
-    creatives: u64,
+    seed: u64,
     metrics: u64,
 }
 
@@ -101,21 +181,11 @@ impl Day {
         let day = (date.year() as u64) << 16 | (date.month() as u64) << 8 | date.day() as u64;
         // Neighbouring account numbers never share an id.
         let account = account.parse().unwrap_or_else(|_| hash(account)) % (1 << 20);
-        Self { date, rows: config.rows, account, creatives, metrics: mix(creatives ^ mix(day)) }
-    }
-
-    pub(crate) fn rows(&self) -> impl Iterator<Item = Row> {
-        (0..self.rows).map(|index| self.row(index))
-    }
-
-    /// The same rows in the order of their ids.
-    pub(crate) fn by_id(self) -> impl Iterator<Item = Row> {
-        let small = (0..self.rows).filter(|index| !is_large(*index));
-        small.chain((0..self.rows).filter(|index| is_large(*index))).map(move |index| self.row(index))
+        Self { date, rows: config.rows, account, seed: creatives, metrics: mix(creatives ^ mix(day)) }
     }
 
     pub(crate) fn row(&self, index: u64) -> Row {
-        let mut random = Random::at(self.creatives, index);
+        let mut random = Random::at(self.seed, index);
         let traits = random.next();
         let id = self.account << 32 | index << 4 | traits & 15;
         Row {
@@ -154,16 +224,30 @@ impl Day {
         }
     }
 
+    /// How many rows there are of the level.
+    pub(crate) fn count(&self, level: Level) -> u64 {
+        self.rows.div_ceil(level.creatives())
+    }
+
+    /// A row of the level: its first creative, with the metrics of all of them. Beyond the day's count
+    /// there are rows that may come later.
+    pub(crate) fn entity(&self, level: Level, index: u64) -> Row {
+        let first = index.saturating_mul(level.creatives());
+        let end = first.saturating_add(level.creatives());
+        let end = if first < self.rows { end.min(self.rows) } else { end };
+        let row = self.row(first);
+        let rest = (first + 1..end).map(|index| self.metrics(index));
+        Row { metrics: rest.fold(row.metrics, Metrics::plus), ..row }
+    }
+
     /// The sums over the whole day.
     pub(crate) fn total(&self) -> Metrics {
-        (0..self.rows).fold(Metrics::default(), |mut sum, index| {
-            sum += self.metrics(index);
-            sum
-        })
+        (0..self.rows).map(|index| self.metrics(index)).fold(Metrics::default(), Metrics::plus)
     }
 }
 
-fn is_large(index: u64) -> bool {
+/// Whether the creative's id is beyond 2^53.
+pub(crate) fn is_large(index: u64) -> bool {
     index % LARGE_EVERY == LARGE_EVERY - 1
 }
 
@@ -194,17 +278,18 @@ mod tests {
     use jiff::civil::date;
 
     use super::*;
+    use crate::holding::Holding;
 
     #[test]
     fn ids_are_unique_over_accounts_and_can_be_walked_in_order() {
         let config = SimulatorConfig { rows: 5_000, ..Default::default() };
         let mut seen = HashSet::new();
         for account in ["1001", "1002", "a name"] {
-            let day = Day::new(&config, account, date(2026, 11, 23));
-            assert!(day.rows().all(|row| seen.insert(row.creativity_id)));
-            let mut sorted: Vec<_> = day.rows().map(|row| row.creativity_id).collect();
+            let held = Holding::new(&config, account, Level::Creative, date(2026, 11, 23), &[]);
+            assert!(held.rows().all(|row| seen.insert(row.creativity_id)));
+            let mut sorted: Vec<_> = held.rows().map(|row| row.creativity_id).collect();
             sorted.sort_unstable();
-            assert_eq!(sorted, day.by_id().map(|row| row.creativity_id).collect::<Vec<_>>());
+            assert_eq!(sorted, held.by_id().map(|row| row.creativity_id).collect::<Vec<_>>());
             assert!(sorted.last() > Some(&(1 << 53)) && sorted[0] < 1 << 53);
         }
     }

@@ -1,5 +1,5 @@
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -8,11 +8,13 @@ use jiff::civil::Date;
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
 use crate::{
-    SimulatorConfig, Stats,
+    Fault, FaultKind, Level, SimulatorConfig, Stats,
+    dialect::Asked,
     fault::Faults,
+    holding::Holding,
+    oauth::{Denial, Grants, Pair},
     quota::Quota,
     row::{Day, Metrics},
-    xiaohongshu::Asked,
 };
 
 /// The sums of each account and day, made when first asked for.
@@ -26,6 +28,9 @@ pub(crate) struct State {
     faults: Mutex<Faults>,
     stats: Mutex<Stats>,
     sums: Mutex<Sums>,
+    /// Which changes have come to pass, and of what.
+    changed: Mutex<HashSet<(FaultKind, String, Level, Date)>>,
+    grants: Option<Mutex<Grants>>,
 }
 
 impl State {
@@ -36,6 +41,8 @@ impl State {
             faults: Mutex::new(Faults::new(config.seed, config.faults.clone())),
             stats: Mutex::default(),
             sums: Mutex::default(),
+            changed: Mutex::default(),
+            grants: config.oauth.clone().map(|oauth| Mutex::new(Grants::new(config.seed, oauth))),
             config,
         }
     }
@@ -71,16 +78,78 @@ impl State {
         quota.admit(self.started.elapsed())
     }
 
-    /// The sums over all rows of all days asked for; each day is summed once.
-    pub(crate) async fn sums(&self, asked: &Asked) -> Metrics {
+    /// The access token that the request must carry: its own if it was granted, else the fixed one; `None`
+    /// if any will do.
+    pub(crate) fn token<'a>(&'a self, given: &'a str) -> Option<&'a str> {
+        let fixed = self.config.token.as_deref();
+        let Some(grants) = &self.grants else { return fixed };
+        let granted = locked(grants).accepts(given, self.started.elapsed());
+        if granted { Some(given) } else { fixed.or(Some("")) }
+    }
+
+    /// Tokens for a code.
+    pub(crate) fn exchange(&self, app: (&str, &str), code: &str) -> Result<Pair, Denial> {
+        let mut grants = self.grants.as_ref().map(locked).ok_or(Denial::App)?;
+        let pair = grants.exchange(app, code, self.started.elapsed())?.clone();
+        self.count(|stats| stats.exchanges += 1);
+        Ok(pair)
+    }
+
+    /// New tokens for a refresh token.
+    pub(crate) fn refresh(&self, app: (&str, &str), token: &str) -> Result<Pair, Denial> {
+        let mut grants = self.grants.as_ref().map(locked).ok_or(Denial::App)?;
+        let pair = grants.refresh(app, token, self.started.elapsed())?.clone();
+        self.count(|stats| stats.refreshes += 1);
+        Ok(pair)
+    }
+
+    /// An access token dies before its time; a fixed one doesn't.
+    pub(crate) fn expire(&self, access: &str) {
+        if let Some(grants) = &self.grants {
+            locked(grants).expire(access);
+        }
+    }
+
+    /// What is held now of each day asked for.
+    pub(crate) fn holdings(&self, asked: &Asked) -> Vec<Holding> {
+        let on = self.faults().changes();
+        let held = |date| {
+            let changed = locked(&self.changed);
+            let passed =
+                |fault: &&Fault| changed.contains(&(fault.kind, asked.account.clone(), asked.level, date));
+            let changes: Vec<_> = on.iter().filter(passed).copied().collect();
+            drop(changed);
+            Holding::new(&self.config, &asked.account, asked.level, date, &changes)
+        };
+        asked.days().map(held).collect()
+    }
+
+    /// The changes that wait for this page to be answered come to pass.
+    pub(crate) fn answered(&self, asked: &Asked) {
+        for change in self.faults().changes() {
+            if change.page.unwrap_or(1) == asked.page {
+                let key = |date| (change.kind, asked.account.clone(), asked.level, date);
+                let new = asked.days().filter(|date| locked(&self.changed).insert(key(*date))).count();
+                self.count(|stats| (0..new).for_each(|_| stats.strike(change.kind)));
+            }
+        }
+    }
+
+    /// The sums over all rows of all days asked for; each whole day is summed once.
+    pub(crate) async fn sums(&self, asked: &Asked, days: &[Holding]) -> Metrics {
+        if let Some(parts) = &asked.parts {
+            let rows = days.iter().flat_map(Holding::rows).filter(|row| parts.contains(&row.part()));
+            return rows.fold(Metrics::default(), |sum, row| sum.plus(row.metrics));
+        }
         let mut all = Metrics::default();
-        for date in asked.days() {
+        for (date, held) in asked.days().zip(days) {
             let cell = locked(&self.sums).entry((asked.account.clone(), date)).or_default().clone();
             let sum = async || {
                 let day = Day::new(&self.config, &asked.account, date);
                 spawn_blocking(move || day.total()).await.expect("sums are plain arithmetic")
             };
-            all += *cell.get_or_init(sum).await;
+            let (more, less) = held.changed_sums();
+            all += cell.get_or_init(sum).await.plus(more).minus(less);
         }
         all
     }

@@ -18,6 +18,12 @@ pub struct Stats {
     pub refused: u64,
     /// Struck by a fault, by its name.
     pub faults: BTreeMap<&'static str, u64>,
+    /// Codes exchanged for tokens.
+    pub exchanges: u64,
+    /// Refresh tokens exchanged for new ones.
+    pub refreshes: u64,
+    /// Requests for tokens that got none.
+    pub denied: u64,
     /// Bytes of all answers' bodies.
     pub bytes: u64,
     /// How fast requests came, the throttled ones included.

@@ -3,7 +3,7 @@ use std::io::{self, Write};
 use jiff::civil::Date;
 use md5::{Digest, Md5};
 
-use crate::{Row, SimulatorConfig, row::Day};
+use crate::{Level, Metrics, Row, SimulatorConfig, holding::Holding};
 
 /// The query whose answer is [`truth_digest`] when a table holds exactly the truth. `{table}` and
 /// `{where}` are placeholders; put `true` for the latter if the table holds nothing else. It does not
@@ -14,16 +14,22 @@ select count(*) || ':' || coalesce(sum(('x' || substr(md5(concat_ws('|', \
 trim_scale(ctr::numeric), \"like\", \"comment\")), 1, 15))::bit(60)::bigint), 0) \
 from {table} where {where}";
 
-/// The rows that the account has on the day, in ascending order of `creativity_id`.
+/// The rows that the account has on the day, in ascending order of `creativity_id`: those that are there
+/// once the `insert` and `remove` among the faults have come to pass.
 pub fn truth(config: &SimulatorConfig, account: &str, date: Date) -> impl Iterator<Item = Row> + use<> {
-    Day::new(config, account, date).by_id()
+    creatives(config, account, date).by_id()
+}
+
+/// What is held once all changes have come to pass.
+fn creatives(config: &SimulatorConfig, account: &str, date: Date) -> Holding {
+    Holding::new(config, account, Level::Creative, date, &config.faults)
 }
 
 /// Writes the truth as tab-separated lines: `time`, `creativity_id`, `campaign_id`, `unit_id`, `note_id`,
 /// `fee`, `impression`, `click`, `ctr`, `like`, `comment`. Decimals are exact and end in no zero.
 pub fn truth_csv(config: &SimulatorConfig, account: &str, date: Date, mut out: impl Write) -> io::Result<()> {
     let mut line = Vec::new();
-    for row in Day::new(config, account, date).by_id() {
+    for row in truth(config, account, date) {
         line.clear();
         push_line(&mut line, &row, b'\t');
         line.push(b'\n');
@@ -36,7 +42,8 @@ pub fn truth_csv(config: &SimulatorConfig, account: &str, date: Date, mut out: i
 /// [`TRUTH_SQL`] answers it.
 pub fn truth_digest(config: &SimulatorConfig, account: &str, date: Date) -> String {
     let mut line = Vec::new();
-    let sum: u128 = Day::new(config, account, date)
+    let held = creatives(config, account, date);
+    let sum: u128 = held
         .rows()
         .map(|row| {
             line.clear();
@@ -44,7 +51,35 @@ pub fn truth_digest(config: &SimulatorConfig, account: &str, date: Date) -> Stri
             weight(&line)
         })
         .sum();
-    format!("{}:{sum}", config.rows)
+    format!("{}:{sum}", held.count())
+}
+
+/// What every platform's report of the day has in common: how many rows of the level there are, and the
+/// sum of the hashes of `id|spend in hundredths|impressions|clicks`: `COUNT:SUM`, as the query of
+/// [`core_truth_sql`] answers it. The id of an account's only row is 0.
+pub fn core_truth(config: &SimulatorConfig, level: Level, account: &str, date: Date) -> String {
+    let held = Holding::new(config, account, level, date, &config.faults);
+    let rows = held.count();
+    let sum: u128 = held
+        .rows()
+        .map(|row| {
+            let Metrics { fee, impression, click, .. } = row.metrics;
+            weight(format!("{}|{fee}|{impression}|{click}", row.id(level)).as_bytes())
+        })
+        .sum();
+    format!("{rows}:{sum}")
+}
+
+/// The query whose answer is [`core_truth`] when the table holds exactly one account's day. `columns`
+/// are expressions: the id, the spend in hundredths, the impressions, the clicks. A NULL in any of
+/// them makes it differ.
+pub fn core_truth_sql(table: &str, columns: [&str; 4]) -> String {
+    let [id, metrics @ ..] = columns;
+    let metrics = metrics.map(|column| format!("trim_scale(({column})::numeric)")).join(", ");
+    format!(
+        "select count(*) || ':' || coalesce(sum(('x' || substr(md5(concat_ws('|', ({id})::text, {metrics})), 1, 15))::bit(60)::bigint), 0) \
+         from {table}"
+    )
 }
 
 /// The first 60 bits of the line's MD5.

@@ -1,68 +1,126 @@
-//! The dialect of Xiaohongshu's offline reports: what its requests and answers look like. All levels
-//! answer with the creative level's rows. Codes other than 0, 10002 and 10005 are unverified.
+//! The dialects of Xiaohongshu's offline and realtime reports: what requests and answers look like. Codes
+//! other than 0, 10002 and 10005 are unverified.
 
+mod columns;
 mod number;
 mod page;
 mod row;
+pub(crate) mod token;
 
-use bytes::Bytes;
 use hyper::{Method, StatusCode, http::request::Parts};
 use jiff::civil::Date;
 use serde::Deserialize;
 
-pub(crate) use page::{Flaw, page};
+use page::{render, render_realtime};
 
 use crate::{
     answer::Answer,
-    random::{hash, mix},
+    dialect::{Asked, Dialect, LAST_PAGE, Page, Refusal, admits, header, span, within},
+    row::Level,
 };
 
-const PREFIX: &str = "/api/open/jg/data/report/offline/";
-const LEVELS: [&str; 8] = ["account", "campaign", "unit", "creative", "creativity", "keyword", "note", "spu"];
+const OFFLINE: &str = "/api/open/jg/data/report/offline/";
+const REALTIME: &str = "/api/open/jg/data/report/realtime/";
 const PAGE_SIZE: u64 = 20;
 const MAX_PAGE_SIZE: u64 = 100;
 const MAX_DAYS: i32 = 31;
+/// The values that `placement` can be filtered by, in the order of [`crate::Row::part`].
+const PLACEMENTS: [u64; 4] = [1, 2, 4, 7];
 
-/// Which page of which rows is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
-    pub(crate) account: String,
-    pub(crate) start: Date,
-    pub(crate) end: Date,
-    pub(crate) page: u64,
-    pub(crate) size: u64,
-}
+/// Reports by day, until yesterday.
+pub(crate) struct Offline;
 
-impl Asked {
-    pub(crate) fn days(&self) -> impl Iterator<Item = Date> {
-        self.start.series(jiff::Span::new().days(1)).take_while(|day| *day <= self.end)
+/// Reports on a day that still goes on.
+pub(crate) struct Realtime;
+
+impl Dialect for Offline {
+    fn owns(&self, path: &str) -> bool {
+        offline(path).is_some()
     }
 
-    /// Equal for equal requests.
-    pub(crate) fn hash(&self) -> u64 {
-        let day = |day: Date| (day.year() as u64) << 16 | (day.month() as u64) << 8 | day.day() as u64;
-        let parts = [day(self.start), day(self.end), self.page, self.size];
-        parts.into_iter().fold(hash(&self.account), |hash, part| mix(hash ^ part))
+    fn read(&self, parts: &Parts, body: &[u8], token: Option<&str>) -> Result<Asked, Refusal> {
+        let level = offline(parts.uri.path()).ok_or(Refusal::Method)?;
+        let asked = read(parts, body, token, level, MAX_DAYS)?;
+        check_columns(asked, false)
+    }
+
+    fn page(&self, asked: &Asked, page: &Page, request_id: &str) -> Answer {
+        Answer::json(StatusCode::OK, render(asked, page, request_id))
+    }
+
+    fn refuse(&self, refusal: &Refusal, request_id: &str) -> Answer {
+        refuse(refusal, request_id)
     }
 }
 
-/// Why a request is not answered with a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    Method,
-    Token,
-    Parameter(&'static str),
-    Throttled,
-    System,
+impl Dialect for Realtime {
+    fn owns(&self, path: &str) -> bool {
+        realtime(path).is_some()
+    }
+
+    fn read(&self, parts: &Parts, body: &[u8], token: Option<&str>) -> Result<Asked, Refusal> {
+        let level = realtime(parts.uri.path()).ok_or(Refusal::Method)?;
+        let asked = read(parts, body, token, level, 1)?;
+        check_columns(asked, true)
+    }
+
+    fn page(&self, asked: &Asked, page: &Page, request_id: &str) -> Answer {
+        Answer::json(StatusCode::OK, render_realtime(asked, page, request_id))
+    }
+
+    fn refuse(&self, refusal: &Refusal, request_id: &str) -> Answer {
+        refuse(refusal, request_id)
+    }
 }
 
-/// Whether the path is one of the dialect's reports.
-pub(crate) fn owns(path: &str) -> bool {
-    path.strip_prefix(PREFIX).is_some_and(|level| LEVELS.contains(&level))
+/// The level that an offline report's path names.
+fn offline(path: &str) -> Option<Level> {
+    Some(match path.strip_prefix(OFFLINE)? {
+        "account" => Level::Account,
+        "campaign" => Level::Campaign,
+        "unit" => Level::Unit,
+        "creative" | "creativity" => Level::Creative,
+        "keyword" => Level::Keyword,
+        "note" => Level::Note,
+        "spu" => Level::Spu,
+        "search/word" | "search_term" => Level::SearchWord,
+        _ => return None,
+    })
+}
+
+/// The level that a realtime report's path names.
+fn realtime(path: &str) -> Option<Level> {
+    Some(match path.strip_prefix(REALTIME)? {
+        "account" => Level::Account,
+        "campaign" => Level::Campaign,
+        "unit" => Level::Unit,
+        "creativity" => Level::Creative,
+        "keyword" => Level::Keyword,
+        "target" | "targeting" => Level::Target,
+        _ => return None,
+    })
+}
+
+/// One unknown column fails the request. Endpoints that don't take columns don't look at them.
+fn check_columns(mut asked: Asked, realtime: bool) -> Result<Asked, Refusal> {
+    let known = columns::known(asked.level, realtime);
+    if known.is_empty() {
+        asked.columns.clear();
+    }
+    if asked.columns.iter().any(|name| columns::named(known, name).is_none()) {
+        return Err(Refusal::Parameter("columns"));
+    }
+    Ok(asked)
 }
 
 /// What the request asks for, if it may.
-pub(crate) fn read(parts: &Parts, body: &[u8], token: Option<&str>) -> Result<Asked, Refusal> {
+fn read(
+    parts: &Parts,
+    body: &[u8],
+    token: Option<&str>,
+    level: Level,
+    most_days: i32,
+) -> Result<Asked, Refusal> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Id {
@@ -77,13 +135,16 @@ pub(crate) fn read(parts: &Parts, body: &[u8], token: Option<&str>) -> Result<As
         time_unit: Option<String>,
         page_num: Option<i64>,
         page_size: Option<i64>,
+        #[serde(default)]
+        columns: Vec<String>,
+        #[serde(default)]
+        placement: Vec<u64>,
     }
 
     if parts.method != Method::POST {
         return Err(Refusal::Method);
     }
-    let given = parts.headers.get("access-token").map_or(&[][..], |value| value.as_bytes());
-    if given.is_empty() || token.is_some_and(|token| token.as_bytes() != given) {
+    if !admits(token, header(parts, "access-token", "")) {
         return Err(Refusal::Token);
     }
     let body: Body = serde_json::from_slice(body).map_err(|_| Refusal::Parameter("请求体"))?;
@@ -94,26 +155,21 @@ pub(crate) fn read(parts: &Parts, body: &[u8], token: Option<&str>) -> Result<As
     };
     let start = body.start_date.ok_or(Refusal::Parameter("start_date"))?;
     let end = body.end_date.ok_or(Refusal::Parameter("end_date"))?;
-    let days = start.until(end).map_or(i32::MAX, |span| span.get_days()) + 1;
-    if !(1..=MAX_DAYS).contains(&days) {
-        return Err(Refusal::Parameter("end_date"));
-    }
+    let days = span(Some(start), Some(end), most_days).ok_or(Refusal::Parameter("end_date"))?;
     if body.time_unit.is_some_and(|unit| unit != "DAY") {
         return Err(Refusal::Parameter("time_unit"));
     }
-    let within = |value: Option<i64>, default, max| {
-        value
-            .map_or(Some(default), |value| u64::try_from(value).ok())
-            .filter(|value| (1..=max).contains(value))
-    };
-    // Far beyond any last page, and far from overflow.
-    let page = within(body.page_num, 1, u64::from(u32::MAX)).ok_or(Refusal::Parameter("page_num"))?;
+    let page = within(body.page_num, 1, LAST_PAGE).ok_or(Refusal::Parameter("page_num"))?;
     let size = within(body.page_size, PAGE_SIZE, MAX_PAGE_SIZE).ok_or(Refusal::Parameter("page_size"))?;
-    Ok(Asked { account, start, end, page, size })
+    let part = |value: &u64| PLACEMENTS.iter().position(|placement| placement == value);
+    let parts = body.placement.iter().map(|value| part(value).map(|part| part as u64));
+    let parts = parts.collect::<Option<Vec<_>>>().ok_or(Refusal::Parameter("placement"))?;
+    let parts = Some(parts).filter(|parts| !parts.is_empty());
+    Ok(Asked { level, page, size, columns: body.columns, parts, ..Asked::new(account, days) })
 }
 
 /// The answer to a request that gets no page.
-pub(crate) fn refuse(refusal: Refusal, request_id: &str) -> Answer {
+fn refuse(refusal: &Refusal, request_id: &str) -> Answer {
     let (status, code, message) = match refusal {
         Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, 10_001, "请求方法错误".to_owned()),
         Refusal::Token => {
@@ -127,12 +183,6 @@ pub(crate) fn refuse(refusal: Refusal, request_id: &str) -> Answer {
     Answer::json(status, body)
 }
 
-/// What a gateway in front of the API answers when it is ill, with a status as if all were well.
-pub(crate) fn garbage() -> Answer {
-    let body = Bytes::from_static(b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n</html>\r\n");
-    Answer::new(StatusCode::OK, "text/html", body)
-}
-
 #[cfg(test)]
 mod tests {
     use hyper::Request;
@@ -142,7 +192,7 @@ mod tests {
 
     fn ask(token: &str, body: &str) -> Result<Asked, Refusal> {
         let request = Request::post("/").header("Access-Token", token).body(()).unwrap();
-        read(&request.into_parts().0, body.as_bytes(), Some("secret"))
+        read(&request.into_parts().0, body.as_bytes(), Some("secret"), Level::Creative, MAX_DAYS)
     }
 
     #[test]
@@ -151,7 +201,8 @@ mod tests {
             r#"{"advertiser_id":1001,"start_date":"2026-11-23","end_date":"2026-11-24","columns":["fee"]}"#;
         let asked = ask("secret", body).unwrap();
         let (start, end) = (date(2026, 11, 23), date(2026, 11, 24));
-        assert_eq!(asked, Asked { account: "1001".into(), start, end, page: 1, size: 20 });
+        assert_eq!((asked.account.as_str(), asked.start, asked.end), ("1001", start, end));
+        assert_eq!((asked.page, asked.size), (1, 20));
         assert_eq!(asked.days().collect::<Vec<_>>(), [start, end]);
         assert_ne!(asked.hash(), Asked { page: 2, ..asked.clone() }.hash());
     }
@@ -190,8 +241,11 @@ mod tests {
 
     #[test]
     fn only_its_own_paths_are_its_own() {
-        assert!(owns("/api/open/jg/data/report/offline/creative"));
-        assert!(!owns("/api/open/jg/data/report/offline/"));
-        assert!(!owns("/api/open/jg/data/report/realtime/creative"));
+        assert!(Offline.owns("/api/open/jg/data/report/offline/creative"));
+        assert!(Offline.owns("/api/open/jg/data/report/offline/search/word"));
+        assert!(!Offline.owns("/api/open/jg/data/report/offline/"));
+        assert!(!Offline.owns("/api/open/jg/data/report/realtime/campaign"));
+        assert!(Realtime.owns("/api/open/jg/data/report/realtime/targeting"));
+        assert!(!Realtime.owns("/api/open/jg/data/report/realtime/creative"));
     }
 }

@@ -1,8 +1,14 @@
 //! The simulator from outside, over plain TCP.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    io::Read,
+    time::{Duration, Instant},
+};
 
-use pagemill_simulator::{Fault, FaultKind, Latency, Simulator, SimulatorConfig, truth_digest};
+use pagemill_simulator::{
+    Fault, FaultKind, Latency, Level, OAuth, Simulator, SimulatorConfig, core_truth, truth_digest,
+};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -58,6 +64,10 @@ impl Client {
     async fn page(&mut self, page: u64) -> (u16, Value) {
         self.json("POST", REPORT, "token", &request(page)).await
     }
+}
+
+fn rows(body: &Value) -> &[Value] {
+    body["data"]["data_list"].as_array().unwrap()
 }
 
 fn request(page: u64) -> String {
@@ -166,11 +176,15 @@ async fn faults_are_switched_while_it_runs() {
 #[tokio::test]
 async fn each_fault_does_what_it_says() {
     let simulator = start(|config| config.slow_for = Duration::from_millis(300)).await;
-    for (kind, name) in FaultKind::ALL {
-        simulator.set_fault(Fault { kind, rate: 1.0, page: Some(1) });
+    let plain = Client::to(&simulator).await.page(1).await.1;
+    use FaultKind::{Insert, LoopCursor, Remove, SilentZeros, UnknownColumns};
+    let elsewhere = [Insert, Remove, UnknownColumns, SilentZeros, LoopCursor];
+    for (kind, name) in FaultKind::ALL.into_iter().filter(|(kind, _)| !elsewhere.contains(kind)) {
+        let page = if kind == FaultKind::RepeatedPage { 2 } else { 1 };
+        simulator.set_fault(Fault { kind, rate: 1.0, page: Some(page) });
         let mut client = Client::to(&simulator).await;
         let start = Instant::now();
-        let request = request(1);
+        let request = request(page);
         let patience =
             if kind == FaultKind::Hang { Duration::from_millis(300) } else { Duration::from_secs(30) };
         let answer = timeout(patience, client.ask("POST", REPORT, "token", &request)).await;
@@ -181,7 +195,7 @@ async fn each_fault_does_what_it_says() {
         match kind {
             FaultKind::Error500 | FaultKind::FailPage => assert_eq!(json().0, 500),
             FaultKind::Throttle => assert_eq!(json().0, 429),
-            FaultKind::Token => assert_eq!(json().0, 401),
+            FaultKind::Token | FaultKind::Expire => assert_eq!(json().0, 401),
             FaultKind::Reset => {
                 let error = answer.unwrap().unwrap_err();
                 assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
@@ -192,12 +206,114 @@ async fn each_fault_does_what_it_says() {
             }
             FaultKind::Hang => assert!(answer.is_err()),
             FaultKind::Garbage => assert_eq!(json(), (200, None)),
+            FaultKind::ErrorIn200 => {
+                let (status, body) = json();
+                let body = body.unwrap();
+                assert_eq!((status, &body["code"], &body["success"]), (200, &json!(10_000), &json!(false)));
+            }
+            FaultKind::Gzip => {
+                let (status, body) = answer.unwrap().unwrap();
+                let mut text = String::new();
+                flate2::read::GzDecoder::new(&*body).read_to_string(&mut text).unwrap();
+                let body: Value = serde_json::from_str(&text).unwrap();
+                assert_eq!((status, rows(&body).len()), (200, 100));
+            }
+            FaultKind::MovingTotal => assert_ne!(json().1.unwrap()["data"]["total_count"], 250),
+            FaultKind::ShortPage => {
+                let body = json().1.unwrap();
+                assert!(rows(&body).len() < 100);
+                assert_eq!(body["data"]["total_count"], 250);
+            }
+            FaultKind::Ties => {
+                let body = json().1.unwrap();
+                assert_eq!(rows(&body).len(), 100);
+                assert_ne!(rows(&body), rows(&plain));
+            }
+            FaultKind::RepeatedPage => assert_eq!(rows(&json().1.unwrap()), rows(&plain)),
+            FaultKind::DeepPage => assert_eq!(json().1.unwrap()["code"], 10_002),
+            // Each has a test of its own.
+            Insert | Remove | UnknownColumns | SilentZeros | LoopCursor => unreachable!(),
             FaultKind::BadTotal => assert_eq!(json().1.unwrap()["data"]["total_count"], "-"),
             FaultKind::NoKey => assert!(json().1.unwrap()["data"]["data_list"][0]["creativity_id"].is_null()),
         }
         simulator.clear_fault(kind, None);
         assert_eq!(simulator.stats().faults[name], 1);
     }
+}
+
+/// A request for tokens: what the answer's `code` and `data` are.
+async fn tokens(client: &mut Client, path: &str, more: Value) -> (Value, Value) {
+    let mut body = json!({"app_id": 7, "secret": "s"});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let path = format!("/api/open/oauth2/{path}");
+    let (status, answer) = client.json("POST", &path, "", &body.to_string()).await;
+    assert_eq!((status, &answer["success"]), (200, &json!(answer["code"] == 0)));
+    (answer["code"].clone(), answer["data"].clone())
+}
+
+#[tokio::test]
+async fn tokens_are_exchanged_and_rotate() {
+    let oauth = OAuth {
+        app_id: "7".into(),
+        secret: "s".into(),
+        accounts: vec!["1001".into(), "1002".into()],
+        ..OAuth::default()
+    };
+    let simulator = start(|config| config.oauth = Some(oauth)).await;
+    let mut client = Client::to(&simulator).await;
+    assert_eq!(client.page(1).await.0, 401);
+    assert_eq!(tokens(&mut client, "access_token", json!({"auth_code": "other"})).await.0, 10_002);
+    let (code, first) = tokens(&mut client, "access_token", json!({"auth_code": "code"})).await;
+    assert_eq!((code, &first["access_token_expires_in"]), (json!(0), &json!(86_399)));
+    assert_eq!(first["approval_advertisers"][1]["advertiser_id"], 1002);
+    assert_eq!(tokens(&mut client, "access_token", json!({"auth_code": "code"})).await.0, 10_002);
+
+    let old = first["access_token"].as_str().unwrap();
+    let refresh = json!({"refresh_token": first["refresh_token"]});
+    assert_eq!(client.json("POST", REPORT, old, &request(1)).await.0, 200);
+    let wrong = json!({"refresh_token": first["refresh_token"], "secret": "wrong"});
+    assert_eq!(tokens(&mut client, "refresh_token", wrong).await.0, 10_002);
+    let (_, second) = tokens(&mut client, "refresh_token", refresh.clone()).await;
+    let new = second["access_token"].as_str().unwrap();
+    assert_eq!(client.json("POST", REPORT, old, &request(1)).await.0, 401);
+    assert_eq!(client.json("POST", REPORT, new, &request(1)).await.0, 200);
+    assert_eq!(tokens(&mut client, "refresh_token", refresh).await.0, 10_003);
+    let stats = simulator.stats();
+    assert_eq!((stats.exchanges, stats.refreshes, stats.denied), (1, 1, 4));
+}
+
+#[tokio::test]
+async fn access_tokens_expire() {
+    let oauth = OAuth { access_for: Duration::from_millis(200), ..OAuth::default() };
+    let simulator = start(|config| config.oauth = Some(oauth)).await;
+    let mut client = Client::to(&simulator).await;
+    let body = r#"{"app_id":"1","secret":"secret","auth_code":"code"}"#;
+    let (_, answer) = client.json("POST", "/api/open/oauth2/access_token", "", body).await;
+    let access = answer["data"]["access_token"].as_str().unwrap();
+    let began = Instant::now();
+    while client.json("POST", REPORT, access, &request(1)).await.0 == 200 {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(began.elapsed() > Duration::from_millis(100));
+}
+
+#[tokio::test]
+async fn a_token_that_expired_early_stays_dead() {
+    let oauth = OAuth { codes: vec!["one".into(), "two".into()], ..OAuth::default() };
+    let simulator = start(|config| config.oauth = Some(oauth)).await;
+    let mut client = Client::to(&simulator).await;
+    let mut access = Vec::new();
+    for code in ["one", "two"] {
+        let body = json!({"app_id": 1, "secret": "secret", "auth_code": code}).to_string();
+        let (_, answer) = client.json("POST", "/api/open/oauth2/access_token", "", &body).await;
+        access.push(answer["data"]["access_token"].as_str().unwrap().to_owned());
+    }
+    simulator.set_fault(Fault::share(FaultKind::Expire, 1.0));
+    assert_eq!(client.json("POST", REPORT, &access[0], &request(1)).await.0, 401);
+    simulator.clear_fault(FaultKind::Expire, None);
+    assert_eq!(client.json("POST", REPORT, &access[0], &request(1)).await.0, 401);
+    assert_eq!(client.json("POST", REPORT, &access[1], &request(1)).await.0, 200);
 }
 
 #[tokio::test]
@@ -221,4 +337,178 @@ async fn the_truth_is_told() {
     let digest = truth_digest(&config, "1001", "2026-11-23".parse().unwrap());
     assert_eq!((status, &truth["rows"], &truth["digest"]), (200, &json!(250), &json!(digest)));
     assert_eq!(client.json("GET", "/truth?account=1001", "", "").await.0, 400);
+}
+
+/// All pages of a report on the day: their rows, in order, and what the last of them said.
+async fn all(client: &mut Client, path: &str, list: &str, more: Value) -> (Vec<Value>, Value) {
+    let (mut rows, mut page) = (Vec::new(), 1);
+    loop {
+        let mut body: Value = serde_json::from_str(&request(page)).unwrap();
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let path = format!("/api/open/jg/data/report/{path}");
+        let (status, answer) = client.json("POST", &path, "token", &body.to_string()).await;
+        assert_eq!((status, &answer["code"]), (200, &json!(0)), "{path}: {answer}");
+        let new = answer.pointer(list).unwrap().as_array().unwrap().clone();
+        if new.is_empty() {
+            return (rows, answer);
+        }
+        rows.extend(new);
+        page += 1;
+    }
+}
+
+/// A number as a client reads it: without commas; `-` is none.
+fn number(value: &Value) -> u64 {
+    value.as_str().unwrap().replace([',', '.'], "").parse().unwrap_or(0)
+}
+
+#[tokio::test]
+async fn every_level_has_a_row_for_each_of_its_own() {
+    let simulator = start(|config| config.rows = 1_234).await;
+    let mut client = Client::to(&simulator).await;
+    for (path, key, level, count) in [
+        ("offline/account", "time", Level::Account, 1),
+        ("offline/campaign", "campaign_id", Level::Campaign, 3),
+        ("offline/unit", "unit_id", Level::Unit, 62),
+        ("offline/creative", "creativity_id", Level::Creative, 1_234),
+        ("offline/creativity", "creativity_id", Level::Creative, 1_234),
+        ("offline/keyword", "keyword_id", Level::Keyword, 247),
+        ("offline/note", "note_id", Level::Note, 1_234),
+        ("offline/spu", "spu_id", Level::Spu, 25),
+        ("offline/search/word", "search_word", Level::SearchWord, 617),
+        ("offline/search_term", "search_word", Level::SearchWord, 617),
+        ("realtime/campaign", "campaign_id", Level::Campaign, 3),
+        ("realtime/unit", "unit_id", Level::Unit, 62),
+        ("realtime/creativity", "creativity_id", Level::Creative, 1_234),
+        ("realtime/keyword", "keyword_id", Level::Keyword, 247),
+        ("realtime/target", "target_id", Level::Target, 124),
+        ("realtime/targeting", "target_id", Level::Target, 124),
+    ] {
+        let live = path.starts_with("realtime");
+        let name = match level {
+            Level::Creative => "creativity",
+            Level::Campaign => "campaign",
+            Level::Unit => "unit",
+            Level::Keyword => "keyword",
+            _ => "target",
+        };
+        let list = if live { format!("/{name}_dtos") } else { "/data/data_list".to_owned() };
+        let (rows, last) = all(&mut client, path, &list, json!({})).await;
+        let total = last.pointer(if live { "/page/total_count" } else { "/data/total_count" }).unwrap();
+        assert_eq!((rows.len(), total), (count, &json!(count)), "{path}");
+        let about = |row: &Value| if live { row[format!("base_{name}_dto")].clone() } else { row.clone() };
+        let metrics = |row: &Value| if live { row["data"].clone() } else { row.clone() };
+        let keys: BTreeSet<_> = rows.iter().map(|row| about(row)[key].to_string()).collect();
+        assert_eq!(keys.len(), count, "{path}");
+        let sums = last.pointer(if live { "/total_data" } else { "/data/aggregation_data" }).unwrap();
+        for metric in ["fee", "impression", "click", "interaction"] {
+            let sum: u64 = rows.iter().map(|row| number(&metrics(row)[metric])).sum();
+            assert_eq!(sum, number(&sums[metric]), "{path} {metric}");
+        }
+        let truth = core_truth(
+            &SimulatorConfig { rows: 1_234, ..Default::default() },
+            level,
+            "1001",
+            "2026-11-23".parse().unwrap(),
+        );
+        assert!(truth.starts_with(&format!("{count}:")), "{path} {truth}");
+    }
+    let body = request(1);
+    let (_, one) = client.json("POST", "/api/open/jg/data/report/realtime/account", "token", &body).await;
+    let (rows, _) = all(&mut client, "offline/account", "/data/data_list", json!({})).await;
+    assert_eq!(number(&one["data"]["impression"]), number(&rows[0]["impression"]));
+    assert!(one["hourly_data"].is_array() && one["page"].is_null());
+}
+
+#[tokio::test]
+async fn columns_are_those_that_were_named() {
+    let simulator = start(|_| ()).await;
+    let mut client = Client::to(&simulator).await;
+    let (rows, last) = all(
+        &mut client,
+        "offline/campaign",
+        "/data/data_list",
+        json!({"columns": ["fee", "msgLeadsNum", "reservePV"]}),
+    )
+    .await;
+    let row = rows[0].as_object().unwrap();
+    assert!(row.contains_key("msg_leads_num") && row.contains_key("reserve_pv") && row.contains_key("time"));
+    assert!(!row.contains_key("click") && last["data"]["aggregation_data"].get("msg_leads_num").is_some());
+    for (path, column) in [
+        ("offline/creative", "no_such"),
+        ("offline/creative", "msg_leads_num"),
+        ("offline/keyword", "searchCmtClick"),
+        ("realtime/account", "nothing"),
+    ] {
+        let mut body: Value = serde_json::from_str(&request(1)).unwrap();
+        body["columns"] = json!(["fee", column]);
+        let path = format!("/api/open/jg/data/report/{path}");
+        let (status, answer) = client.json("POST", &path, "token", &body.to_string()).await;
+        assert_eq!((status, &answer["code"]), (200, &json!(10_002)), "{path} {column}");
+    }
+    // What takes no columns has them all.
+    let (rows, _) = all(&mut client, "offline/spu", "/data/data_list", json!({})).await;
+    assert!(rows[0].get("msg_leads_num").is_some());
+
+    simulator.set_fault(Fault::share(FaultKind::SilentZeros, 1.0));
+    let (rows, _) = all(&mut client, "offline/campaign", "/data/data_list", json!({})).await;
+    assert_eq!((&rows[0]["msg_leads_num"], &rows[0]["goods_visit"]), (&json!("0"), &json!("0")));
+    assert_ne!(number(&rows[0]["fee"]), 0);
+    let (rows, _) =
+        all(&mut client, "offline/campaign", "/data/data_list", json!({"columns": ["goodsVisit"]})).await;
+    assert_ne!(number(&rows[0]["goods_visit"]), 0);
+
+    simulator.set_fault(Fault::share(FaultKind::UnknownColumns, 1.0));
+    let mut body: Value = serde_json::from_str(&request(1)).unwrap();
+    assert_eq!(client.json("POST", REPORT, "token", &body.to_string()).await.1["code"], 0);
+    body["columns"] = json!(["fee"]);
+    assert_eq!(client.json("POST", REPORT, "token", &body.to_string()).await.1["code"], 10_002);
+}
+
+#[tokio::test]
+async fn rows_come_and_go_once_after_a_page_was_answered() {
+    for fault in ["insert=0.1@2", "remove=0.1@2"] {
+        let faults: Vec<Fault> = vec![fault.parse().unwrap()];
+        let simulator = start(|config| config.faults = faults.clone()).await;
+        let mut client = Client::to(&simulator).await;
+        let first = client.page(1).await.1;
+        let second = client.page(2).await.1;
+        assert_eq!(
+            (&first["data"]["total_count"], &second["data"]["total_count"]),
+            (&json!(250), &json!(250))
+        );
+        let after = client.page(1).await.1;
+        assert_ne!(after["data"]["total_count"], 250, "{fault}");
+        assert_ne!(rows(&after), rows(&first));
+        client.page(2).await;
+        assert_eq!(client.page(1).await.1["data"], after["data"], "{fault} happens once");
+        let (_, truth) = client.json("GET", "/truth?account=1001&date=2026-11-23", "", "").await;
+        assert_eq!(truth["rows"], after["data"]["total_count"]);
+        let config = SimulatorConfig { rows: 250, faults, ..Default::default() };
+        assert_eq!(truth["digest"], truth_digest(&config, "1001", "2026-11-23".parse().unwrap()));
+        let (all, last) = all(&mut client, "offline/creative", "/data/data_list", json!({})).await;
+        let sum: u64 = all.iter().map(|row| number(&row["fee"])).sum();
+        assert_eq!(sum, number(&last["data"]["aggregation_data"]["fee"]), "{fault}");
+        // Another day waits for its own page.
+        let other = request(1).replace("2026-11-23", "2026-11-24");
+        assert_eq!(client.json("POST", REPORT, "token", &other).await.1["data"]["total_count"], 250);
+        assert_eq!(simulator.stats().faults.values().sum::<u64>(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_placement_is_a_part_of_the_day() {
+    let simulator = start(|_| ()).await;
+    let mut client = Client::to(&simulator).await;
+    let mut sum = 0;
+    for placement in [1, 2, 4, 7] {
+        let (rows, last) =
+            all(&mut client, "offline/creative", "/data/data_list", json!({"placement": [placement]})).await;
+        assert!(rows.iter().all(|row| row["placement"] == placement));
+        assert_eq!(last["data"]["total_count"], rows.len());
+        let fee: u64 = rows.iter().map(|row| number(&row["fee"])).sum();
+        assert_eq!(fee, number(&last["data"]["aggregation_data"]["fee"]));
+        sum += rows.len();
+    }
+    assert_eq!(sum, 250);
 }

@@ -12,14 +12,16 @@ use bytes::{Bytes, BytesMut};
 use pagemill_core::{Failure, FailureClass, FetchedPage, PageJob};
 use reqwest::{
     Response, Url,
-    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER},
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, LINK, LOCATION, RETRY_AFTER},
 };
-use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     answer::{self, Received},
-    definition::{Auth, Definition},
+    ask::{Ask, Credential, place},
+    definition::{Definition, Pager, Stream, Task},
     network,
+    params::Params,
+    request::Request,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,35 +43,41 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     definition: Arc<Definition>,
     http: reqwest::Client,
-    /// None where the source asks for none, or none was given.
-    credential: Option<Credential>,
     last_size: AtomicUsize,
 }
 
+/// What came of asking.
 #[derive(Debug)]
-struct Credential {
-    header: HeaderName,
-    value: HeaderValue,
-    token: SecretString,
+pub enum Fetch {
+    /// A page.
+    Page(Box<FetchedPage>),
+    /// The report isn't ready: the same job is to come back with this cursor after the wait. No
+    /// attempt is spent.
+    Later {
+        /// The task's id.
+        cursor: String,
+        /// How long to wait.
+        wait: Duration,
+    },
+    /// The task that the job's cursor names failed, or the API no longer knows it: the job is to come
+    /// back without a cursor, as another attempt.
+    Anew(Failure),
 }
 
 /// A client cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The token holds what no header can.
-    #[error("the token of source {0} holds characters that no HTTP header can carry")]
-    Token(String),
     /// The HTTP client failed to start.
     #[error("the HTTP client does not start: {0}")]
     Http(#[from] reqwest::Error),
 }
 
 impl Client {
-    /// A client for a source; `token` is what its definition's `auth` sends.
+    /// A client for a source.
     ///
     /// # Errors
     /// [`ClientError`]
-    pub fn new(definition: Arc<Definition>, token: Option<SecretString>) -> Result<Self, ClientError> {
+    pub fn new(definition: Arc<Definition>) -> Result<Self, ClientError> {
         // An error means that there is a provider already, and that is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
@@ -81,58 +89,136 @@ impl Client {
             .timeout(definition.limits.timeout)
             .pool_idle_timeout(IDLE)
             .build()?;
-        let credential = match (definition.auth(), token) {
-            (Some(auth), Some(token)) => Some(
-                Credential::new(auth, token)
-                    .ok_or_else(|| ClientError::Token(definition.name().to_owned()))?,
-            ),
-            (Some(_) | None, _) => None,
-        };
-        Ok(Self(Arc::new(Inner { definition, http, credential, last_size: AtomicUsize::new(FIRST_BUFFER) })))
+        Ok(Self(Arc::new(Inner { definition, http, last_size: AtomicUsize::new(FIRST_BUFFER) })))
     }
 
-    /// Fetches one page.
+    /// Fetches one page. `credential` is the one that covers the job's account.
     ///
     /// # Errors
     /// A [`Failure`] of the class that the definition's rules give it.
-    pub async fn fetch(&self, job: &PageJob) -> Result<FetchedPage, Failure> {
-        let Inner { definition, credential, .. } = &*self.0;
+    pub async fn fetch(&self, job: &PageJob, credential: Option<&Credential>) -> Result<Fetch, Failure> {
+        let redacted = |failure: Failure| match credential {
+            Some(credential) => Failure { message: credential.redact(failure.message), ..failure },
+            None => failure,
+        };
+        match self.ask(job, credential).await {
+            Ok(Fetch::Anew(failure)) => Ok(Fetch::Anew(redacted(failure))),
+            fetched => fetched.map_err(redacted),
+        }
+    }
+
+    async fn ask(&self, job: &PageJob, credential: Option<&Credential>) -> Result<Fetch, Failure> {
+        let definition = &self.0.definition;
         let stream = definition.stream_of(job)?;
         let params = stream.params(job)?;
-        let request = stream.body.render(&params)?;
-        let response = self.send(&stream.url, request).await?;
-        let received = received(&response);
-        let retry_after = retry_after(response.headers());
-        let body = match self.body(response, &stream.url).await {
+        let ask = Ask::new(definition, stream, &params, job, credential)?;
+        match (&stream.pager, params.cursor) {
+            (Pager::Task(task), None) => self.create(task, &ask).await,
+            (Pager::Task(task), Some(id)) => self.poll(task, id, stream, &params, &ask).await,
+            _ => {
+                let (received, body) = self.send(ask.page()?, stream).await?;
+                let mut page = self.page(stream, &params, &received, body)?;
+                if let (Pager::Link { .. }, Some(link)) = (&stream.pager, &page.next) {
+                    let secrets = credential.map(Credential::secrets).unwrap_or_default();
+                    let link = definition.storable(stream, link.parse().expect("a URL made it"), &secrets);
+                    page.next = Some(link.into());
+                }
+                Ok(Fetch::Page(Box::new(page)))
+            }
+        }
+    }
+
+    async fn create(&self, task: &Task, ask: &Ask<'_>) -> Result<Fetch, Failure> {
+        let (received, body) = self.exchange(ask.page()?, None).await?;
+        let envelope = answer::envelope(&self.0.definition, &task.created, &received, &body)
+            .map_err(|failure| received.told(failure))?;
+        let id = envelope.task_id.ok_or_else(|| Failure::transient("the answer names no task"))?;
+        Ok(Fetch::Later { cursor: id.into_owned(), wait: task.every })
+    }
+
+    async fn poll(
+        &self,
+        task: &Task,
+        id: &str,
+        stream: &Stream,
+        params: &Params<'_>,
+        ask: &Ask<'_>,
+    ) -> Result<Fetch, Failure> {
+        let (received, body) = self.exchange(ask.poll(task, id)?, None).await?;
+        let envelope = match answer::envelope(&self.0.definition, &task.polled, &received, &body) {
+            Ok(envelope) => envelope,
+            Err(Failure { class: FailureClass::Permanent, message, .. }) => {
+                let what = format!("the API does not know the task, it seems: {message}");
+                return Ok(Fetch::Anew(Failure::transient(what)));
+            }
+            Err(failure) => return Err(received.told(failure)),
+        };
+        let state = envelope.task_state.as_deref().unwrap_or_default();
+        if task.failed.iter().any(|failed| failed == state) {
+            return Ok(Fetch::Anew(Failure::transient(format!("the API's task ended as {state}"))));
+        }
+        if !task.done.iter().any(|done| done == state) {
+            return Ok(Fetch::Later { cursor: id.to_owned(), wait: task.every });
+        }
+        if !task.file {
+            return self
+                .page(stream, params, &received, body.clone())
+                .map(|page| Fetch::Page(Box::new(page)));
+        }
+        let url = envelope.task_url.and_then(|url| self.0.definition.url().join(&url).ok());
+        let url = url.filter(|url| matches!(url.scheme(), "http" | "https"));
+        let url = url.ok_or_else(|| Failure::transient("the task is done, but names no file"))?;
+        let from = place(&url);
+        let (received, body) = self.exchange(ask.file(url)?, None).await?;
+        if !(200..300).contains(&received.status) {
+            // Its URL may have run out: the next look brings another.
+            let what = format!("HTTP {} for the task's file, from {from}", received.status);
+            return Err(Failure::transient(what));
+        }
+        self.page(stream, params, &received, body).map(|page| Fetch::Page(Box::new(page)))
+    }
+
+    fn page(
+        &self,
+        stream: &Stream,
+        params: &Params<'_>,
+        received: &Received,
+        body: Bytes,
+    ) -> Result<FetchedPage, Failure> {
+        answer::page(&self.0.definition, stream, params, received, body)
+            .map_err(|failure| received.told(failure))
+    }
+
+    async fn send(&self, request: Request, stream: &Stream) -> Result<(Received, Bytes), Failure> {
+        self.exchange(request, stream.answer.total_header.as_ref()).await
+    }
+
+    /// Sends a request, and reads the answer to its end.
+    pub(crate) async fn exchange(
+        &self,
+        request: Request,
+        total: Option<&HeaderName>,
+    ) -> Result<(Received, Bytes), Failure> {
+        let Inner { definition, http, .. } = &*self.0;
+        let Request { method, url, headers, body } = request;
+        let place = place(&url);
+        let mut builder = http.request(method, url.clone()).headers(headers);
+        if let Some((kind, body)) = body {
+            builder = builder.header(CONTENT_TYPE, kind).body(body);
+        }
+        let response =
+            builder.send().await.map_err(|e| network::failure(e, &place, definition.limits.timeout))?;
+        let received = received(&response, url, total);
+        let body = match self.body(response, &place).await {
             // The status says enough: what throttles, throttles even with half a body.
             Err(_) if !(200..300).contains(&received.status) => Bytes::new(),
             body => body?,
         };
-        answer::page(definition, stream, &params, &received, body).map_err(|failure| {
-            let message = match credential {
-                Some(credential) => credential.redact(failure.message),
-                None => failure.message,
-            };
-            Failure { message, retry_after, ..failure }
-        })
-    }
-
-    async fn send(&self, url: &Url, body: Vec<u8>) -> Result<Response, Failure> {
-        let Inner { definition, http, credential, .. } = &*self.0;
-        let mut request = http.post(url.clone()).header(CONTENT_TYPE, "application/json").body(body);
-        match credential {
-            Some(credential) => request = request.header(&credential.header, &credential.value),
-            None if definition.needs_token() => {
-                let what = format!("source {} wants a token, and there is none", definition.name());
-                return Err(Failure::new(FailureClass::Token, what));
-            }
-            None => {}
-        }
-        request.send().await.map_err(|e| network::failure(e, &place(url), definition.limits.timeout))
+        Ok((received, body))
     }
 
     /// Reads a body, decompressed, up to the limit.
-    async fn body(&self, mut response: Response, url: &Url) -> Result<Bytes, Failure> {
+    async fn body(&self, mut response: Response, place: &str) -> Result<Bytes, Failure> {
         let limits = self.0.definition.limits;
         let too_large = || Failure::permanent(format!("the answer is larger than {} bytes", limits.body));
         if response.content_length().is_some_and(|length| length > limits.body as u64) {
@@ -140,7 +226,7 @@ impl Client {
         }
         let mut body = BytesMut::with_capacity(self.0.last_size.load(Ordering::Relaxed));
         while let Some(chunk) =
-            response.chunk().await.map_err(|e| network::failure(e, &place(url), limits.timeout))?
+            response.chunk().await.map_err(|e| network::failure(e, place, limits.timeout))?
         {
             if body.len() + chunk.len() > limits.body {
                 return Err(too_large());
@@ -153,39 +239,31 @@ impl Client {
     }
 }
 
-impl Credential {
-    fn new(auth: &Auth, token: SecretString) -> Option<Self> {
-        let Auth::Token { header, prefix } = auth;
-        let mut value = HeaderValue::from_str(&format!("{prefix}{}", token.expose_secret())).ok()?;
-        value.set_sensitive(true);
-        Some(Self { header: header.clone(), value, token })
-    }
-
-    /// Takes the token out of a message, should the API have repeated it.
-    fn redact(&self, message: String) -> String {
-        match self.token.expose_secret() {
-            "" => message,
-            token => message.replace(token, "***"),
-        }
+impl Received {
+    /// A failure with what the API said about waiting.
+    fn told(&self, failure: Failure) -> Failure {
+        Failure { retry_after: self.retry_after, ..failure }
     }
 }
 
-fn received(response: &Response) -> Received {
-    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+fn received(response: &Response, url: Url, total: Option<&HeaderName>) -> Received {
+    let headers = response.headers();
+    let header = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let links: Vec<_> = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok()).collect();
     Received {
         status: response.status().as_u16(),
-        content_type: header(CONTENT_TYPE).map(str::to_owned),
-        location: header(LOCATION)
+        content_type: header(&CONTENT_TYPE).map(str::to_owned),
+        location: header(&LOCATION)
             .map(|to| to.parse().map_or_else(|_| "another path".into(), |to| place(&to))),
+        retry_after: retry_after(headers),
+        total: total.and_then(header).map(str::to_owned),
+        link: (!links.is_empty()).then(|| links.join(", ")),
+        url: Some(url),
+        replayed: false,
     }
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds.min(LONGEST_RETRY_AFTER)))
-}
-
-/// Host and port: all of a URL that is told.
-fn place(url: &Url) -> String {
-    format!("{}:{}", url.host_str().unwrap_or("?"), url.port_or_known_default().unwrap_or(0))
 }

@@ -4,10 +4,11 @@ mod envelope;
 mod rows;
 
 pub(crate) use envelope::{AnswerPlan, Envelope, Field};
-pub(crate) use rows::{ColumnPlan, DecodedRows, Origin, RowPlan};
+pub(crate) use rows::{ColumnPlan, DecodedRows, Origin, RowPlan, SumsPlan};
 
 use std::marker::PhantomData;
 
+use rust_decimal::Decimal;
 use serde::de::{DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::value::Reader;
@@ -23,7 +24,7 @@ pub(crate) fn answer<'de>(
     most_rows: usize,
     text: &'de str,
 ) -> Result<(Envelope<'de>, DecodedRows), serde_json::Error> {
-    let mut decoder = rows::RowsDecoder::new(rows, reader, most_rows);
+    let mut decoder = rows::RowsDecoder::new(rows, reader, most_rows, answer.one);
     let envelope = envelope::read(answer, Some(&mut decoder), text)?;
     Ok((envelope, decoder.finish()))
 }
@@ -34,6 +35,12 @@ pub(crate) fn answer<'de>(
 /// What is wrong with the JSON.
 pub(crate) fn envelope<'de>(answer: &AnswerPlan, text: &'de str) -> Result<Envelope<'de>, serde_json::Error> {
     envelope::read(answer, None, text)
+}
+
+/// Reads the API's own sums of additive columns from their object, in the plan's order; none if it
+/// is no object.
+pub(crate) fn sums(plan: &SumsPlan, reader: &Reader, raw: &str) -> Vec<Option<Decimal>> {
+    rows::sums(plan, reader, raw)
 }
 
 /// A visitor that takes any JSON value and looks into one form of it. APIs send `null` or `[]`

@@ -1,33 +1,53 @@
 //! A source, described as data.
 
+mod answer;
+mod auth;
 mod columns;
 mod compile;
 mod document;
 mod error;
 mod meaning;
+mod merge;
+mod request;
+mod stream;
 mod words;
 
 use std::{collections::BTreeMap, path::Path};
 
 use bytes::Bytes;
 use jiff::tz::TimeZone;
-use pagemill_core::{Failure, FetchedPage, PageJob, TableShape};
-use reqwest::{Url, header::HeaderName};
+use pagemill_core::{Failure, FetchedPage, PageJob, Restate, TableShape, TimeOfDay};
+use reqwest::Url;
+use schemars::JsonSchema;
 use toml::{Table, Value};
 
 pub use error::DefinitionError;
 
+pub(crate) use self::{
+    answer::Answer,
+    auth::Auth,
+    stream::{Pager, Split, Task},
+};
 use crate::{
-    answer,
-    decode::{AnswerPlan, RowPlan},
+    answer::{Received, page},
+    decode::{RowPlan, SumsPlan},
     params::Params,
+    request::RequestPlan,
     rules::Rule,
-    template::Template,
     value::Reader,
 };
 
 /// Definitions that come with the program.
-const SHIPPED: [(&str, &str); 1] = [("xiaohongshu", include_str!("../../../sources/xiaohongshu.toml"))];
+const SHIPPED: [(&str, &str); 8] = [
+    ("xiaohongshu", include_str!("../../../sources/xiaohongshu.toml")),
+    ("oceanengine", include_str!("../../../sources/oceanengine.toml")),
+    ("tencent", include_str!("../../../sources/tencent.toml")),
+    ("kuaishou", include_str!("../../../sources/kuaishou.toml")),
+    ("baidu", include_str!("../../../sources/baidu.toml")),
+    ("meta", include_str!("../../../sources/meta.toml")),
+    ("tiktok", include_str!("../../../sources/tiktok.toml")),
+    ("example", include_str!("../../../sources/example.toml")),
+];
 
 /// A source: where it is, how it is asked, what its answers mean, and its streams.
 #[derive(Debug)]
@@ -38,9 +58,12 @@ pub struct Definition {
     zone_name: String,
     auth: Option<Auth>,
     rate: Rate,
+    params: Table,
     streams: BTreeMap<String, Stream>,
     pub(crate) limits: Limits,
     pub(crate) reader: Reader,
+    /// Of answers that hold no rows.
+    #[allow(dead_code, reason = "the exchange of tokens is to come")]
     pub(crate) answer: Answer,
     pub(crate) rules: Vec<Rule>,
 }
@@ -51,17 +74,36 @@ pub struct Stream {
     name: String,
     title: String,
     page_size: u32,
+    window: Option<u32>,
     max_days: Option<u32>,
+    grid: u32,
+    ready_at: Option<TimeOfDay>,
+    restate: Vec<Restate>,
+    deletes_missing: bool,
+    splits: Vec<Split>,
     table: TableShape,
     meaning: i64,
-    first_page: u32,
-    pub(crate) url: Url,
-    pub(crate) body: Template,
+    pub(crate) request: RequestPlan,
+    pub(crate) pager: Pager,
+    /// Of answers that hold rows.
+    pub(crate) answer: Answer,
     pub(crate) rows: RowPlan,
+    pub(crate) sums: SumsPlan,
+}
+
+/// How a partition's pages are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paging {
+    /// Side by side, by their numbers; the total says how many there are.
+    Numbered,
+    /// One by one: each page names the next.
+    Chained,
+    /// There is one page, which holds all.
+    Single,
 }
 
 /// What a source permits, over all replicas. A window that isn't named isn't limited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {
     /// Requests a second; below 1 it is one request in so many seconds.
@@ -83,29 +125,11 @@ impl Rate {
     }
 }
 
-/// How a request proves who sent it.
-#[derive(Clone, Debug)]
-pub(crate) enum Auth {
-    /// A token in a header, behind a prefix.
-    Token { header: HeaderName, prefix: String },
-}
-
 /// What an answer may cost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) timeout: std::time::Duration,
     pub(crate) body: usize,
-}
-
-/// Where an answer keeps what, and which codes mean that all is well.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) plan: AnswerPlan,
-    /// Paths of the code as written; none if the source has no codes.
-    pub(crate) code: Vec<String>,
-    pub(crate) ok: Vec<String>,
-    pub(crate) total: Vec<String>,
-    pub(crate) rows: String,
 }
 
 /// A source has no stream of this name.
@@ -155,18 +179,25 @@ impl Definition {
     /// As [`Definition::load`].
     pub fn parse(origin: &str, text: &str, overrides: Table) -> Result<Self, DefinitionError> {
         let source = error::Source { origin, text, overrides: &overrides };
-        let mut merged: Table = text.parse().map_err(|e| source.toml_error(&e))?;
-        merge(&mut merged, &overrides);
-        let document = if overrides.is_empty() {
-            toml::from_str(text).map_err(|e| source.toml_error(&e))?
-        } else {
-            Value::Table(merged.clone()).try_into().map_err(|e| source.merged_error(&e))?
-        };
+        let written: Table = text.parse().map_err(|e| source.toml_error(&e))?;
+        let merged = merge::merged(written, &overrides);
+        let document = Value::Table(merged.clone());
+        let document = serde_path_to_error::deserialize(document).map_err(|e| source.form_error(&e))?;
         let mut definition = compile::definition(document).map_err(|e| source.semantic_error(e))?;
         for stream in definition.streams.values_mut() {
             stream.meaning = meaning::of(&merged, &stream.name);
         }
         Ok(definition)
+    }
+
+    /// JSON Schema of the format, for editors.
+    pub fn schema() -> serde_json::Value {
+        let mut schema = schemars::schema_for!(document::Document).to_value();
+        // What a stream lacks, the defaults may have.
+        if let Some(stream) = schema.pointer_mut("/$defs/StreamDoc").and_then(|s| s.as_object_mut()) {
+            stream.remove("required");
+        }
+        schema
     }
 
     /// Its name: it begins the names of tables and queues.
@@ -199,6 +230,11 @@ impl Definition {
         self.rate
     }
 
+    /// Values that its requests name as `{params.NAME}`.
+    pub fn params(&self) -> &Table {
+        &self.params
+    }
+
     /// Whether requests carry a token.
     pub fn needs_token(&self) -> bool {
         self.auth.is_some()
@@ -228,13 +264,20 @@ impl Definition {
     /// What is wrong with the answer.
     pub fn decode(&self, job: &PageJob, body: Bytes) -> Result<FetchedPage, Failure> {
         let stream = self.stream_of(job)?;
-        answer::page(
-            self,
-            stream,
-            &stream.params(job)?,
-            &answer::Received { status: 200, ..Default::default() },
-            body,
-        )
+        let received = Received { status: 200, replayed: true, ..Received::default() };
+        page(self, stream, &stream.params(job)?, &received, body)
+    }
+
+    /// Where the API is.
+    pub(crate) fn url(&self) -> &Url {
+        &self.base_url
+    }
+
+    /// The link to a next page without what is written anew into each request, and without secrets:
+    /// it may be stored.
+    pub(crate) fn storable(&self, stream: &Stream, link: Url, secrets: &[&str]) -> Url {
+        let sign = self.auth.as_ref().and_then(|auth| auth.sign.as_ref()?.key());
+        stream.request.without_volatile(link, sign, secrets)
     }
 
     pub(crate) fn auth(&self) -> Option<&Auth> {
@@ -283,9 +326,55 @@ impl Stream {
         self.meaning
     }
 
+    /// How a partition's pages are asked for.
+    pub fn paging(&self) -> Paging {
+        match self.pager {
+            Pager::Page { .. } | Pager::Offset { .. } => Paging::Numbered,
+            Pager::Cursor { .. } | Pager::Link { .. } => Paging::Chained,
+            Pager::Single | Pager::Task(_) => Paging::Single,
+        }
+    }
+
+    /// The deepest row that the API shows, where it doesn't show all.
+    pub fn window(&self) -> Option<u32> {
+        self.window
+    }
+
+    /// Dimensions by which a day is split that is too deep, with their values as
+    /// [`pagemill_core::Slice::part`] has them.
+    pub fn split_by(&self) -> Vec<(String, Vec<String>)> {
+        self.splits.iter().map(|split| (split.name.clone(), split.values.clone())).collect()
+    }
+
+    /// Positions of the additive columns in the table's columns, in the order of
+    /// [`FetchedPage::sums`].
+    pub fn sums(&self) -> &[usize] {
+        &self.sums.columns
+    }
+
+    /// Whether rows that a later, sealed pull no longer contains are deleted.
+    pub fn deletes_missing(&self) -> bool {
+        self.deletes_missing
+    }
+
+    /// Days of a partition.
+    pub fn grid(&self) -> u32 {
+        self.grid
+    }
+
+    /// When a day's report is final, on the day after, in the source's zone unless it names one.
+    pub fn ready_at(&self) -> Option<&TimeOfDay> {
+        self.ready_at.as_ref()
+    }
+
+    /// How long the API still changes a day.
+    pub fn restate(&self) -> &[Restate] {
+        &self.restate
+    }
+
     /// What a job asks of this stream.
     pub(crate) fn params<'j>(&self, job: &'j PageJob) -> Result<Params<'j>, Failure> {
-        let params = Params::of(job, self.first_page)?;
+        let params = Params::of(job);
         let days = i64::from((params.to - params.from).get_days()) + 1;
         if days < 1 || self.max_days.is_some_and(|most| days > i64::from(most)) {
             let most = self.max_days.map_or_else(String::new, |most| format!(", and {most} is the most"));
@@ -293,15 +382,23 @@ impl Stream {
         }
         Ok(params)
     }
-}
 
-/// Puts one table over another: tables are merged, anything else is replaced.
-fn merge(under: &mut Table, over: &Table) {
-    for (key, value) in over {
-        match (under.get_mut(key), value) {
-            (Some(Value::Table(under)), Value::Table(over)) => merge(under, over),
-            _ => drop(under.insert(key.clone(), value.clone())),
-        }
+    /// The split by a dimension, which has this value.
+    pub(crate) fn split(&self, dimension: &str, value: &str) -> Result<&Split, Failure> {
+        let found = self.splits.iter().find(|s| s.name == dimension && s.values.iter().any(|v| v == value));
+        found.ok_or_else(|| {
+            let what = format!("stream {} has no part {dimension} = {value} in its split_by", self.name);
+            Failure::permanent(what)
+        })
+    }
+
+    /// Whether a request of its fills in one of these.
+    pub(crate) fn asks_with(&self, names: &[&str]) -> bool {
+        let poll = match &self.pager {
+            Pager::Task(task) => task.poll.names(names),
+            _ => false,
+        };
+        poll || self.request.names(names)
     }
 }
 

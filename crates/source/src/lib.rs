@@ -2,16 +2,22 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod ask;
 mod client;
 mod decode;
 mod definition;
 mod grammar;
+mod link;
 mod network;
 mod params;
+mod request;
 mod rules;
+mod sign;
 mod template;
 mod trie;
 mod value;
 
-pub use client::{Client, ClientError};
-pub use definition::{Definition, DefinitionError, Rate, Stream, UnknownStream};
+pub use ask::Credential;
+pub use client::{Client, ClientError, Fetch};
+pub use definition::{Definition, DefinitionError, Paging, Rate, Stream, UnknownStream};
+pub use pagemill_core::Restate;

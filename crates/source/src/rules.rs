@@ -46,17 +46,19 @@ impl StatusPattern {
     }
 }
 
+/// The class that the definition's own rules give an answer.
+pub(crate) fn class_by_rules(rules: &[Rule], signs: Signs<'_>) -> Option<FailureClass> {
+    rules.iter().find(|rule| rule.matches(signs)).map(|rule| rule.class)
+}
+
 /// The class of an answer that is no page.
 pub(crate) fn classify(rules: &[Rule], signs: Signs<'_>) -> FailureClass {
-    match rules.iter().find(|rule| rule.matches(signs)) {
-        Some(rule) => rule.class,
-        None => match signs.status {
-            429 => FailureClass::Throttled,
-            401 => FailureClass::Token,
-            408 | 425 | 500..=599 => FailureClass::Transient,
-            _ => FailureClass::Permanent,
-        },
-    }
+    class_by_rules(rules, signs).unwrap_or(match signs.status {
+        429 => FailureClass::Throttled,
+        401 => FailureClass::Token,
+        408 | 425 | 500..=599 => FailureClass::Transient,
+        _ => FailureClass::Permanent,
+    })
 }
 
 #[cfg(test)]

@@ -97,7 +97,8 @@ impl Reader {
         self.grammar.number(text).and_then(Number::to_i64)
     }
 
-    fn numeric(&self, text: &str) -> Option<Decimal> {
+    /// An exact number.
+    pub(crate) fn numeric(&self, text: &str) -> Option<Decimal> {
         self.grammar.number(text).and_then(Number::to_decimal)
     }
 

@@ -5,7 +5,7 @@ use std::{io::Write, sync::Arc, time::Duration};
 use flate2::{Compression, write::GzEncoder};
 use jiff::civil::date;
 use pagemill_core::{Failure, FailureClass, FetchedPage, Lane, PageJob, Slice};
-use pagemill_source::{Client, Definition};
+use pagemill_source::{Client, Credential, Definition, Fetch};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -42,7 +42,7 @@ fn job() -> PageJob {
 fn client(base_url: &str, overrides: &str) -> Client {
     let overrides = format!("base_url = \"{base_url}\"\n{overrides}").parse().unwrap();
     let definition = Definition::load("xiaohongshu", overrides).unwrap();
-    Client::new(Arc::new(definition), Some(TOKEN.into())).unwrap()
+    Client::new(Arc::new(definition)).unwrap()
 }
 
 /// Answers one request with these bytes; returns the request.
@@ -69,7 +69,7 @@ async fn request(stream: &mut TcpStream) -> String {
         request.extend_from_slice(&buffer[..read]);
         let text = String::from_utf8_lossy(&request);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|l| l.strip_prefix("content-length: ")).unwrap();
+        let length = head.lines().find_map(|l| l.strip_prefix("content-length: ")).unwrap_or("0");
         if body.len() == length.parse::<usize>().unwrap() {
             return text.into_owned();
         }
@@ -88,10 +88,18 @@ fn gzip(body: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// Asks for a page with the token.
+async fn ask(client: &Client, job: &PageJob) -> Result<FetchedPage, Failure> {
+    match client.fetch(job, Some(&Credential::from(TOKEN))).await? {
+        Fetch::Page(page) => Ok(*page),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// What the client makes of an answer.
 async fn fetch(answer: Vec<u8>, overrides: &str) -> Result<FetchedPage, Failure> {
     let (url, server) = answering(answer).await;
-    let page = client(&url, overrides).fetch(&job()).await;
+    let page = ask(&client(&url, overrides), &job()).await;
     server.await.unwrap();
     if let Err(failure) = &page {
         assert!(!failure.message.contains(TOKEN), "{failure}");
@@ -107,7 +115,7 @@ async fn failure(answer: Vec<u8>, overrides: &str) -> (FailureClass, String) {
 #[tokio::test]
 async fn a_good_page_and_the_request_for_it() {
     let (url, server) = answering(http("200 OK", PAGE.as_bytes())).await;
-    let page = client(&url, "").fetch(&job()).await.unwrap();
+    let page = ask(&client(&url, ""), &job()).await.unwrap();
     assert_eq!((page.rows.len(), page.total, page.request_id.as_deref()), (2, Some(2), Some("r-1")));
     assert_eq!(page.body, PAGE.as_bytes());
     assert!(page.cast_failures.is_empty());
@@ -221,7 +229,7 @@ async fn nobody_there() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let place = listener.local_addr().unwrap();
     drop(listener);
-    let failure = client(&format!("http://{place}"), "").fetch(&job()).await.unwrap_err();
+    let failure = ask(&client(&format!("http://{place}"), ""), &job()).await.unwrap_err();
     assert_eq!(failure, Failure::transient(format!("connection refused by {place}")));
 }
 
@@ -230,16 +238,18 @@ async fn nobody_answers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let place = listener.local_addr().unwrap();
     let client = client(&format!("http://{place}"), "limits.timeout = \"100ms\"");
-    let failure = client.fetch(&job()).await.unwrap_err();
+    let failure = ask(&client, &job()).await.unwrap_err();
     assert_eq!(failure, Failure::transient(format!("no whole answer from {place} within 100ms")));
 }
 
 #[tokio::test]
 async fn a_token_must_be_there_and_fit() {
     let definition = Arc::new(Definition::shipped("xiaohongshu").unwrap());
-    let failure = Client::new(definition.clone(), None).unwrap().fetch(&job()).await.unwrap_err();
+    let client = Client::new(definition).unwrap();
+    let failure = client.fetch(&job(), None).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Token);
-    let error = Client::new(definition, Some("two\nlines".into())).unwrap_err();
-    assert!(error.to_string().starts_with("the token of source xiaohongshu"));
-    assert!(!format!("{:?}", client("http://127.0.0.1:1", "")).contains(TOKEN));
+    let failure = client.fetch(&job(), Some(&"two\nlines".into())).await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Token);
+    assert!(failure.message.starts_with("the token of source xiaohongshu"), "{failure}");
+    assert!(!format!("{:?}", Credential::from(TOKEN)).contains(TOKEN));
 }

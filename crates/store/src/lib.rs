@@ -26,8 +26,9 @@ pub use connect::{Store, StoreConfig};
 pub use error::{StoreError, StoreErrorKind};
 pub use ledger::{
     Answer, Attempt, ConsumerBeat, DeadFilter, DeadGroup, DeadLock, DeadRecord, DeadRow, Following,
-    NewPartition, Opened, PageStart, PartitionRow, Planned, Progress, Recount, Requeued, RescueOrder,
-    Rewritten, RunRequest, RunStatus, SealReport, Sealed, Sealing, Slices,
+    NewPartition, Opened, Outlook, Pace, PageStart, PartitionRow, Planned, Progress, Prospect, Recount,
+    Requeued, RescueOrder, Rewritten, RunPace, RunRequest, RunStatus, SealReport, Sealed, Sealing, Slices,
+    Standing,
 };
 pub use migrate::Migrated;
 pub use query::TextRows;

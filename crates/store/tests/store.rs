@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use common::{World, closed, page, reason};
 use futures_util::future::join_all;
-use jiff::{SignedDuration, Timestamp};
-use pagemill_core::Verdict;
-use pagemill_store::{PageStart, PageWrite, Reserved, StoreErrorKind};
+use jiff::{SignedDuration, Timestamp, civil::date};
+use pagemill_core::{Lane, Slice, Verdict};
+use pagemill_store::{NewPartition, PageStart, PageWrite, Reserved, RunRequest, Standing, StoreErrorKind};
 use proptest::{prelude::*, test_runner::TestRunner};
 
 /// Whatever the order in which the versions of a page arrive, and however often each: the one that
@@ -175,4 +175,81 @@ async fn queries_of_operators_only_read() {
     let error = world.store.query_text("delete from test_rows").await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Permanent);
     assert!(error.to_string().contains("read-only"), "{error}");
+}
+
+/// What the outlook says is what a plan then does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_outlook_is_what_planning_comes_to() {
+    let world = World::new().await;
+    let wanted = |day: i8, due: Option<Timestamp>| NewPartition {
+        slice: Slice {
+            source: "test".into(),
+            stream: "rows".into(),
+            account: "7".into(),
+            from: date(2026, 1, day),
+            to: date(2026, 1, day),
+            part: Default::default(),
+        },
+        lane: Lane::Pages,
+        page_size: 10,
+        subset: None,
+        chained: false,
+        due_if_sealed_before: due,
+    };
+    let request = |name: &str, again: bool| RunRequest {
+        asked: serde_json::json!({ "name": name }),
+        again,
+        owner: "test".into(),
+    };
+    // Day 15 is sealed, with 20 rows; day 16 is open; day 17 was never heard of.
+    let job = world.partition(false).await;
+    let ids: Vec<i64> = (0..20).collect();
+    let writes = [page(&job, 1, &ids[..10], 1, 1, 20), page(&job, 2, &ids[10..], 1, 2, 20)];
+    world.store.write(&world.table, &writes).await.unwrap();
+    closed(world.store.seal(job.partition, None, 0).await.unwrap());
+    world.store.plan(&request("open", false), &[wanted(16, None)]).await.unwrap();
+
+    let now = world.store.clock().await.unwrap().now();
+    let days = [wanted(17, None), wanted(16, None), wanted(15, None)];
+    let restated = [wanted(15, Some(now))];
+    let seen = world.store.outlook(&request("new", false), &days).await.unwrap();
+    assert_eq!((seen.continues, seen.others.len()), (None, 0));
+    let stands: Vec<_> = seen.partitions.iter().map(|p| (&p.standing, p.rows, p.pages)).collect();
+    assert_eq!(stands[0], (&Standing::Due { sealed_at: None }, Some(20), 2), "from the total of day 15");
+    assert_eq!(stands[1], (&Standing::Open(2), Some(20), 2), "its total is not stated yet");
+    assert!(matches!(stands[2], (Standing::Sealed { run: 1, .. }, Some(20), 0)));
+    let due_again = world.store.outlook(&request("new", false), &restated).await.unwrap();
+    assert!(matches!(due_again.partitions[0].standing, Standing::Due { sealed_at: Some(_) }));
+    assert_eq!((due_again.partitions[0].pages, due_again.others["test"]), (2, 1));
+    let forced = world.store.outlook(&request("new", true), &[wanted(15, None)]).await.unwrap();
+    assert!(matches!(forced.partitions[0].standing, Standing::Due { .. }));
+    let continued = world.store.outlook(&request("open", false), &[wanted(16, None)]).await.unwrap();
+    assert_eq!(continued.continues, Some(2));
+
+    let planned = world.store.plan(&request("new", false), &days).await.unwrap();
+    assert_eq!(planned.run, Some(3), "no outlook has made a run");
+    assert_eq!((planned.open.len(), planned.sealed.len()), (2, 1));
+    let again = world.store.plan(&request("restated", false), &restated).await.unwrap();
+    assert_eq!((again.open.len(), again.sealed.len()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pace_of_a_run_is_that_of_its_last_minutes() {
+    let world = World::new().await;
+    let job = world.partition(false).await;
+    let now = world.store.clock().await.unwrap().now();
+    let seconds_ago = |n: i64| (now - SignedDuration::from_secs(n)).as_second();
+    let ids: Vec<i64> = (0..10).collect();
+    let writes =
+        [page(&job, 1, &ids, 1, seconds_ago(3_600), 500), page(&job, 2, &ids, 1, seconds_ago(40), 500)];
+    world.store.write(&world.table, &writes).await.unwrap();
+    let pace = world.store.run_pace(job.run).await.unwrap();
+    let source = &pace.sources[0];
+    assert_eq!(
+        (source.source.as_str(), source.open, source.remaining, source.ended_at),
+        ("test", 1, 48, None)
+    );
+    assert_eq!(source.lately, 1, "the page of an hour ago does not count");
+    assert!((39.0..60.0).contains(&source.lately_seconds), "{source:?}");
+    assert_eq!(world.store.run_pace(99).await.unwrap_err().kind(), StoreErrorKind::Invalid);
 }

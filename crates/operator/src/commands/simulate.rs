@@ -5,7 +5,7 @@ use pagemill::{
     stop::{Stage, stop},
 };
 use pagemill_core::DateWord;
-use pagemill_simulator::{Fault, Latency, Simulator, SimulatorConfig, truth_csv, truth_digest};
+use pagemill_simulator::{Fault, Latency, OAuth, Simulator, SimulatorConfig, truth_csv, truth_digest};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// The access token asked for [default: any]
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
+    /// Grants tokens by OAuth 2 to this app, for the code `code`, over --account
+    #[arg(long, value_name = "APP_ID:SECRET", value_parser = app)]
+    oauth: Option<(String, String)>,
     /// What goes wrong, as in error_500=0.01 or fail_page=7 (repeatable)
     #[arg(long = "fault", value_name = "NAME=RATE")]
     faults: Vec<Fault>,
@@ -36,12 +39,17 @@ pub(crate) struct Args {
     /// Only its digest (count and sum of the rows' hashes)
     #[arg(long, requires = "truth")]
     digest: bool,
-    /// Account of --truth
+    /// Account of --truth and --oauth
     #[arg(long, default_value = "1001")]
     account: String,
     /// Day of --truth
     #[arg(long, value_name = "D", default_value = "yesterday")]
     date: DateWord,
+}
+
+fn app(text: &str) -> Result<(String, String), String> {
+    let (id, secret) = text.split_once(':').ok_or("write APP_ID:SECRET")?;
+    Ok((id.to_owned(), secret.to_owned()))
 }
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<Exit> {
@@ -53,6 +61,12 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Exit> {
         latency: args.latency,
         token: args.token.clone(),
         faults: args.faults.clone(),
+        oauth: args.oauth.clone().map(|(app_id, secret)| OAuth {
+            app_id,
+            secret,
+            accounts: vec![args.account.clone()],
+            ..OAuth::default()
+        }),
         ..SimulatorConfig::default()
     };
     if args.rows > SimulatorConfig::MAX_ROWS {

@@ -3,7 +3,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pagemill_core::Span;
+use pagemill_core::TimeOfDay;
 use secrecy::SecretString;
 use serde::Deserialize;
 use toml::{Spanned, Table, Value};
@@ -21,10 +21,8 @@ pub struct SourceConfig {
     pub accounts: Vec<String>,
     /// Where the access token comes from.
     pub token: Option<TokenRef>,
-    /// Days back within which a sealed day is pulled again when asked for on a later day.
-    pub restate: Option<Span>,
-    /// `HH:MM Zone`: a day sealed before this time of the next day was not final.
-    pub ready_at: Option<String>,
+    /// When a run's data is needed.
+    pub deadline: Option<TimeOfDay>,
     /// Everything else: overrides of the definition's keys.
     pub overrides: Table,
 }
@@ -50,8 +48,7 @@ impl SourceConfig {
             streams: Vec::new(),
             accounts: Vec::new(),
             token: None,
-            restate: None,
-            ready_at: None,
+            deadline: None,
             overrides: Table::new(),
         }
     }
@@ -72,8 +69,7 @@ impl SourceConfig {
             token: take(&mut table, "token").map_err(
                 |_| "key `token`: write { env = \"NAME\" } or { file = \"PATH\" }, never the token",
             )?,
-            restate: take(&mut table, "restate")?,
-            ready_at: take(&mut table, "ready_at")?,
+            deadline: take(&mut table, "deadline")?,
             overrides: table,
         })
     }

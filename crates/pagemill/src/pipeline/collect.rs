@@ -223,6 +223,10 @@ async fn finish<Q: PageQueue>(
             settle::settle(pipeline, work, &Outcome::Duplicate, 0).await
         }
         Fetched::Obsolete => settle::settle(pipeline, work, &Outcome::Duplicate, 0).await,
+        Fetched::Anew(failure) => {
+            let job = PageJob { cursor: None, ..work.job.clone() };
+            settle::failed(pipeline, Work { job, ..work }, failure).await
+        }
         Fetched::Later(cursor, wait) => settle::later(pipeline, work, cursor, wait).await,
         Fetched::Shut(wait) => settle::park(pipeline, work, wait).await,
         Fetched::Unavailable(why) => {

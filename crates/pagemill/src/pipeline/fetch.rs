@@ -26,6 +26,8 @@ pub(super) enum Fetched {
     Convicted(Failure),
     /// The API prepares the report: to come back with this cursor after so long.
     Later(String, Duration),
+    /// The report that the API was to prepare is to be ordered anew.
+    Anew(Failure),
     /// The quota is shut for so long.
     Shut(Duration),
     /// PostgreSQL cannot be used.
@@ -56,13 +58,14 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
     };
     pipeline.counters.sent();
     crash::on_page(job.page);
-    match source.client.fetch(job).await {
+    match source.client.fetch(job, source.credential.as_ref()).await {
         Ok(Fetch::Page(page)) => {
             let body = (pipeline.settings.raw == Raw::Page).then(|| pagemill_store::compress(&page.body));
             let write = PageWrite::new(table, job.clone(), *page, requested_at, body);
             Fetched::Page(Box::new(write), pass)
         }
         Ok(Fetch::Later { cursor, wait }) => Fetched::Later(cursor, wait),
+        Ok(Fetch::Anew(failure)) => Fetched::Anew(failure),
         Err(failure) => {
             if failure.class == FailureClass::Throttled {
                 pipeline.counters.throttled();

@@ -1,64 +1,112 @@
+//! The answers of offline reports, and of realtime reports.
+
 use bytes::Bytes;
 
 use super::{
-    Asked,
     number::Thousands,
-    row::{ROOM, push_metrics, push_row},
+    row::{ROOM, Wanted, push_dimensions, push_row, thousands},
 };
 use crate::{
-    SimulatorConfig,
-    row::{Day, Metrics},
+    dialect::{Asked, Flaw, Page},
+    row::Level,
 };
 
-/// What is wrong with a page that is otherwise well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flaw {
-    None,
-    BadTotal,
-    NoKey,
-}
-
-/// The page, rendered. It takes some 20 µs for 100 rows, less than sending it, so no page is kept.
-pub(crate) fn page(
-    config: &SimulatorConfig,
-    asked: &Asked,
-    sums: &Metrics,
-    flaw: Flaw,
-    request_id: &str,
-) -> Bytes {
-    let days: Vec<_> = asked.days().collect();
-    let total = config.rows * days.len() as u64;
-    let first = ((asked.page - 1) * asked.size).min(total);
-    let rows = first..total.min(first + asked.size);
-
-    let mut out = Vec::with_capacity(ROOM * (1 + (rows.end - rows.start) as usize));
-    out.extend_from_slice(r#"{"code":0,"success":true,"msg":"成功","request_id":""#.as_bytes());
-    out.extend_from_slice(request_id.as_bytes());
+/// An offline page, rendered. It takes some 20 µs for 100 rows, less than sending it, so no page is kept.
+pub(super) fn render(asked: &Asked, page: &Page, request_id: &str) -> Bytes {
+    let wanted = Wanted::of(asked, page, false);
+    let mut out = begin(page, request_id);
     out.extend_from_slice(b"\",\"data\":{\"total_count\":");
-    match flaw {
-        Flaw::BadTotal => out.extend_from_slice(b"\"-\""),
-        Flaw::None | Flaw::NoKey => out.extend_from_slice(itoa::Buffer::new().format(total).as_bytes()),
-    }
+    push_total(&mut out, page);
     out.extend_from_slice(b",\"aggregation_data\":{");
-    push_metrics(&mut out, sums, Thousands::Plain);
+    wanted.push(&mut out, &page.sums, Thousands::Plain);
     out.extend_from_slice(b"},\"data_list\":[");
-    for (n, date) in (0..).zip(days) {
-        let (start, end) = (n * config.rows, (n + 1) * config.rows);
-        let of_day = rows.start.clamp(start, end)..rows.end.clamp(start, end);
-        if of_day.is_empty() {
-            continue;
+    let (mut day, mut text) = (None, String::new());
+    for row in &page.rows {
+        if day != Some(row.time) {
+            (day, text) = (Some(row.time), row.time.to_string());
         }
-        let (day, text) = (Day::new(config, &asked.account, date), date.to_string());
-        for index in of_day {
-            push_row(&mut out, &day.row(index - start), &text, flaw != Flaw::NoKey);
-            out.push(b',');
-        }
+        push_row(&mut out, row, asked.level, &text, &wanted, page.flaw != Flaw::NoKey);
+        out.push(b',');
     }
-    if !rows.is_empty() {
+    if !page.rows.is_empty() {
         out.pop();
     }
     out.extend_from_slice(b"]}}");
     out.into()
+}
+
+/// A realtime page: rows beside the page's numbers, what a row is about apart from its metrics. The
+/// account's is one object.
+pub(super) fn render_realtime(asked: &Asked, page: &Page, request_id: &str) -> Bytes {
+    let wanted = Wanted::of(asked, page, true);
+    let mut out = begin(page, request_id);
+    let Some(name) = realtime_name(asked.level) else {
+        out.extend_from_slice(b"\",\"data\":{");
+        wanted.push(&mut out, &page.sums, Thousands::Plain);
+        out.extend_from_slice(b"},\"hourly_data\":[]}");
+        return out.into();
+    };
+    out.extend_from_slice(b"\",\"page\":{\"page_index\":");
+    out.extend_from_slice(asked.page.to_string().as_bytes());
+    out.extend_from_slice(b",\"total_count\":");
+    push_total(&mut out, page);
+    out.extend_from_slice(b"},\"total_data\":{");
+    wanted.push(&mut out, &page.sums, Thousands::Plain);
+    out.extend_from_slice(format!("}},\"{name}_dtos\":[").as_bytes());
+    for row in &page.rows {
+        out.push(b'{');
+        push_bases(&mut out, row, asked.level, page.flaw != Flaw::NoKey);
+        out.extend_from_slice(b"\"data\":{");
+        wanted.push(&mut out, &row.metrics, thousands(row));
+        out.extend_from_slice(b"}},");
+    }
+    if !page.rows.is_empty() {
+        out.pop();
+    }
+    out.extend_from_slice(b"]}");
+    out.into()
+}
+
+/// `base_campaign_dto`, on deeper levels `base_unit_dto` and the level's own.
+fn push_bases(out: &mut Vec<u8>, row: &crate::Row, level: Level, keyed: bool) {
+    let levels: &[Level] = match level {
+        Level::Campaign => &[Level::Campaign],
+        Level::Unit => &[Level::Campaign, Level::Unit],
+        _ => &[Level::Campaign, Level::Unit, level],
+    };
+    for base in levels {
+        let name = realtime_name(*base).unwrap_or_default();
+        out.extend_from_slice(format!("\"base_{name}_dto\":{{").as_bytes());
+        push_dimensions(out, row, *base, keyed || *base != level);
+        out.pop();
+        out.extend_from_slice(b"},");
+    }
+}
+
+/// What a level is called in realtime reports; the account's has no rows.
+fn realtime_name(level: Level) -> Option<&'static str> {
+    match level {
+        Level::Account => None,
+        Level::Campaign => Some("campaign"),
+        Level::Unit => Some("unit"),
+        Level::Keyword => Some("keyword"),
+        Level::Target => Some("target"),
+        Level::Creative | Level::Note | Level::Spu | Level::SearchWord => Some("creativity"),
+    }
+}
+
+fn begin(page: &Page, request_id: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(ROOM * (1 + page.rows.len()));
+    out.extend_from_slice(r#"{"code":0,"success":true,"msg":"成功","request_id":""#.as_bytes());
+    out.extend_from_slice(request_id.as_bytes());
+    out
+}
+
+fn push_total(out: &mut Vec<u8>, page: &Page) {
+    match page.flaw {
+        Flaw::BadTotal => out.extend_from_slice(b"\"-\""),
+        Flaw::None | Flaw::NoKey => out.extend_from_slice(itoa::Buffer::new().format(page.total).as_bytes()),
+    }
 }
 
 #[cfg(test)]
@@ -69,7 +117,12 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::truth_digest;
+    use crate::{
+        FaultKind, SimulatorConfig,
+        holding::Holding,
+        row::{Day, Metrics},
+        truth_digest,
+    };
 
     fn config(rows: u64) -> SimulatorConfig {
         SimulatorConfig { rows, ..Default::default() }
@@ -77,11 +130,17 @@ mod tests {
 
     fn asked(page: u64) -> Asked {
         let day = date(2026, 11, 23);
-        Asked { account: "1001".into(), start: day, end: day, page, size: 100 }
+        Asked { page, size: 100, ..Asked::new("1001".into(), (day, day)) }
     }
 
-    fn body(config: &SimulatorConfig, asked: &Asked, flaw: Flaw) -> Value {
-        serde_json::from_slice(&page(config, asked, &Metrics::default(), flaw, "id")).unwrap()
+    fn page(config: &SimulatorConfig, asked: &Asked, sums: Metrics, fault: Option<FaultKind>) -> Bytes {
+        let held = |date| Holding::new(config, &asked.account, asked.level, date, &[]);
+        let days: Vec<_> = asked.days().map(held).collect();
+        render(asked, &Page::new(&days, asked, sums, fault, 7), "id")
+    }
+
+    fn body(config: &SimulatorConfig, asked: &Asked, fault: Option<FaultKind>) -> Value {
+        serde_json::from_slice(&page(config, asked, Metrics::default(), fault)).unwrap()
     }
 
     fn rows(body: &Value) -> Vec<Value> {
@@ -107,7 +166,7 @@ mod tests {
     fn the_same_seed_gives_the_same_bytes() {
         let render = |seed, n| {
             let config = SimulatorConfig { seed, ..config(1_000) };
-            page(&config, &asked(n), &Metrics::default(), Flaw::None, "id")
+            page(&config, &asked(n), Metrics::default(), None)
         };
         assert_eq!(render(1, 3), render(1, 3));
         assert_ne!(render(1, 3), render(2, 3));
@@ -119,7 +178,7 @@ mod tests {
         let mut asked = Asked { end: date(2026, 11, 25), ..asked(1) };
         let mut seen = HashMap::new();
         loop {
-            let body = body(&config(250), &asked, Flaw::None);
+            let body = body(&config(250), &asked, None);
             assert_eq!(body["data"]["total_count"], 750);
             let rows = rows(&body);
             assert_eq!(rows.len(), [100, 100, 100, 100, 100, 100, 100, 50, 0][asked.page as usize - 1]);
@@ -140,7 +199,7 @@ mod tests {
         let config = config(1_234);
         let (mut count, mut sum, mut seen) = (0, 0, String::new());
         for n in 1..=13 {
-            for row in rows(&body(&config, &asked(n), Flaw::None)) {
+            for row in rows(&body(&config, &asked(n), None)) {
                 let text = |name: &str| row[name].to_string().trim_matches('"').to_owned();
                 // 3.59% is 359 ten-thousandths.
                 let percent = row["ctr"].as_str().unwrap().strip_suffix('%').unwrap().replace(',', "");
@@ -175,7 +234,7 @@ mod tests {
     fn aggregation_data_is_the_sum_of_the_rows() {
         let config = config(100);
         let sums = Day::new(&config, "1001", asked(1).start).total();
-        let body: Value = serde_json::from_slice(&page(&config, &asked(1), &sums, Flaw::None, "id")).unwrap();
+        let body: Value = serde_json::from_slice(&page(&config, &asked(1), sums, None)).unwrap();
         for name in ["impression", "click", "like", "comment", "collect", "share", "interaction"] {
             let sum: u64 = rows(&body).iter().map(|row| number(row, name).parse::<u64>().unwrap()).sum();
             assert_eq!(body["data"]["aggregation_data"][name], sum.to_string(), "{name}");
@@ -188,11 +247,13 @@ mod tests {
     #[test]
     fn flaws_show() {
         let config = config(3);
-        let bad = body(&config, &asked(1), Flaw::BadTotal);
+        let bad = body(&config, &asked(1), Some(FaultKind::BadTotal));
         assert_eq!((&bad["data"]["total_count"], rows(&bad).len()), (&"-".into(), 3));
         assert!(
-            rows(&body(&config, &asked(1), Flaw::NoKey)).iter().all(|row| row["creativity_id"].is_null())
+            rows(&body(&config, &asked(1), Some(FaultKind::NoKey)))
+                .iter()
+                .all(|row| row["creativity_id"].is_null())
         );
-        assert!(rows(&body(&config, &asked(2), Flaw::None)).is_empty());
+        assert!(rows(&body(&config, &asked(2), None)).is_empty());
     }
 }

@@ -317,7 +317,7 @@ fn statuses_and_rules() {
         let failure = page(&definition, stream, &params, &received, body).unwrap_err();
         assert_eq!((failure.class, failure.message.as_str()), (class, said));
     }
-    let received = Received { status: 302, location: Some("evil.example:443".into()), content_type: None };
+    let received = Received { status: 302, location: Some("evil.example:443".into()), ..Received::default() };
     let failure = page(&definition, stream, &params, &received, Bytes::new()).unwrap_err();
     assert_eq!(failure.message, "HTTP 302: a redirect to evil.example:443, not followed");
     assert_eq!(failure.class, FailureClass::Permanent);
@@ -353,4 +353,126 @@ fn jobs_that_cannot_be_asked_for() {
         let failure = definition().decode(&job, Bytes::from_static(body.as_bytes())).unwrap_err();
         assert_eq!((failure.class, failure.message.as_str()), (FailureClass::Permanent, said));
     }
+}
+
+/// The first page of a stream with this answer and these columns.
+fn page_of(answer: &str, stream: &str, body: &str) -> Result<FetchedPage, Failure> {
+    let text = format!(
+        r#"name = "demo"
+title = "Demo"
+base_url = "https://api.example.com"
+time_zone = "UTC"
+answer = {answer}
+errors = [{{ class = "throttled", message = "quota" }}]
+[stream.daily]
+path = "/daily"
+method = "GET"
+dates = {{ within = "day" }}
+{stream}"#
+    );
+    let definition = Definition::parse("demo.toml", &text, Table::new()).unwrap();
+    definition.decode(&job(), Bytes::copy_from_slice(body.as_bytes()))
+}
+
+const SINGLE: &str = r#"pager = { kind = "single" }
+columns = [{ name = "day", type = "date", key = true }, { name = "fee", type = "numeric" }, { name = "clicks", type = "bigint", path = ["metrics.clicks", "click"] }]
+"#;
+
+#[test]
+fn fields_without_a_column_and_columns_without_a_field() {
+    let page = page_of(
+        r#"{ rows = "$" }"#,
+        SINGLE,
+        r#"[{"day":"2026-11-23","metrics":{"clicks":1,"new":2},"x":1},{"y":{"deep":1},"day":"2026-11-24","metrics":null,"\u007a":0}]"#,
+    )
+    .unwrap();
+    assert_eq!(page.unmapped, ["metrics.new", "x", "y", "z"]);
+    assert_eq!(page.absent, ["fee"]);
+    let none = page_of(r#"{ rows = "$" }"#, SINGLE, "[]").unwrap();
+    assert_eq!((none.unmapped.len(), none.absent.len()), (0, 0), "without rows there is nothing to say");
+}
+
+#[test]
+fn the_sums_that_the_api_states() {
+    let stream = format!("{SINGLE}sums = [\"clicks\", \"fee\"]");
+    let sums = |body: &str| {
+        let answer = r#"{ rows = "data.list", sums = "data.sums" }"#;
+        let page = page_of(answer, &stream, &format!(r#"{{"data":{{"list":[]{body}}}}}"#)).unwrap();
+        page.sums.into_iter().map(|sum| sum.map(|sum| sum.to_string())).collect::<Vec<_>>()
+    };
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(sums(r#","sums":{"fee":"1234.50","metrics":{"clicks":7}}"#), [some("7"), some("1234.50")]);
+    assert_eq!(sums(r#","sums":{"fee":"n/a","clicks":7}"#), [some("7"), None], "flat, though rows nest it");
+    assert_eq!(sums(r#","sums":null"#), []);
+    assert_eq!(sums(r#","sums":[1]"#), []);
+    assert_eq!(sums(""), []);
+}
+
+#[test]
+fn one_object_is_the_only_row() {
+    let answer = r#"{ rows = "$", one = true, code = "code", ok = 0, total = "fee" }"#;
+    let page = page_of(answer, SINGLE, r#"{"code":0,"day":"2026-11-23","fee":3}"#).unwrap();
+    assert_eq!((page.rows.len(), page.total), (1, Some(3)), "the answer is the row, and more");
+    let failure = page_of(answer, SINGLE, r#"{"code":7,"day":"x"}"#).unwrap_err();
+    assert_eq!(failure.message, "HTTP 200, code 7");
+    let inner = r#"{ rows = "data", one = true }"#;
+    assert_eq!(page_of(inner, SINGLE, r#"{"data":null}"#).unwrap().total, Some(0));
+    let failure = page_of(inner, SINGLE, r#"{"data":[]}"#).unwrap_err();
+    assert_eq!(failure.message, "answer without rows: data is missing or no object");
+}
+
+#[test]
+fn parts_that_failed() {
+    let answer = r#"{ rows = "rows", code = "status", ok = [0, 1], failures = "failures", message = "failures.0.message" }"#;
+    let failed = |failures: &str| {
+        page_of(answer, SINGLE, &format!(r#"{{"status":1,"failures":{failures},"rows":[]}}"#)).map(|_| ())
+    };
+    assert_eq!(failed("[]"), Ok(()));
+    assert_eq!(failed("null"), Ok(()));
+    let failure = failed(r#"[{"message":"over quota"},{}]"#).unwrap_err();
+    assert_eq!(failure.class, FailureClass::Throttled);
+    assert_eq!(failure.message, r#"2 parts failed: {"message":"over quota"}"#);
+    assert_eq!(failed(r#"["other"]"#), Err(Failure::transient("1 parts failed: other")));
+}
+
+#[test]
+fn paths_through_arrays() {
+    let answer = r#"{ rows = "body.data.0.rows", total = "body.data.0.total" }"#;
+    let columns = r#"pager = { kind = "single" }
+columns = [{ name = "day", type = "date", path = "d.0", key = true }, { name = "first", type = "text", path = "list.1.id" }, { name = "list", type = "text" }]"#;
+    let page = page_of(
+        answer,
+        columns,
+        r#"{"body":{"data":[{"total":5,"rows":[{"d":["2026-11-23",1],"list":[{"id":1},{"id":"b"},3]},{"d":["2026-11-24"],"list":[]}]},{"total":9}]}}"#,
+    )
+    .unwrap();
+    assert_eq!((page.rows.len(), page.total), (2, Some(5)));
+    let Column::Text(first) = &page.rows.columns()[1] else { unreachable!() };
+    let Column::Text(list) = &page.rows.columns()[2] else { unreachable!() };
+    assert_eq!((first.get(0), first.get(1)), (Some("b"), None));
+    assert_eq!((list.get(0), list.get(1)), (Some(r#"[{"id":1},{"id":"b"},3]"#), Some("[]")));
+}
+
+#[test]
+fn rows_that_are_arrays() {
+    let columns = r#"pager = { kind = "single" }
+columns = [{ name = "day", type = "date", path = "0", key = true }, { name = "fee", type = "numeric", path = "2" }]"#;
+    let page =
+        page_of(r#"{ rows = "rows" }"#, columns, r#"{"rows":[["2026-11-23","x","1.5"],["2026-11-24"]]}"#)
+            .unwrap();
+    let Column::Numeric(fee) = &page.rows.columns()[1] else { unreachable!() };
+    assert_eq!(
+        fee.iter().map(|fee| fee.map(|fee| fee.to_string())).collect::<Vec<_>>(),
+        [Some("1.5".into()), None]
+    );
+}
+
+#[test]
+fn a_csv_table_is_read_like_any_other() {
+    assert_eq!(
+        csv_as_json("a, b\n1,\"x \"\"y\"\"\"\n,\n").unwrap(),
+        r#"[{"a":"1","b":"x \"y\""},{"a":"","b":""}]"#
+    );
+    assert_eq!(csv_as_json("a,b\n").unwrap(), "[]");
+    assert!(csv_as_json("a,b\n1\n").unwrap_err().contains("found record with 1 fields"));
 }

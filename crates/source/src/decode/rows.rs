@@ -1,14 +1,17 @@
 //! The rows of an answer: each mapped value is kept as raw text until its row ends, then read by
 //! its column's type, so that ids and decimals are exact and order and repetition don't matter.
 
+use std::{borrow::Cow, collections::BTreeSet};
+
 use pagemill_core::{CastFailure, Column, Kind};
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use rust_decimal::Decimal;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Form, Lenient, Leniently};
+use super::{Form, Lenient, Leniently, read_all};
 use crate::{
     trie::{ROOT, Step, Trie},
-    value::{Cell, Read, Reader},
+    value::{Cell, Read, Reader, text_of},
 };
 
 /// No value of a row is longer.
@@ -16,6 +19,9 @@ const LONGEST_VALUE: usize = 1 << 20;
 
 /// A sample of an unreadable value is cut to this many bytes.
 const SAMPLE: usize = 64;
+
+/// No more fields that no column takes are named.
+const MOST_UNMAPPED: usize = 256;
 
 /// How a stream's rows become columns.
 #[derive(Debug, Default)]
@@ -26,12 +32,25 @@ pub(crate) struct RowPlan {
     pub(crate) columns: Vec<ColumnPlan>,
 }
 
+/// Where the API's own sums are, within their object.
+#[derive(Debug, Default)]
+pub(crate) struct SumsPlan {
+    /// Reads the object as if it were a row.
+    pub(crate) row: RowPlan,
+    /// Positions of the additive columns.
+    pub(crate) columns: Vec<usize>,
+    /// Leaves for each of them, the first that is there counts.
+    pub(crate) leaves: Vec<Vec<usize>>,
+}
+
 /// How one column is filled.
 #[derive(Debug)]
 pub(crate) struct ColumnPlan {
     pub(crate) name: String,
     pub(crate) kind: Kind,
     pub(crate) key: bool,
+    /// As written; none if the value doesn't come from the row.
+    pub(crate) paths: Vec<String>,
     pub(crate) origin: Origin,
     /// Stands in the key for a dimension that a row lacks.
     pub(crate) empty: Option<Cell>,
@@ -65,6 +84,10 @@ pub(crate) struct DecodedRows {
     pub(crate) columns: Vec<Column>,
     /// Values that could not be read.
     pub(crate) casts: Vec<CastFailure>,
+    /// Fields that no column takes.
+    pub(crate) unmapped: Vec<String>,
+    /// Columns whose field is on no row.
+    pub(crate) absent: Vec<String>,
 }
 
 /// Builds columns row by row.
@@ -72,23 +95,50 @@ pub(super) struct RowsDecoder<'p, 'de> {
     plan: &'p RowPlan,
     reader: &'p Reader,
     most: usize,
+    /// Whether there is one row, not an array of them.
+    one: bool,
     /// Per node of the trie the keys of the previous row, in order: the next row has the same.
     orders: Vec<Vec<(&'de str, Step)>>,
     /// Per leaf of the trie the raw value in the current row.
     raw: Vec<Option<&'de str>>,
     casts: Vec<(u32, &'de str)>,
+    seen: Seen<'de>,
     found: bool,
     problem: Option<String>,
     len: usize,
     columns: Vec<Column>,
 }
 
+/// Which fields rows had. Only a key that stands elsewhere than in the row before is looked at.
+#[derive(Debug, Default)]
+struct Seen<'de> {
+    /// By leaf of the trie.
+    leaves: Vec<bool>,
+    /// Node and key.
+    unmapped: BTreeSet<(usize, Cow<'de, str>)>,
+}
+
+impl<'de> Seen<'de> {
+    fn note(&mut self, node: usize, key: impl Into<Cow<'de, str>>, step: Step) {
+        match step {
+            Step::Skip if self.unmapped.len() < MOST_UNMAPPED => {
+                self.unmapped.insert((node, key.into()));
+            }
+            Step::Skip | Step::Inner(_) => {}
+            Step::Leaf(leaf) => self.leaves[leaf] = true,
+            Step::Both(leaf, _) => self.leaves[leaf as usize] = true,
+        }
+    }
+}
+
 impl<'p, 'de> RowsDecoder<'p, 'de> {
-    pub(super) fn new(plan: &'p RowPlan, reader: &'p Reader, most: usize) -> Self {
+    pub(super) fn new(plan: &'p RowPlan, reader: &'p Reader, most: usize, one: bool) -> Self {
         Self {
             plan,
             reader,
             most,
+            one,
+            seen: Seen::default(),
             orders: vec![Vec::new(); plan.trie.nodes()],
             raw: vec![None; plan.trie.leaves()],
             casts: vec![(0, ""); plan.columns.len()],
@@ -101,7 +151,16 @@ impl<'p, 'de> RowsDecoder<'p, 'de> {
 
     pub(super) fn finish(self) -> DecodedRows {
         let casts = self.plan.columns.iter().zip(&self.casts).filter(|(_, (count, _))| *count > 0);
+        let unmapped = self.seen.unmapped.iter().map(|(node, key)| self.plan.trie.path(*node, key));
+        let mut unmapped: Vec<_> = unmapped.collect();
+        unmapped.sort();
+        let absent = |column: &&ColumnPlan| match &column.origin {
+            Origin::Row(leaves) => self.len > 0 && !leaves.iter().any(|&leaf| self.seen.leaves[leaf]),
+            _ => false,
+        };
         DecodedRows {
+            absent: self.plan.columns.iter().filter(absent).map(|column| column.name.clone()).collect(),
+            unmapped,
             found: self.found,
             problem: self.problem,
             len: self.len,
@@ -121,6 +180,8 @@ impl<'p, 'de> RowsDecoder<'p, 'de> {
         let capacity = self.most.min(128);
         self.columns = self.plan.columns.iter().map(|c| Column::with_capacity(c.kind, capacity)).collect();
         self.casts.fill((0, ""));
+        self.orders.iter_mut().for_each(Vec::clear);
+        self.seen = Seen { leaves: vec![false; self.plan.trie.leaves()], ..Seen::default() };
         (self.found, self.problem, self.len) = (true, None, 0);
     }
 
@@ -163,8 +224,9 @@ impl<'p, 'de> RowsDecoder<'p, 'de> {
     fn object<A: MapAccess<'de>>(&mut self, node: usize, mut map: A) -> Result<(), A::Error> {
         let mut at = 0;
         loop {
-            let order = &mut self.orders[node];
-            let Some(step) = map.next_key_seed(NextKey { trie: &self.plan.trie, node, order, at })? else {
+            let (order, seen) = (&mut self.orders[node], &mut self.seen);
+            let key = NextKey { trie: &self.plan.trie, node, order, seen, at };
+            let Some(step) = map.next_key_seed(key)? else {
                 return Ok(());
             };
             match step {
@@ -173,10 +235,65 @@ impl<'p, 'de> RowsDecoder<'p, 'de> {
                     map.next_value_seed(Leniently::new(Inside { rows: &mut *self, node }))?
                 }
                 Step::Leaf(leaf) => self.raw[leaf] = Some(map.next_value::<&RawValue>()?.get()),
+                Step::Both(leaf, node) => self.both(leaf, node, map.next_value::<&RawValue>()?.get())?,
             }
             at += 1;
         }
     }
+
+    /// Reads a wanted value with something wanted inside.
+    fn both<E: Error>(&mut self, leaf: u32, node: u32, raw: &'de str) -> Result<(), E> {
+        self.raw[leaf as usize] = Some(raw);
+        read_all(raw, Inside { rows: self, node: node as usize }).map_err(E::custom)
+    }
+
+    /// Reads an array within a row, or a row that is one.
+    fn array<A: SeqAccess<'de>>(&mut self, node: usize, mut seq: A) -> Result<(), A::Error> {
+        for place in 0.. {
+            let step = self.plan.trie.place(node, place);
+            let more = match step {
+                None | Some(Step::Skip) => seq.next_element::<IgnoredAny>()?.is_some(),
+                Some(Step::Inner(node)) => {
+                    seq.next_element_seed(Leniently::new(Inside { rows: &mut *self, node }))?.is_some()
+                }
+                Some(step @ (Step::Leaf(_) | Step::Both(..))) => match seq.next_element::<&RawValue>()? {
+                    None => false,
+                    Some(raw) => {
+                        self.seen.note(node, "", step);
+                        match step {
+                            Step::Both(leaf, node) => self.both(leaf, node, raw.get())?,
+                            Step::Leaf(leaf) => self.raw[leaf] = Some(raw.get()),
+                            Step::Skip | Step::Inner(_) => {}
+                        }
+                        true
+                    }
+                },
+            };
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a row that was read, or says what is wrong with it.
+    fn row(&mut self, is_row: bool) {
+        if is_row {
+            self.end_row();
+        } else {
+            self.problem = Some(format!("row {} is no object", self.len + 1));
+        }
+    }
+}
+
+/// Reads the API's own sums from their object.
+pub(super) fn sums(plan: &SumsPlan, reader: &Reader, raw: &str) -> Vec<Option<Decimal>> {
+    let mut decoder = RowsDecoder::new(&plan.row, reader, 1, true);
+    if read_all(raw, &mut decoder).is_err() || decoder.len == 0 {
+        return Vec::new();
+    }
+    let text = |leaves: &Vec<usize>| leaves.iter().find_map(|&leaf| decoder.raw[leaf].and_then(text_of));
+    plan.leaves.iter().map(|leaves| reader.numeric(text(leaves)?.trim())).collect()
 }
 
 /// The array of rows.
@@ -188,9 +305,22 @@ impl<'de> Lenient<'de> for &mut RowsDecoder<'_, 'de> {
         self.found = form == Form::Null;
     }
 
+    fn map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        self.begin();
+        self.found = self.one;
+        if self.one {
+            self.raw.fill(None);
+            self.object(ROOT, map)?;
+            self.row(true);
+            return Ok(());
+        }
+        IgnoredAny.visit_map(map).map(drop)
+    }
+
     fn seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         self.begin();
-        while self.problem.is_none() {
+        self.found = !self.one;
+        while self.problem.is_none() && !self.one {
             if self.len == self.most {
                 if seq.next_element::<IgnoredAny>()?.is_some() {
                     self.problem = Some(format!("more than {} rows on one page", self.most));
@@ -200,8 +330,7 @@ impl<'de> Lenient<'de> for &mut RowsDecoder<'_, 'de> {
             self.raw.fill(None);
             match seq.next_element_seed(Leniently::new(Row(&mut *self)))? {
                 None => return Ok(()),
-                Some(true) => self.end_row(),
-                Some(false) => self.problem = Some(format!("row {} is no object", self.len + 1)),
+                Some(is_row) => self.row(is_row),
             }
         }
         while seq.next_element::<IgnoredAny>()?.is_some() {}
@@ -222,6 +351,11 @@ impl<'de> Lenient<'de> for Row<'_, '_, 'de> {
     fn map<A: MapAccess<'de>>(self, map: A) -> Result<bool, A::Error> {
         self.0.object(ROOT, map).map(|()| true)
     }
+
+    fn seq<A: SeqAccess<'de>>(self, seq: A) -> Result<bool, A::Error> {
+        let wanted = self.0.plan.trie.place(ROOT, 0).is_some();
+        self.0.array(ROOT, seq).map(|()| wanted)
+    }
 }
 
 /// An object within a row.
@@ -238,6 +372,10 @@ impl<'de> Lenient<'de> for Inside<'_, '_, 'de> {
     fn map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
         self.rows.object(self.node, map)
     }
+
+    fn seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
+        self.rows.array(self.node, seq)
+    }
 }
 
 /// A row's key: the one that stood here in the previous row, or looked up.
@@ -245,6 +383,7 @@ struct NextKey<'a, 'de> {
     trie: &'a Trie,
     node: usize,
     order: &'a mut Vec<(&'de str, Step)>,
+    seen: &'a mut Seen<'de>,
     at: usize,
 }
 
@@ -264,27 +403,29 @@ impl<'de> Visitor<'de> for NextKey<'_, 'de> {
     }
 
     fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Step, E> {
-        match self.order.get_mut(self.at) {
-            Some((expected, step)) if *expected == key => Ok(*step),
-            Some(expected) => {
-                *expected = (key, self.trie.step(self.node, key));
-                Ok(expected.1)
-            }
-            None => {
-                let step = self.trie.step(self.node, key);
-                self.order.push((key, step));
-                Ok(step)
-            }
+        if let Some((expected, step)) = self.order.get(self.at)
+            && *expected == key
+        {
+            return Ok(*step);
         }
+        let step = self.trie.step(self.node, key);
+        self.seen.note(self.node, key, step);
+        match self.order.get_mut(self.at) {
+            Some(expected) => *expected = (key, step),
+            None => self.order.push((key, step)),
+        }
+        Ok(step)
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Step, E> {
-        Ok(self.trie.step(self.node, key))
+        let step = self.trie.step(self.node, key);
+        self.seen.note(self.node, key.to_owned(), step);
+        Ok(step)
     }
 }
 
 fn sample(raw: &str) -> String {
-    let text = crate::value::text_of(raw);
+    let text = text_of(raw);
     let text = text.as_deref().unwrap_or(raw);
     text[..text.floor_char_boundary(SAMPLE)].to_owned()
 }

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use pagemill_core::{ColumnShape, DateScope, Kind, TableShape};
 
 use super::{
-    document::{ColumnDoc, ColumnItem, DatesDoc, ParamDoc},
+    document::{ColumnDoc, ColumnItem, DateColumnsDoc, DatesDoc, ParamDoc},
     error::Wrong,
     words::{OneOrMany, Scalar, check_identifier},
 };
 use crate::{
-    decode::{ColumnPlan, Origin, RowPlan},
+    decode::{ColumnPlan, Origin, RowPlan, SumsPlan},
     trie::{Clash, Trie},
     value::{Cell, Reader},
 };
@@ -52,6 +52,43 @@ pub(super) fn compile(
     Ok((plan, shapes))
 }
 
+/// The columns whose sums the API states too, as `sums` lists them: names and groups.
+pub(super) fn sums(
+    OneOrMany(items): &OneOrMany<String>,
+    groups: &BTreeMap<String, Vec<ColumnDoc>>,
+    rows: &RowPlan,
+) -> Result<SumsPlan, Wrong> {
+    let mut plan = SumsPlan::default();
+    for (i, item) in items.iter().enumerate() {
+        let wrong = |what: String| Wrong::at(["sums", &i.to_string()], what);
+        let names: Vec<&str> = match item.strip_prefix('@') {
+            None => vec![item],
+            Some(name) => {
+                let group = groups.get(name).ok_or_else(|| wrong(format!("there is no group @{name}")))?;
+                group.iter().map(|column| column.name.as_str()).collect()
+            }
+        };
+        for name in names {
+            let at = rows.columns.iter().position(|column| column.name == name);
+            let at = at.ok_or_else(|| wrong(format!("there is no column {name}")))?;
+            let ColumnPlan { kind, paths, .. } = &rows.columns[at];
+            if paths.is_empty() || !matches!(kind, Kind::Bigint | Kind::Numeric) {
+                return Err(wrong(format!("{name} is no number that comes with the rows")));
+            }
+            if plan.columns.contains(&at) {
+                return Err(wrong(format!("{name} a second time")));
+            }
+            // Where rows nest their fields, the sums may not.
+            let last = paths.iter().filter_map(|path| path.rsplit('.').next());
+            let paths = paths.iter().map(String::as_str).chain(last);
+            let leaves = paths.map(|path| plan.row.trie.insert(path)).collect::<Result<_, Clash>>();
+            plan.leaves.push(leaves.map_err(|Clash| wrong(format!("{name} has no path")))?);
+            plan.columns.push(at);
+        }
+    }
+    Ok(plan)
+}
+
 /// The table that the columns make.
 pub(super) fn table(
     name: String,
@@ -64,6 +101,9 @@ pub(super) fn table(
     if let Some(account) = account.as_deref().filter(|account| key(account).is_none()) {
         return Err(Wrong::at(["account_column"], format!("{account} is no column with key = true")));
     }
+    let DatesDoc::Columns(dates) = dates else {
+        return Ok(TableShape { name, columns, account, dates: DateScope::Whole });
+    };
     let day = |at: &str, name: &String| match key(name) {
         Some(column) if column.kind == Kind::Date => Ok(name.clone()),
         Some(_) | None => {
@@ -71,11 +111,13 @@ pub(super) fn table(
         }
     };
     let dates = match &dates {
-        DatesDoc { within: Some(within), from: None, to: None } => DateScope::Within(day("within", within)?),
-        DatesDoc { within: None, from: Some(from), to: Some(to) } => {
+        DateColumnsDoc { within: Some(within), from: None, to: None } => {
+            DateScope::Within(day("within", within)?)
+        }
+        DateColumnsDoc { within: None, from: Some(from), to: Some(to) } => {
             DateScope::Exact { from: day("from", from)?, to: day("to", to)? }
         }
-        _ => return Err(Wrong::at(["dates"], "write { within = … } or { from = …, to = … }")),
+        _ => return Err(Wrong::at(["dates"], "write { within = … }, { from = …, to = … } or \"none\"")),
     };
     Ok(TableShape { name, columns, account, dates })
 }
@@ -88,8 +130,12 @@ fn one(document: &ColumnDoc, trie: &mut Trie, reader: &Reader) -> Result<ColumnP
         let wrong = || Wrong::at([at], format!("\"{text}\" is no {}", kind.sql()));
         reader.cell(kind, text).ok_or_else(wrong)
     };
+    let mut paths = Vec::new();
     let origin = match (path, param, constant) {
-        (path, None, None) => Origin::Row(leaves(name, path.as_ref(), trie)?),
+        (path, None, None) => {
+            paths = path.as_ref().map_or_else(|| vec![name.clone()], |OneOrMany(paths)| paths.clone());
+            Origin::Row(leaves(&paths, trie)?)
+        }
         (None, Some(param), None) => from_param(*param, kind)?,
         (None, None, Some(constant)) => Origin::Const(cell("const", constant)?),
         _ => return Err(Wrong::at([], "one of path, param and const, not more")),
@@ -101,17 +147,15 @@ fn one(document: &ColumnDoc, trie: &mut Trie, reader: &Reader) -> Result<ColumnP
             "empty stands in for a part of the key that a row lacks: add key = true",
         ));
     }
-    Ok(ColumnPlan { name: name.clone(), kind, key: *key, origin, empty })
+    Ok(ColumnPlan { name: name.clone(), kind, key: *key, paths, origin, empty })
 }
 
-fn leaves(name: &str, path: Option<&OneOrMany<String>>, trie: &mut Trie) -> Result<Vec<usize>, Wrong> {
-    let own = [name.to_owned()];
-    let paths = path.map_or(&own[..], |OneOrMany(paths)| paths);
+fn leaves(paths: &[String], trie: &mut Trie) -> Result<Vec<usize>, Wrong> {
     if paths.is_empty() {
         return Err(Wrong::at(["path"], "no path"));
     }
     let leaf = |path: &String| {
-        let what = || format!("\"{path}\" is no path, or one column's path leads through another's value");
+        let what = || format!("\"{path}\" is no path");
         trie.insert(path).map_err(|Clash| Wrong::at(["path"], what()))
     };
     paths.iter().map(leaf).collect()

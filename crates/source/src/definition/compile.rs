@@ -5,37 +5,22 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::tz::TimeZone;
 use regex::Regex;
-use reqwest::{
-    Url,
-    header::{HeaderName, HeaderValue},
-};
+use reqwest::Url;
 
 use super::{
-    Answer, Auth, Definition, Limits, Rate, Stream, columns,
-    document::{
-        AnswerDoc, AuthDoc, ColumnDoc, Document, EncodingDoc, LimitsDoc, MethodDoc, NumbersDoc, PagerDoc,
-        PercentDoc, RateDoc, RuleDoc, StreamDoc,
-    },
+    Definition, Limits, Rate, Stream, answer, auth,
+    document::{Document, LimitsDoc, NumbersDoc, PercentDoc, RateDoc, RuleDoc},
     error::Wrong,
-    words::{OneOrMany, Scalar, check_identifier, check_short_name},
+    stream::{Source, api_names},
+    words::{OneOrMany, Scalar, check_short_name},
 };
-use crate::{
-    decode::{AnswerPlan, Field},
-    grammar::Grammar,
-    rules::Rule,
-    template::Template,
-    trie::Clash,
-    value::Reader,
-};
+use crate::{grammar::Grammar, rules::Rule, value::Reader};
 
 /// A page is waited for this long, from connecting to its last byte.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The largest body, decompressed.
 const LARGEST_BODY: usize = 16 << 20;
-
-/// No page is planned larger.
-const LARGEST_PAGE: u32 = 10_000;
 
 /// Checks a definition and makes it usable.
 pub(super) fn definition(document: Document) -> Result<Definition, Wrong> {
@@ -47,10 +32,12 @@ pub(super) fn definition(document: Document) -> Result<Definition, Wrong> {
         auth,
         rate: RateDoc(rate),
         limits,
+        params,
         numbers,
         answer,
         errors,
         columns,
+        _defaults,
         stream,
     } = document;
     check_short_name(&name).map_err(|e| Wrong::at(["name"], e))?;
@@ -61,10 +48,22 @@ pub(super) fn definition(document: Document) -> Result<Definition, Wrong> {
     if stream.is_empty() {
         return Err(Wrong::at(["stream"], "a source needs at least one stream"));
     }
-    let source = Source { name: &name, base_url: &base_url, groups: &columns, reader: &reader };
+    let auth = auth.map(auth::compile).transpose()?;
+    let source = Source {
+        name: &name,
+        base_url: &base_url,
+        groups: &columns,
+        reader: &reader,
+        params: &params,
+        api_names: &api_names(&columns),
+    };
     let mut streams = BTreeMap::new();
     for (name, document) in stream {
         let stream = source.stream(&name, document).map_err(|e| e.within(&["stream", &name]))?;
+        if auth.is_none() && stream.asks_with(&["token"]) {
+            let what = "a {token} in a request, and no [auth]: write [auth] kind = \"token\"";
+            return Err(Wrong::at(["stream", &name], what));
+        }
         let same = |other: &&Stream| other.table.name == stream.table.name;
         if let Some(other) = streams.values().find(same) {
             let what = format!("the table {} is already filled by stream {}", stream.table.name, other.name);
@@ -72,78 +71,25 @@ pub(super) fn definition(document: Document) -> Result<Definition, Wrong> {
         }
         streams.insert(name, stream);
     }
+    let nowhere = auth.as_ref().is_some_and(|auth| auth.header.is_none() && auth.sign.is_none());
+    if nowhere && !streams.values().any(|stream| stream.asks_with(&["token"])) {
+        let what = "the token goes nowhere: name a header, or write {token} into query or body";
+        return Err(Wrong::at(["auth"], what));
+    }
     Ok(Definition {
         title,
         zone_name: time_zone,
-        auth: auth.map(self::auth).transpose()?,
+        auth,
+        params,
         rate,
         limits: self::limits(limits)?,
-        answer: self::answer(answer)?,
+        answer: answer::compile(&answer, false, &[])?,
         rules: rules(errors)?,
         streams,
         name,
         base_url,
         reader,
     })
-}
-
-/// What the streams of a source share.
-struct Source<'a> {
-    name: &'a str,
-    base_url: &'a Url,
-    groups: &'a BTreeMap<String, Vec<ColumnDoc>>,
-    reader: &'a Reader,
-}
-
-impl Source<'_> {
-    fn stream(&self, name: &str, document: StreamDoc) -> Result<Stream, Wrong> {
-        let StreamDoc {
-            title,
-            path,
-            method: MethodDoc::Post,
-            encoding: EncodingDoc::Json,
-            body,
-            pager: PagerDoc::Page { first, size, max_size },
-            max_days,
-            table,
-            account_column,
-            dates,
-            columns,
-        } = document;
-        check_short_name(name).map_err(|e| Wrong::at([], e))?;
-        let table = table.unwrap_or_else(|| format!("{}_{name}", self.name));
-        check_identifier(&table).map_err(|e| Wrong::at(["table"], e))?;
-        if !path.starts_with('/') || path.contains(['?', '#']) {
-            return Err(Wrong::at(["path"], "a path starts with / and has no ? or #"));
-        }
-        let url = format!("{}{path}", self.base_url.as_str().trim_end_matches('/'));
-        let url = url.parse().map_err(|e| Wrong::at(["path"], format!("{url}: {e}")))?;
-        let body =
-            Template::new(&body).map_err(|e| Wrong { path: e.path, what: e.what }.within(&["body"]))?;
-        if !body.names_the_page() {
-            return Err(Wrong::at(["body"], "{page} is nowhere: every request would get the same page"));
-        }
-        let most = max_size.unwrap_or(LARGEST_PAGE).min(LARGEST_PAGE);
-        if !(1..=most).contains(&size) {
-            return Err(Wrong::at(["pager", "size"], format!("{size}: a page holds 1 to {most} rows")));
-        }
-        if max_days == Some(0) {
-            return Err(Wrong::at(["max_days"], "a request spans at least one day"));
-        }
-        let (rows, shape) = columns::compile(columns, self.groups, self.reader)?;
-        Ok(Stream {
-            meaning: 0, // of the whole text: see `Definition::parse`
-            title: title.unwrap_or_else(|| name.to_owned()),
-            name: name.to_owned(),
-            page_size: size,
-            max_days,
-            first_page: first,
-            url,
-            body,
-            table: columns::table(table, shape, account_column, dates)?,
-            rows,
-        })
-    }
 }
 
 fn base(text: &str) -> Result<Url, String> {
@@ -158,15 +104,6 @@ fn base(text: &str) -> Result<Url, String> {
         return Err(format!("\"{text}\": no query and no fragment here"));
     }
     Ok(url)
-}
-
-fn auth(document: AuthDoc) -> Result<Auth, Wrong> {
-    let AuthDoc::Token { header, prefix } = document;
-    let name = HeaderName::from_bytes(header.as_bytes())
-        .map_err(|_| Wrong::at(["auth", "header"], format!("\"{header}\" is no header's name")))?;
-    HeaderValue::from_str(&prefix)
-        .map_err(|_| Wrong::at(["auth", "prefix"], "not fit for a header: visible ASCII only"))?;
-    Ok(Auth::Token { header: name, prefix })
 }
 
 fn check_rate(rate: Rate) -> Result<(), Wrong> {
@@ -218,38 +155,6 @@ fn grammar(document: NumbersDoc) -> Result<Grammar, Wrong> {
         longest_null: null.iter().map(String::len).max().unwrap_or(0),
         null,
     })
-}
-
-fn answer(document: AnswerDoc) -> Result<Answer, Wrong> {
-    let AnswerDoc { code, ok, message, request_id, total, rows } = document;
-    let clash = |key: &str, path: &str| {
-        Wrong::at(
-            ["answer", key],
-            format!("\"{path}\" is no path, or leads through another one, or is the rows'"),
-        )
-    };
-    let mut plan = AnswerPlan::new(&rows).map_err(|Clash| clash("rows", &rows))?;
-    for (key, field, OneOrMany(paths)) in [
-        ("code", Field::Code, &code),
-        ("message", Field::Message, &message),
-        ("request_id", Field::RequestId, &request_id),
-        ("total", Field::Total, &total),
-    ] {
-        for path in paths {
-            plan.add(field, path).map_err(|Clash| clash(key, path))?;
-        }
-    }
-    if total.0.is_empty() {
-        return Err(Wrong::at(["answer", "total"], "where does an answer state the total?"));
-    }
-    if code.0.is_empty() != ok.0.is_empty() {
-        return Err(Wrong::at(
-            ["answer", "ok"],
-            "code and ok go together: which codes mean that all is well?",
-        ));
-    }
-    let ok = ok.0.into_iter().map(|Scalar(code)| code).collect();
-    Ok(Answer { plan, code: code.0, ok, total: total.0, rows })
 }
 
 fn rules(documents: Vec<RuleDoc>) -> Result<Vec<Rule>, Wrong> {

@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
+use serde_path_to_error::Segment;
 use toml::{
     Spanned, Table, Value,
     de::{DeTable, DeValue},
 };
+
+use super::merge::OVER_ALL;
 
 /// A definition cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -60,33 +63,47 @@ impl Source<'_> {
         DefinitionError { place, what: error.message().to_owned() }
     }
 
-    /// The file with the config's keys over it does not.
-    pub(super) fn merged_error(&self, error: &toml::de::Error) -> DefinitionError {
-        // If the file alone has the same fault, its line is worth more.
-        match toml::from_str::<super::document::Document>(self.text) {
-            Err(own) if own.message() == error.message() => self.toml_error(&own),
-            Ok(_) | Err(_) => {
-                // The library tells the key only in its display, on the last line.
-                let shown = error.to_string();
-                let table = shown.lines().find_map(|l| l.strip_prefix("in `")?.strip_suffix('`'));
-                let place = table.map_or_else(
-                    || format!("config, key {}", dotted(&first_path(self.overrides))),
-                    |table| format!("config, key {table}"),
-                );
-                DefinitionError { place, what: error.message().to_owned() }
-            }
+    /// The file, with the config's keys over it, does not have the form of a definition.
+    pub(super) fn form_error(&self, error: &serde_path_to_error::Error<toml::de::Error>) -> DefinitionError {
+        let key = |segment: &Segment| match segment {
+            Segment::Seq { index } => Some(index.to_string()),
+            Segment::Map { key } => Some(key.clone()),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        };
+        let mut path: Vec<_> = error.path().iter().map_while(key).collect();
+        let what = error.inner().message().to_owned();
+        // Within a table that has a kind, only the message tells the key.
+        let unknown = what.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+        if let Some(unknown) = unknown.filter(|key| path.last().is_none_or(|last| last != key)) {
+            path.push(unknown.to_owned());
         }
+        self.semantic_error(Wrong { path, what })
     }
 
     /// It has the form, but does not make sense.
     pub(super) fn semantic_error(&self, wrong: Wrong) -> DefinitionError {
-        let key = dotted(&wrong.path);
-        if is_overridden(self.overrides, &wrong.path) {
-            return DefinitionError { place: format!("config, key {key}"), what: wrong.what };
+        let Wrong { path, what } = wrong;
+        let table = DeTable::parse(self.text).ok();
+        let table = table.as_ref().map(Spanned::get_ref);
+        let mut best: Option<(usize, Vec<String>, Option<usize>)> = None;
+        // The most special place comes first; the one that is there to the end is the one.
+        for path in places(&path) {
+            if !path.is_empty() && is_overridden(self.overrides, &path) {
+                return DefinitionError { place: format!("config, key {}", dotted(&path)), what };
+            }
+            let (found, offset) = table.map_or((0, None), |table| depth_of(table, &path));
+            let missing = path.len() - found;
+            if best.as_ref().is_none_or(|(least, ..)| missing < *least) {
+                best = Some((missing, path, offset));
+            }
         }
-        let offset = DeTable::parse(self.text).ok().and_then(|table| offset_of(table.get_ref(), &wrong.path));
-        let line = offset.map_or_else(String::new, |offset| format!(" line {}", self.line(offset)));
-        DefinitionError { place: format!("{}{line}, key {key}", self.origin), what: wrong.what }
+        let (_, path, offset) = best.unwrap_or_default();
+        let key = if path.is_empty() { String::new() } else { format!(", key {}", dotted(&path)) };
+        let line = match offset {
+            None if !path.is_empty() => String::new(),
+            offset => format!(" line {}", self.line(offset.unwrap_or(0))),
+        };
+        DefinitionError { place: format!("{}{line}{key}", self.origin), what }
     }
 
     fn line(&self, offset: usize) -> usize {
@@ -123,28 +140,47 @@ fn is_overridden(overrides: &Table, path: &[String]) -> bool {
     true
 }
 
-fn first_path(overrides: &Table) -> Vec<String> {
-    let Some((key, value)) = overrides.iter().next() else { return Vec::new() };
-    let inner = value.as_table().map(first_path).unwrap_or_default();
-    std::iter::once(key.clone()).chain(inner).collect()
-}
-
-/// Where the deepest part of a path that the file has is written.
-fn offset_of(table: &DeTable<'_>, path: &[String]) -> Option<usize> {
-    let (first, rest) = path.split_first()?;
-    let (key, value) = table.iter().find(|(key, _)| key.get_ref() == first.as_str())?;
-    Some(offset_in(value, rest).unwrap_or(key.span().start))
-}
-
-fn offset_in(value: &Spanned<DeValue<'_>>, path: &[String]) -> Option<usize> {
-    match value.get_ref() {
-        DeValue::Table(table) => offset_of(table, path),
-        DeValue::Array(items) => {
-            let (first, rest) = path.split_first()?;
-            let item = items.get(first.parse::<usize>().ok()?)?;
-            Some(offset_in(item, rest).unwrap_or(item.span().start))
+/// Where the value at a path may be written: what a stream has, the defaults may have given, and
+/// `answer` and the config's keys for all streams.
+fn places(path: &[String]) -> Vec<Vec<String>> {
+    let mut places = vec![path.to_vec()];
+    if let [stream, _, rest @ ..] = path
+        && let [first, ..] = rest
+        && stream == "stream"
+    {
+        places.push(std::iter::once("defaults".to_owned()).chain(rest.iter().cloned()).collect());
+        if first == "answer" || OVER_ALL.contains(&first.as_str()) {
+            places.push(rest.to_vec());
         }
-        _ => None,
+    }
+    places
+}
+
+/// How much of a path there is, and where its deepest part is written.
+fn depth_of(table: &DeTable<'_>, path: &[String]) -> (usize, Option<usize>) {
+    let Some((first, rest)) = path.split_first() else { return (0, None) };
+    match table.iter().find(|(key, _)| key.get_ref() == first.as_str()) {
+        None => (0, None),
+        Some((key, value)) => {
+            let (depth, offset) = depth_in(value, rest);
+            (depth + 1, offset.or(Some(key.span().start)))
+        }
+    }
+}
+
+fn depth_in(value: &Spanned<DeValue<'_>>, path: &[String]) -> (usize, Option<usize>) {
+    match (value.get_ref(), path) {
+        (DeValue::Table(table), path) => depth_of(table, path),
+        (DeValue::Array(items), [first, rest @ ..]) => {
+            match first.parse::<usize>().ok().and_then(|i| items.get(i)) {
+                None => (0, None),
+                Some(item) => {
+                    let (depth, offset) = depth_in(item, rest);
+                    (depth + 1, offset.or(Some(item.span().start)))
+                }
+            }
+        }
+        _ => (0, None),
     }
 }
 

@@ -1,4 +1,4 @@
-use pagemill_core::{DateScope, Kind};
+use pagemill_core::{DateScope, Kind, Restate};
 
 use super::*;
 
@@ -79,7 +79,7 @@ fn overrides_go_over_any_key() {
     )
     .unwrap();
     let stream = definition.stream("daily").unwrap();
-    assert_eq!(stream.url.as_str(), "http://127.0.0.1:8765/daily");
+    assert_eq!(definition.url().as_str(), "http://127.0.0.1:8765/");
     assert_eq!(definition.rate(), Rate { per_second: Some(2.5), per_minute: Some(9), per_day: None });
     assert_eq!((stream.page_size(), stream.table_shape().name.as_str()), (50, "demo_daily"));
 }
@@ -87,7 +87,7 @@ fn overrides_go_over_any_key() {
 #[test]
 fn a_wrong_override_is_named_as_the_configs() {
     for (overrides, said) in [
-        ("rate = { per_secnd = 9 }", "config, key rate: unknown field `per_secnd`"),
+        ("rate = { per_secnd = 9 }", "config, key rate.per_secnd: unknown field `per_secnd`"),
         ("bas_url = \"x\"", "config, key bas_url: unknown field `bas_url`"),
         ("rate = { per_second = \"fast\" }", "config, key rate.per_second: invalid type: string \"fast\""),
         (
@@ -175,7 +175,7 @@ fn errors_name_file_line_and_key() {
         (
             "\"{page:int}\"",
             "\"{pag}\"",
-            "demo.toml line 31, key stream.daily.body.page: \"{pag}\" is no placeholder",
+            "demo.toml line 32, key stream.daily.body.page: \"{pag}\" is no placeholder",
         ),
         ("\"{page:int}\"", "1", "demo.toml line 30, key stream.daily.body: {page} is nowhere"),
     ] {
@@ -183,6 +183,202 @@ fn errors_name_file_line_and_key() {
         let error = parse(&SMALL.replace(from, to)).expect_err(to).to_string();
         assert!(error.starts_with(said), "{to}\n  said     {error}\n  expected {said}");
     }
+}
+
+/// A definition whose streams share most.
+const SHARED: &str = r#"name = "demo"
+title = "Demo"
+base_url = "https://api.example.com/v1"
+time_zone = "Asia/Shanghai"
+params = { level = "AD" }
+
+[answer]
+total = "total"
+rows = "rows"
+sums = "sums"
+
+[columns]
+metrics = [{ name = "fee", type = "numeric", path = "metrics.fee" }, { name = "clicks", type = "bigint" }]
+
+[defaults]
+method = "GET"
+path = "/report"
+pager = { kind = "page", size = 100, window = 1000 }
+max_days = 30
+restate = ["7d", "30d weekly"]
+ready_at = "10:15"
+dates = { within = "day" }
+sums = ["@metrics"]
+columns = [{ name = "day", type = "date", key = true }, "@metrics"]
+
+[defaults.query]
+page = "{page}"
+level = "{params.level}"
+
+[stream.daily]
+answer = { total = "page.total" }
+grid = 7
+
+[stream.whole]
+pager = { kind = "single" }
+dates = "none"
+missing_rows = "delete"
+restate = []
+query = { level = "ALL" }
+"#;
+
+fn shared(overrides: &str) -> Result<Definition, DefinitionError> {
+    Definition::parse("demo.toml", SHARED, overrides.parse().unwrap())
+}
+
+#[test]
+fn streams_share_their_defaults() {
+    let definition = shared("").unwrap();
+    let (daily, whole) = (definition.stream("daily").unwrap(), definition.stream("whole").unwrap());
+    assert_eq!((daily.paging(), whole.paging()), (Paging::Numbered, Paging::Single));
+    assert_eq!(
+        (daily.answer.total.as_slice(), whole.answer.total.as_slice()),
+        (&["page.total".to_owned()][..], &["total".to_owned()][..])
+    );
+    assert_eq!((daily.grid(), whole.grid(), daily.window()), (7, 1, Some(1000)));
+    assert_eq!((daily.deletes_missing(), whole.deletes_missing()), (false, true));
+    assert_eq!((daily.sums(), whole.table_shape().dates.clone()), (&[1, 2][..], DateScope::Whole));
+    let window = |within_days, every_days| Restate { within_days, every_days };
+    assert_eq!((daily.restate(), whole.restate()), (&[window(7, 1), window(30, 7)][..], &[][..]));
+    let (time, zone) = daily.ready_at().unwrap();
+    assert_eq!((time.hour(), zone.iana_name()), (10, Some("Asia/Shanghai")));
+    assert_eq!(definition.params()["level"].as_str(), Some("AD"));
+}
+
+#[test]
+fn a_config_goes_over_all_streams() {
+    let definition = shared(
+        "restate = \"3d\"\nmissing_rows = \"keep\"\nready_at = \"09:00 UTC\"\ndefaults.pager.size = 50\nstream.daily.path = \"/d\"",
+    )
+    .unwrap();
+    for stream in definition.streams() {
+        assert_eq!(stream.restate(), [Restate { within_days: 3, every_days: 1 }]);
+        assert!(!stream.deletes_missing());
+        assert_eq!(stream.ready_at().unwrap().1.iana_name(), Some("UTC"));
+    }
+    assert_eq!(definition.stream("daily").unwrap().page_size(), 50);
+    for (overrides, said) in [
+        ("restate = \"soon\"", "config, key restate: 'soon' is not a restatement window"),
+        ("defaults.pager.size = 0", "config, key defaults.pager.size: 0: a page holds"),
+        ("answer.sums = \"a..b\"", "config, key answer.sums: \"a..b\" is no path"),
+        ("stream.daily.grid = 31", "config, key stream.daily.grid: a partition holds"),
+    ] {
+        let error = shared(overrides).unwrap_err().to_string();
+        assert!(error.starts_with(said), "{overrides}: {error}");
+    }
+}
+
+#[test]
+fn errors_lead_to_where_a_shared_key_is_written() {
+    for (from, to, said) in [
+        ("size = 100", "size = 0", "demo.toml line 18, key defaults.pager.size: 0: a page holds"),
+        ("size = 100", "siz = 1", "demo.toml line 18, key defaults.pager.siz: unknown field `siz`"),
+        ("size = 100", "size = \"x\"", "demo.toml line 18, key defaults.pager: invalid type"),
+        (
+            "\"page.total\"",
+            "7",
+            "demo.toml line 31, key stream.daily.answer.total: invalid type: integer `7`",
+        ),
+        ("sums = \"sums\"", "", "demo.toml line 23, key defaults.sums: where does an answer state them?"),
+        (
+            "sums = [\"@metrics\"]",
+            "sums = [\"day\"]",
+            "demo.toml line 23, key defaults.sums[0]: day is no number",
+        ),
+        (
+            "{params.level}",
+            "{params.leve}",
+            "demo.toml line 28, key defaults.query.level: there is no params leve",
+        ),
+        ("\"10:15\"", "\"noon\"", "demo.toml line 21, key defaults.ready_at: 'noon' is not a time of day"),
+        ("\"none\"", "\"never\"", "demo.toml line 36, key stream.whole.dates: invalid value"),
+        (
+            "window = 1000",
+            "window = 10",
+            "demo.toml line 18, key defaults.pager.window: 10: not even one page",
+        ),
+        (
+            "\"delete\"",
+            "\"drop\"",
+            "demo.toml line 37, key stream.whole.missing_rows: unknown variant `drop`",
+        ),
+        (
+            "page = \"{page}\"",
+            "page = \"{token}\"",
+            "demo.toml line 27, key defaults.query: {page} is nowhere",
+        ),
+        (
+            "page = \"{page}\"",
+            "page = \"{page}\"\nt = \"{token}\"",
+            "demo.toml line 31, key stream.daily: a {token} in a request",
+        ),
+        (
+            "[columns]",
+            "auth = { kind = \"token\" }\n[columns]",
+            "demo.toml line 12, key answer.auth: unknown field",
+        ),
+        (
+            "params = {",
+            "auth = { kind = \"token\" }\nparams = {",
+            "demo.toml line 5, key auth: the token goes nowhere",
+        ),
+        ("grid = 7", "body = { a = 1 }", "demo.toml line 32, key stream.daily.body: a GET has no body"),
+    ] {
+        assert!(SHARED.contains(from), "{from}");
+        let error = Definition::parse("demo.toml", &SHARED.replace(from, to), Table::new()).expect_err(to);
+        assert!(error.to_string().starts_with(said), "{to}\n  said     {error}\n  expected {said}");
+    }
+}
+
+#[test]
+fn pagers_are_checked() {
+    for (pager, said) in [
+        (r#"{ kind = "cursor", size = 9, next = "n" }"#, "query: {cursor} is nowhere"),
+        (r#"{ kind = "offset", size = 9 }"#, "query: {offset} is nowhere"),
+        (r#"{ kind = "link", size = 9 }"#, "pager: write either next"),
+        (r#"{ kind = "leaf" }"#, "pager.kind: unknown variant `leaf`"),
+        (
+            r#"{ kind = "task", id = "id", state = "s", done = "D", every = "1s", poll = { path = "/t", method = "GET" } }"#,
+            "pager.poll: {task} is nowhere",
+        ),
+        (
+            r#"{ kind = "task", id = "id", state = "s", done = "D", every = "1s", url = "u", poll = { path = "/t/{task}" } }"#,
+            "pager.file: url and file go together",
+        ),
+        (
+            r#"{ kind = "task", id = "id", state = "s", done = [], every = "1s", poll = { path = "/t/{task}" } }"#,
+            "pager.done: which states",
+        ),
+    ] {
+        let text = SHARED.replace(r#"{ kind = "single" }"#, pager);
+        let error = Definition::parse("demo.toml", &text, Table::new()).expect_err(pager).to_string();
+        let said = format!("key stream.whole.{said}");
+        assert!(
+            error.contains(&said) || error.contains(&said.replace("stream.whole.query", "defaults.query")),
+            "{pager}: {error}"
+        );
+    }
+}
+
+#[test]
+fn the_schema_knows_every_key() {
+    let schema = Definition::schema();
+    let stream = &schema["$defs"]["StreamDoc"];
+    assert!(stream.get("required").is_none(), "the defaults may have it");
+    for key in ["path", "pager", "split_by", "missing_rows", "restate", "ready_at", "grid", "sums"] {
+        assert!(stream["properties"][key].is_object(), "{key}");
+    }
+    for key in ["name", "params", "defaults", "stream", "auth", "rate"] {
+        assert!(schema["properties"][key].is_object(), "{key}");
+    }
+    assert_eq!(schema["additionalProperties"], false);
+    let said = schema["properties"]["time_zone"]["description"].as_str().unwrap();
+    assert!(said.starts_with("IANA name"), "{said}");
 }
 
 #[test]

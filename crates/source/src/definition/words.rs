@@ -1,7 +1,8 @@
 //! Small forms that a definition's values take, and names that it may give.
 
-use std::{fmt, marker::PhantomData};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, SeqAccess, Visitor},
@@ -10,11 +11,11 @@ use serde::{
 use crate::rules::StatusPattern;
 
 /// One value or several: `"a"` or `["a", "b"]`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct OneOrMany<T>(pub(super) Vec<T>);
 
 /// A text, whole number or truth value, as text.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Scalar(pub(super) String);
 
 /// Whether a text can name a column or a table: `^[a-z_][a-z0-9_]{0,62}$`, and `_` at the front is
@@ -120,5 +121,49 @@ impl<'de> Deserialize<'de> for StatusPattern {
         exactly()
             .or_else(hundred)
             .ok_or_else(|| D::Error::custom(format!("{text} is no HTTP status: write 429 or \"5xx\"")))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("OneOrMany{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
+    }
+}
+
+impl JsonSchema for Scalar {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Scalar".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "integer", "boolean"] })
+    }
+}
+
+impl JsonSchema for StatusPattern {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Status".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let hundred = json_schema!({ "type": "string", "pattern": "^([1-5]xx|[1-5][0-9]{2})$" });
+        json_schema!({ "anyOf": [{ "type": "integer", "minimum": 100, "maximum": 599 }, hundred] })
     }
 }

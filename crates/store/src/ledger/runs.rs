@@ -3,6 +3,7 @@ use std::time::Duration;
 use jiff::{Timestamp, civil::Date};
 use pagemill_core::{Lane, PageRange, Slice};
 use serde_json::Value;
+use tokio_postgres::Row;
 
 use super::partitions::{PARTITION_COLUMNS, PartitionRow, lane_name};
 use crate::{Store, StoreError};
@@ -96,17 +97,8 @@ impl Store {
         tx.batch_execute(PLAN_LOCK).await?;
         tx.batch_execute("select pagemill.open_month(current_date)").await?;
 
-        let unfinished = tx
-            .query_opt(
-                "select r.id, case when r.lease_until > now() and r.lease_owner <> $2 then r.lease_owner end from pagemill.runs r \
-                 where r.request = $1 and exists (select from pagemill.run_partitions rp \
-                     join pagemill.partitions p on p.id = rp.partition where rp.run = r.id and p.state = 'open') \
-                 order by r.id desc limit 1",
-                &[&request.asked, &request.owner],
-            )
-            .await?;
-        let continued = unfinished.as_ref().map(|r| r.get::<_, i64>(0));
-        let busy: Option<String> = unfinished.as_ref().and_then(|r| r.get(1));
+        let (continued, busy) = unfinished(&tx, request).await?.unzip();
+        let busy: Option<String> = busy.flatten();
 
         let mut sealed = Vec::new();
         let mut due = Vec::new();
@@ -211,17 +203,49 @@ impl Store {
     }
 }
 
-struct Newest {
-    id: i64,
-    run: i64,
-    state: String,
-    subset: Option<PageRange>,
-    closed_at: Option<Timestamp>,
+/// The unfinished run of the same asking, and who else holds its lease.
+pub(super) async fn unfinished(
+    tx: &deadpool_postgres::Transaction<'_>,
+    request: &RunRequest,
+) -> Result<Option<(i64, Option<String>)>, StoreError> {
+    let row = tx
+        .query_opt(
+            "select r.id, case when r.lease_until > now() and r.lease_owner <> $2 then r.lease_owner end from pagemill.runs r \
+             where r.request = $1 and exists (select from pagemill.run_partitions rp \
+                 join pagemill.partitions p on p.id = rp.partition where rp.run = r.id and p.state = 'open') \
+             order by r.id desc limit 1",
+            &[&request.asked, &request.owner],
+        )
+        .await?;
+    Ok(row.map(|r| (r.get(0), r.get(1))))
 }
 
+/// The newest attempt at a slice.
+pub(super) struct Newest {
+    pub(super) id: i64,
+    pub(super) run: i64,
+    pub(super) state: String,
+    pub(super) subset: Option<PageRange>,
+    pub(super) closed_at: Option<Timestamp>,
+}
+
+/// The columns that [`Newest::from_row`] reads.
+pub(super) const NEWEST_COLUMNS: &str = "id, run, state, subset_first, subset_last, closed_at";
+
 impl Newest {
+    pub(super) fn from_row(row: &Row) -> Self {
+        let subset: Option<(i32, i32)> = row.get::<_, Option<i32>>(3).zip(row.get(4));
+        Self {
+            id: row.get(0),
+            run: row.get(1),
+            state: row.get(2),
+            subset: subset.map(|(first, last)| PageRange { first: first as u32, last: last as u32 }),
+            closed_at: row.get(5),
+        }
+    }
+
     /// Sealed, and late enough.
-    fn is_final(&self, wanted: &NewPartition) -> bool {
+    pub(super) fn is_final(&self, wanted: &NewPartition) -> bool {
         self.state == "sealed"
             && wanted
                 .due_if_sealed_before
@@ -234,25 +258,16 @@ async fn newest_attempt(
     slice: &Slice,
 ) -> Result<Option<Newest>, StoreError> {
     let statement = tx
-        .prepare_cached(
-            "select id, run, state, subset_first, subset_last, closed_at \
+        .prepare_cached(&format!(
+            "select {NEWEST_COLUMNS} \
              from pagemill.partitions where source = $1 and stream = $2 and account = $3 and from_date = $4 and to_date = $5 \
                and parent is null order by id desc limit 1",
-        )
+        ))
         .await?;
     let row = tx
         .query_opt(&statement, &[&slice.source, &slice.stream, &slice.account, &slice.from, &slice.to])
         .await?;
-    Ok(row.map(|r| {
-        let subset: Option<(i32, i32)> = r.get::<_, Option<i32>>(3).zip(r.get(4));
-        Newest {
-            id: r.get(0),
-            run: r.get(1),
-            state: r.get(2),
-            subset: subset.map(|(first, last)| PageRange { first: first as u32, last: last as u32 }),
-            closed_at: r.get(5),
-        }
-    }))
+    Ok(row.as_ref().map(Newest::from_row))
 }
 
 /// A subset in the way of the whole, or of another subset, or the other way round: the newer asking wins.
