@@ -41,7 +41,7 @@ async fn a_plan_sends_nothing_writes_nothing_and_knows_what_was_seen_before() {
         "{unknown}"
     );
     let words = world.pagemill(&["plan", "--date", DAY]).await.ok();
-    words.says(&["at least 1 requests at 100/s", "account 1001 2026-01-15", "due"]);
+    words.says(&["at least 1 request at 100/s", "account 1001 2026-01-15", "due"]);
     assert_eq!((world.simulator.stats().seen, runs(&world).await), (0, 0));
 
     // Its first page is stored and the others wait: an unfinished run would go on.

@@ -36,6 +36,39 @@ async fn assert_pulled(definition: &'static str, streams: &[Stream], rows: u64) 
 const ROWS: u64 = 1_750;
 
 #[tokio::test]
+async fn xiaohongshu() {
+    use Level::{Account, Campaign, Creative, Keyword, Note, SearchWord, Spu, Unit};
+    let offline = [
+        ("creative", Creative, "creativity_id"),
+        ("creative_all", Creative, "creativity_id"),
+        ("account", Account, "0"),
+        ("campaign", Campaign, "campaign_id"),
+        ("unit", Unit, "unit_id"),
+        ("keyword", Keyword, "keyword_id"),
+        ("note", Note, "note_id"),
+        ("spu", Spu, "spu_id"),
+        ("search_word", SearchWord, "search_word"),
+    ];
+    let streams = offline.map(|(name, level, id)| (name, level, [id, "fee * 100", "impression", "click"]));
+    assert_pulled("xiaohongshu", &streams, ROWS).await;
+}
+
+#[tokio::test]
+async fn xiaohongshu_realtime() {
+    use Level::{Account, Campaign, Creative, Keyword, Target, Unit};
+    let realtime = [
+        ("realtime_account", Account, "0"),
+        ("realtime_campaign", Campaign, "campaign_id"),
+        ("realtime_unit", Unit, "unit_id"),
+        ("realtime_creativity", Creative, "creativity_id"),
+        ("realtime_keyword", Keyword, "keyword_id"),
+        ("realtime_target", Target, "target_id"),
+    ];
+    let streams = realtime.map(|(name, level, id)| (name, level, [id, "fee * 100", "impression", "click"]));
+    assert_pulled("xiaohongshu", &streams, ROWS).await;
+}
+
+#[tokio::test]
 async fn ocean_engine() {
     let streams = [
         ("promotion", Level::Creative, ["cdp_promotion_id", "stat_cost * 100", "show_cnt", "click_cnt"]),

@@ -41,6 +41,8 @@ enum Command {
     Status(commands::status::Args),
     /// Recount a run from the data tables and hold it against its seals
     Verify(commands::verify::Args),
+    /// Have access to a source granted, and see how long its tokens live
+    Auth(commands::auth::Args),
     /// Read the stored answers again after a definition changed: no request is sent
     ///
     /// Rebuilds the typed columns from pagemill.bodies with the definition as it is now. The tables
@@ -94,6 +96,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Plan(args) => commands::plan::run(database, &args).await,
         Command::Status(args) => commands::status::run(database, &args).await,
         Command::Verify(args) => commands::verify::run(database, &args).await,
+        Command::Auth(args) => commands::auth::run(database, &args).await,
         Command::Reload(args) => commands::reload::run(database, &args).await,
         Command::Drift(args) => commands::drift::run(database, &args).await,
         Command::Dead(command) => commands::dead::run(database, command).await,

@@ -62,9 +62,9 @@ pub struct SelectArgs {
     /// Only this account (repeatable)
     #[arg(long = "account", value_name = "A")]
     pub accounts: Vec<String>,
-    /// As many days before the first one as well; "restate": as far back as the API still changes
-    /// each stream's days. The older days go after the newest, and what is sealed among them only
-    /// when its restatement window says so
+    /// As many days before the first one as well; "restate": as far back as the API still changes the
+    /// days of each stream (its `restate`). They go after the newest day; what is sealed among them
+    /// is pulled again only where a window or `ready_at` makes it due
     #[arg(long, value_name = "N|restate", default_value = "0")]
     pub lookback: Lookback,
     /// Only these pages, as in 1-500; the partition then closes as incomplete, reason subset

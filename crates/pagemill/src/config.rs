@@ -1,5 +1,6 @@
 //! `pagemill.toml`: read once in `main`, environment over it, flags over those.
 
+mod credential;
 mod source;
 
 use std::{fmt, fs, path::Path};
@@ -10,7 +11,10 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use self::source::{PROBLEM, sources};
-pub use self::source::{SourceConfig, TokenRef};
+pub use self::{
+    credential::{Accounts, CredentialConfig, DEFAULT_CREDENTIAL},
+    source::{SourceConfig, TokenRef},
+};
 
 /// Where the config is looked for unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "pagemill.toml";
@@ -334,7 +338,8 @@ mod tests {
         .unwrap();
         assert_eq!(config.consumer.workers, Workers::Count(12));
         let source = &config.sources[0];
-        assert_eq!(source.accounts, ["1001", "1002"]);
+        let accounts = vec!["1001".to_owned(), "1002".to_owned()];
+        assert_eq!(source.credential.accounts, Some(Accounts::List(accounts)));
         assert_eq!(source.overrides.keys().collect::<Vec<_>>(), ["base_url", "rate", "ready_at", "restate"]);
     }
 

@@ -9,6 +9,7 @@ pub mod args;
 pub mod config;
 pub mod consume;
 pub mod crash;
+pub mod credentials;
 mod days;
 pub mod deadline;
 pub mod drift;

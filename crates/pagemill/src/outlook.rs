@@ -232,6 +232,7 @@ mod tests {
             lane: Lane::Pages,
             page_size: 100,
             subset: None,
+            chained: false,
             due_if_sealed_before: due.map(|d| d.parse().unwrap()),
         }
     }

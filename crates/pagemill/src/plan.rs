@@ -89,7 +89,8 @@ pub(crate) async fn request(
         let today = store.today_in(&source.zone).await?;
         let (from, to) = range(asked, today)?;
         days.push(json!([source.name(), from.to_string(), to.to_string()]));
-        partitions(source, asked, from, to, today, &mut wanted)?;
+        let accounts = source.credentials.accounts().await?;
+        partitions(source, &accounts, asked, from, to, today, &mut wanted)?;
     }
     let request = RunRequest {
         asked: json!({
@@ -125,6 +126,7 @@ fn range(asked: &Asked, today: Date) -> Result<(Date, Date), PlanError> {
 
 fn partitions(
     source: &Source,
+    accounts: &[String],
     asked: &Asked,
     from: Date,
     to: Date,
@@ -132,7 +134,7 @@ fn partitions(
     wanted: &mut Vec<NewPartition>,
 ) -> anyhow::Result<()> {
     let streams = chosen(&asked.streams, &source.streams, "stream", source.name())?;
-    let accounts = chosen(&asked.accounts, &source.accounts, "account", source.name())?;
+    let accounts = chosen(&asked.accounts, accounts, "account", source.name())?;
     let mut cells = Vec::new();
     for stream in &streams {
         let definition = source.definition.stream(stream).map_err(|e| PlanError(e.to_string()))?;

@@ -4,11 +4,12 @@ use std::{collections::HashMap, sync::Arc};
 
 use jiff::tz::TimeZone;
 use pagemill_core::TimeOfDay;
-use pagemill_source::{Client, Credential, Definition, Paging};
+use pagemill_source::{Client, Definition, Paging};
 use pagemill_store::{DataTable, Store, StreamRules};
 
 use crate::{
-    config::{ConfigError, SourceConfig},
+    config::{ConfigError, CredentialConfig, DEFAULT_CREDENTIAL, SourceConfig},
+    credentials::{self, Credentials, Grant},
     quota::Quota,
 };
 
@@ -22,16 +23,14 @@ pub struct Source {
     pub definition: Arc<Definition>,
     /// Asks its API.
     pub client: Client,
-    /// Proves who asks.
-    pub credential: Option<Credential>,
     /// Its quota, shared with all replicas.
     pub quota: Quota,
     /// The data table of each stream pulled.
     pub tables: HashMap<String, DataTable>,
     /// The streams pulled, in the config's order.
     pub streams: Vec<String>,
-    /// The accounts pulled.
-    pub accounts: Vec<String>,
+    /// What its requests are proved with, and the accounts that are pulled.
+    pub credentials: Credentials,
     /// The zone of its dates.
     pub zone: TimeZone,
     /// When a run's data is needed.
@@ -44,6 +43,12 @@ pub struct Source {
 pub struct SourceError {
     name: String,
     what: String,
+}
+
+impl SourceError {
+    pub(crate) fn new(name: &str, what: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), what: what.into() }
+    }
 }
 
 /// Definitions resolved from a config, before any connection is made.
@@ -75,10 +80,11 @@ pub fn resolve(configs: &[SourceConfig]) -> Result<Vec<Resolved>, SourceError> {
         for stream in &streams {
             definition.stream(stream).map_err(|e| error(e.to_string()))?;
         }
-        if definition.needs_token() && config.token.is_none() {
-            return Err(error(
-                "its API wants a token: add token = { env = \"…\" } or { file = \"…\" }".into(),
-            ));
+        let proved = |credential: &CredentialConfig| {
+            credential.token.is_some() || (definition.refreshes_tokens() && credential.app_id.is_some())
+        };
+        if definition.needs_token() && !config.credentials().map_err(error)?.iter().all(proved) {
+            return Err(error(credentials::wanted(&definition)));
         }
         let zone = TimeZone::get(definition.time_zone()).map_err(|e| error(e.to_string()))?;
         resolved.push(Resolved { config: config.clone(), definition: Arc::new(definition), streams, zone });
@@ -125,19 +131,42 @@ impl Resolved {
             .collect()
     }
 
+    /// What it takes to have access granted to one of its credentials.
+    ///
+    /// # Errors
+    /// [`SourceError`] for a credential that is not there, or has no app.
+    pub fn grant(&self, credential: Option<&str>) -> anyhow::Result<Grant> {
+        let error = |what: String| SourceError::new(self.name(), what);
+        if !self.definition.refreshes_tokens() {
+            return Err(error("its tokens come from the config: nobody grants them".into()).into());
+        }
+        let all = self.config.credentials().map_err(error)?;
+        let there = || all.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ");
+        let config = match (credential, &all[..]) {
+            (None, [only]) => only,
+            (name, _) => {
+                let name = name.unwrap_or(DEFAULT_CREDENTIAL);
+                let found = all.iter().find(|c| c.name == name);
+                found.ok_or_else(|| {
+                    error(format!("no credential {name}: name one with --credential ({})", there()))
+                })?
+            }
+        };
+        let client = Client::new(self.definition.clone()).map_err(|e| error(e.to_string()))?;
+        Grant::new(client, self.name(), config)
+    }
+
     fn build(&self, store: &Store) -> Result<Source, anyhow::Error> {
         let error = |what: String| SourceError { name: self.name().to_owned(), what };
-        let token = self.config.token.as_ref().map(|t| t.read()).transpose()?;
-        if self.config.accounts.is_empty() {
-            return Err(error("no accounts: add accounts = [\"…\"]".into()).into());
-        }
+        let configs = self.config.credentials().map_err(error)?;
+        let client = Client::new(self.definition.clone()).map_err(|e| error(e.to_string()))?;
+        let credentials = Credentials::new(&self.definition, configs, &client, store)?;
         Ok(Source {
-            client: Client::new(self.definition.clone()).map_err(|e| error(e.to_string()))?,
-            credential: token.map(Credential::from),
+            client,
             quota: Quota::new(store.clone(), self.name(), self.definition.rate().sustained()),
             tables: self.tables(store)?,
             streams: self.streams.clone(),
-            accounts: self.config.accounts.clone(),
+            credentials,
             zone: self.zone.clone(),
             deadline: self.config.deadline.clone(),
             definition: self.definition.clone(),
@@ -171,6 +200,13 @@ impl Sources {
     /// Their names.
     pub fn names(&self) -> Vec<String> {
         self.0.iter().map(|s| s.name().to_owned()).collect()
+    }
+
+    /// Waits until no token is being bought; see [`Credentials`].
+    pub(crate) async fn settle(&self) {
+        for source in self.iter() {
+            source.credentials.settle().await;
+        }
     }
 
     /// All data tables.

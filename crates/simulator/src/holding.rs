@@ -6,6 +6,9 @@ use crate::{
     row::{Day, Level, Metrics, Row, is_large},
 };
 
+/// Sets the draws of what goes apart from others of the same seed.
+const REMOVAL: u64 = 0x9e37;
+
 /// The rows of a level that an account has on a day, in the report's order: those that came later stand
 /// in front, those that went are left out.
 pub(crate) struct Holding {
@@ -29,18 +32,16 @@ impl Holding {
     ) -> Self {
         let day = Day::new(config, account, date);
         let base = day.count(level);
-        let mut held = Self { day, level, base, added: 0, removed: Vec::new() };
-        for change in changes.iter().filter(|_| level != Level::Account) {
-            match change.kind {
-                FaultKind::Insert => held.added = (change.rate * base as f64).ceil() as u64,
-                FaultKind::Remove => {
-                    let goes = |index: &u64| Random::at(config.seed ^ 0x90, *index).share() < change.rate;
-                    held.removed = (0..base).filter(goes).collect();
-                }
-                _ => {}
-            }
-        }
-        held
+        let share = |kind| {
+            let change = changes.iter().find(|change| change.kind == kind && level != Level::Account);
+            change.map(|change| change.rate)
+        };
+        let added = share(FaultKind::Insert).map_or(0, |share| (share * base as f64).ceil() as u64);
+        let removed = share(FaultKind::Remove).map_or(Vec::new(), |share| {
+            let goes = |index: &u64| Random::at(config.seed ^ REMOVAL, *index).share() < share;
+            (0..base).filter(goes).collect()
+        });
+        Self { day, level, base, added, removed }
     }
 
     pub(crate) fn count(&self) -> u64 {

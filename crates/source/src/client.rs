@@ -92,6 +92,10 @@ impl Client {
         Ok(Self(Arc::new(Inner { definition, http, last_size: AtomicUsize::new(FIRST_BUFFER) })))
     }
 
+    pub(crate) fn definition(&self) -> &Definition {
+        &self.0.definition
+    }
+
     /// Fetches one page. `credential` is the one that covers the job's account.
     ///
     /// # Errors

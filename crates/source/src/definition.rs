@@ -31,6 +31,7 @@ pub(crate) use self::{
 use crate::{
     answer::{Received, page},
     decode::{RowPlan, SumsPlan},
+    oauth::OAuth,
     params::Params,
     request::RequestPlan,
     rules::Rule,
@@ -63,7 +64,6 @@ pub struct Definition {
     pub(crate) limits: Limits,
     pub(crate) reader: Reader,
     /// Of answers that hold no rows.
-    #[allow(dead_code, reason = "the exchange of tokens is to come")]
     pub(crate) answer: Answer,
     pub(crate) rules: Vec<Rule>,
 }
@@ -240,6 +240,11 @@ impl Definition {
         self.auth.is_some()
     }
 
+    /// Whether it grants tokens and refreshes them; a token from the config will do as well.
+    pub fn refreshes_tokens(&self) -> bool {
+        self.oauth().is_some()
+    }
+
     /// Its streams, by name.
     pub fn streams(&self) -> impl Iterator<Item = &Stream> {
         self.streams.values()
@@ -278,6 +283,10 @@ impl Definition {
     pub(crate) fn storable(&self, stream: &Stream, link: Url, secrets: &[&str]) -> Url {
         let sign = self.auth.as_ref().and_then(|auth| auth.sign.as_ref()?.key());
         stream.request.without_volatile(link, sign, secrets)
+    }
+
+    pub(crate) fn oauth(&self) -> Option<&OAuth> {
+        self.auth()?.oauth.as_ref()
     }
 
     pub(crate) fn auth(&self) -> Option<&Auth> {

@@ -186,7 +186,7 @@ fn encoded(pairs: &[(String, String)]) -> String {
 }
 
 /// What fills a hole of a path stays within its part of the path.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let byte = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
         byte => format!("%{byte:02X}"),

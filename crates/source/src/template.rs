@@ -106,7 +106,7 @@ impl Template {
             && !inner.contains(['{', '}'])
         {
             if let Some(name) = inner.strip_suffix(":int") {
-                let number = scope.hole(name, None).and_then(Hole::as_number);
+                let number = scope.hole(name, None).and_then(Hole::into_number);
                 return number.map(Self::Whole).ok_or_else(|| scope.no_placeholder(text));
             }
             if let Some(value) = scope.constant(inner) {
@@ -209,7 +209,7 @@ impl Template {
 
 impl Hole {
     /// The same as a number, if it can be one: a day is `20261123`.
-    fn as_number(self) -> Option<Self> {
+    fn into_number(self) -> Option<Self> {
         match self {
             Self::Named(name) => (!NEVER_NUMBERS.contains(&name)).then_some(self),
             Self::Day { last, plus, .. } => Some(Self::Day { last, plus, format: "%Y%m%d".into() }),

@@ -130,6 +130,10 @@ async fn a_good_page_and_the_request_for_it() {
         serde_json::json!({
             "advertiser_id": 1001, "start_date": "2026-11-23", "end_date": "2026-11-23", "time_unit": "DAY",
             "page_num": 7, "page_size": 100, "data_caliber": 0, "sort_column": "creativity_id", "sort": "asc",
+            "columns": [
+                "fee", "impression", "click", "ctr", "acp", "cpm", "like", "comment", "collect", "follow", "share",
+                "interaction", "cpi", "actionButtonClick", "actionButtonCtr", "screenshot", "picSave", "reservePV",
+            ],
         })
     );
 }

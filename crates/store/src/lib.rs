@@ -18,6 +18,7 @@ mod migrate;
 mod query;
 mod quota;
 mod table;
+mod tokens;
 
 pub use batch::{Next, PageWrite, Written};
 pub use body::{compress, decompress};
@@ -34,3 +35,4 @@ pub use migrate::Migrated;
 pub use query::TextRows;
 pub use quota::{Reserved, SlotGrant};
 pub use table::{DataTable, StreamRules, quote};
+pub use tokens::{Claimed, NewTokens, StoredTokens, TokenKey, TokenPlace, TokenStatus};

@@ -1,5 +1,6 @@
 //! One command a file.
 
+pub(crate) mod auth;
 pub(crate) mod dead;
 pub(crate) mod drift;
 pub(crate) mod migrate;

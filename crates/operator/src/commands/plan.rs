@@ -139,7 +139,8 @@ fn by_stream(partitions: &[PartitionOutlook]) -> Vec<Vec<Option<String>>> {
 /// `xiaohongshu: 301 requests at 3/s: 1m 40s, ends 08:12; on time: yes (deadline 09:00 Asia/Shanghai)`
 fn in_words(s: &SourceOutlook, outlook: &Outlook) -> String {
     let at_least = if s.at_least { "at least " } else { "" };
-    let mut words = format!("{}: {at_least}{} requests", s.source, s.requests);
+    let plural = if s.requests == 1 { "" } else { "s" };
+    let mut words = format!("{}: {at_least}{} request{plural}", s.source, s.requests);
     if s.requests == 0 {
         words += ": nothing is due";
     } else {
@@ -149,7 +150,7 @@ fn in_words(s: &SourceOutlook, outlook: &Outlook) -> String {
         match (s.per_second, s.seconds, s.ends_at) {
             (Some(rate), Some(seconds), Some(end)) => {
                 let length = SignedDuration::from_secs(seconds.ceil() as i64);
-                words += &format!(" at {rate:.3}").trim_end_matches('0').trim_end_matches('.');
+                words += format!(" at {rate:.3}").trim_end_matches('0').trim_end_matches('.');
                 words += &format!("/s: {length:#}, ends {}", time_of(end, outlook.at, &s.zone));
             }
             _ => words += ", without a rate limit",

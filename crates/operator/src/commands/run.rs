@@ -191,13 +191,13 @@ async fn simulate() -> anyhow::Result<Simulator> {
 /// The config of the built-in run, against a simulator at `url`.
 pub(crate) fn built_in(url: &str) -> Config {
     let overrides = format!("base_url = \"{url}\"\nrate = {{ per_second = {RATE} }}");
-    let source = SourceConfig {
+    let mut source = SourceConfig {
         streams: vec!["creative".into()],
-        accounts: vec![ACCOUNT.into()],
-        token: Some(TokenRef::Inline("simulated".into())),
         overrides: overrides.parse().expect("a constant form"),
         ..SourceConfig::of("xiaohongshu")
     };
+    source.credential.accounts = Some(vec![ACCOUNT.into()].into());
+    source.credential.token = Some(TokenRef::Inline("simulated".into()));
     Config { sources: vec![source], ..Config::default() }
 }
 

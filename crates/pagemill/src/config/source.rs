@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use toml::{Spanned, Table, Value};
 
-use super::ConfigError;
+use super::{ConfigError, CredentialConfig, credential::DEFAULT_CREDENTIAL};
 
 /// One `[[source]]`.
 #[derive(Clone, Debug)]
@@ -17,10 +17,10 @@ pub struct SourceConfig {
     pub definition: String,
     /// Streams to pull; empty = all of the definition.
     pub streams: Vec<String>,
-    /// Accounts to pull.
-    pub accounts: Vec<String>,
-    /// Where the access token comes from.
-    pub token: Option<TokenRef>,
+    /// What its own keys say of token, app and accounts.
+    pub credential: CredentialConfig,
+    /// `[[source.credential]]`
+    pub credentials: Vec<CredentialConfig>,
     /// When a run's data is needed.
     pub deadline: Option<TimeOfDay>,
     /// Everything else: overrides of the definition's keys.
@@ -46,8 +46,14 @@ impl SourceConfig {
         Self {
             definition: definition.to_owned(),
             streams: Vec::new(),
-            accounts: Vec::new(),
-            token: None,
+            credential: CredentialConfig {
+                name: DEFAULT_CREDENTIAL.to_owned(),
+                token: None,
+                app_id: None,
+                secret: None,
+                accounts: None,
+            },
+            credentials: Vec::new(),
             deadline: None,
             overrides: Table::new(),
         }
@@ -64,11 +70,8 @@ impl SourceConfig {
         Ok(Self {
             definition,
             streams: take(&mut table, "streams")?.unwrap_or_default(),
-            accounts: take(&mut table, "accounts")?.unwrap_or_default(),
-            // The wrong form may be the secret itself: it is not repeated.
-            token: take(&mut table, "token").map_err(
-                |_| "key `token`: write { env = \"NAME\" } or { file = \"PATH\" }, never the token",
-            )?,
+            credential: CredentialConfig::take(&mut table, DEFAULT_CREDENTIAL)?,
+            credentials: CredentialConfig::take_all(&mut table)?,
             deadline: take(&mut table, "deadline")?,
             overrides: table,
         })
@@ -79,9 +82,8 @@ impl SourceConfig {
         if self.definition.ends_with(".toml") {
             self.definition = folder.join(&self.definition).display().to_string();
         }
-        if let Some(TokenRef::File(path)) = &mut self.token {
-            *path = folder.join(&*path);
-        }
+        self.credential.resolve_paths(folder);
+        self.credentials.iter_mut().for_each(|credential| credential.resolve_paths(folder));
     }
 }
 
@@ -93,19 +95,20 @@ impl TokenRef {
     pub fn read(&self) -> Result<SecretString, ConfigError> {
         let (text, place) = match self {
             Self::Env(name) => (
-                std::env::var(name)
-                    .map_err(|_| ConfigError(format!("token: the environment variable {name} is not set")))?,
+                std::env::var(name).map_err(|_| {
+                    ConfigError(format!("secret: the environment variable {name} is not set"))
+                })?,
                 format!("the environment variable {name}"),
             ),
             Self::File(path) => (
                 fs::read_to_string(path)
-                    .map_err(|e| ConfigError(format!("token: {}: {e}", path.display())))?,
+                    .map_err(|e| ConfigError(format!("secret: {}: {e}", path.display())))?,
                 path.display().to_string(),
             ),
             Self::Inline(token) => return Ok(token.clone()),
         };
         match text.trim() {
-            "" => Err(ConfigError(format!("token: {place} is empty"))),
+            "" => Err(ConfigError(format!("secret: {place} is empty"))),
             token => Ok(token.into()),
         }
     }
@@ -141,14 +144,12 @@ mod tests {
 
     #[test]
     fn paths_are_meant_from_the_configs_folder() {
-        let mut source = SourceConfig {
-            token: Some(TokenRef::File("secrets/token".into())),
-            ..SourceConfig::of("own.toml")
-        };
+        let mut source = SourceConfig::of("own.toml");
+        source.credential.token = Some(TokenRef::File("secrets/token".into()));
         source.resolve_paths(Path::new("/etc/pagemill"));
         assert_eq!(source.definition, "/etc/pagemill/own.toml");
         assert!(
-            matches!(&source.token, Some(TokenRef::File(p)) if p == Path::new("/etc/pagemill/secrets/token"))
+            matches!(&source.credential.token, Some(TokenRef::File(p)) if p == Path::new("/etc/pagemill/secrets/token"))
         );
         let mut shipped = SourceConfig::of("xiaohongshu");
         shipped.resolve_paths(Path::new("/etc/pagemill"));

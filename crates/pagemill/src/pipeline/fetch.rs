@@ -8,7 +8,7 @@ use pagemill_source::Fetch;
 use pagemill_store::{PageStart, PageWrite, Progress, StoreError, StoreErrorKind};
 
 use super::{Pipeline, Work, gate::Pass};
-use crate::{config::Raw, crash, quota::NoSlot, sources::Source};
+use crate::{config::Raw, crash, credentials::NoToken, quota::NoSlot, sources::Source};
 
 /// How a worker's part ended.
 pub(super) enum Fetched {
@@ -51,6 +51,11 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
         Ok(pass) => pass,
         Err(otherwise) => return otherwise,
     };
+    let token = match source.credentials.token(&job.slice.account).await {
+        Ok(token) => token,
+        Err(NoToken::Failed(failure)) => return Fetched::Failed(failure),
+        Err(NoToken::Unavailable(why)) => return Fetched::Unavailable(why),
+    };
     let requested_at = match source.quota.acquire().await {
         Ok(at) => at,
         Err(NoSlot::Shut(wait)) => return Fetched::Shut(wait),
@@ -58,7 +63,12 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
     };
     pipeline.counters.sent();
     crash::on_page(job.page);
-    match source.client.fetch(job, source.credential.as_ref()).await {
+    let token = token.newest();
+    let fetched = source.client.fetch(job, token.credential()).await;
+    if fetched.is_ok() {
+        token.worked();
+    }
+    match fetched {
         Ok(Fetch::Page(page)) => {
             let body = (pipeline.settings.raw == Raw::Page).then(|| pagemill_store::compress(&page.body));
             let write = PageWrite::new(table, job.clone(), *page, requested_at, body);
@@ -70,6 +80,9 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
             if failure.class == FailureClass::Throttled {
                 pipeline.counters.throttled();
                 throttle(source, &failure).await;
+            }
+            if failure.class == FailureClass::Token {
+                token.refused();
             }
             Fetched::Failed(failure)
         }

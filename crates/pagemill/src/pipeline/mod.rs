@@ -132,6 +132,7 @@ impl<Q: PageQueue> Pipeline<Q> {
             }
         }
         cancel.abort();
+        self.sources.settle().await;
         session.trouble().map_or(Ended::Drained, Ended::Unavailable)
     }
 

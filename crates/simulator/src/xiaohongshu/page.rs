@@ -15,8 +15,13 @@ use crate::{
 pub(super) fn render(asked: &Asked, page: &Page, request_id: &str) -> Bytes {
     let wanted = Wanted::of(asked, page, false);
     let mut out = begin(page, request_id);
-    out.extend_from_slice(b"\",\"data\":{\"total_count\":");
-    push_total(&mut out, page);
+    out.extend_from_slice(b"\",\"data\":{");
+    if asked.level == Level::SearchWord {
+        push_page(&mut out, asked, page);
+    } else {
+        out.extend_from_slice(b"\"total_count\":");
+        push_total(&mut out, page);
+    }
     out.extend_from_slice(b",\"aggregation_data\":{");
     wanted.push(&mut out, &page.sums, Thousands::Plain);
     out.extend_from_slice(b"},\"data_list\":[");
@@ -46,11 +51,9 @@ pub(super) fn render_realtime(asked: &Asked, page: &Page, request_id: &str) -> B
         out.extend_from_slice(b"},\"hourly_data\":[]}");
         return out.into();
     };
-    out.extend_from_slice(b"\",\"page\":{\"page_index\":");
-    out.extend_from_slice(asked.page.to_string().as_bytes());
-    out.extend_from_slice(b",\"total_count\":");
-    push_total(&mut out, page);
-    out.extend_from_slice(b"},\"total_data\":{");
+    out.extend_from_slice(b"\",");
+    push_page(&mut out, asked, page);
+    out.extend_from_slice(b",\"total_data\":{");
     wanted.push(&mut out, &page.sums, Thousands::Plain);
     out.extend_from_slice(format!("}},\"{name}_dtos\":[").as_bytes());
     for row in &page.rows {
@@ -100,6 +103,13 @@ fn begin(page: &Page, request_id: &str) -> Vec<u8> {
     out.extend_from_slice(r#"{"code":0,"success":true,"msg":"成功","request_id":""#.as_bytes());
     out.extend_from_slice(request_id.as_bytes());
     out
+}
+
+/// Where a report states its total in an object.
+fn push_page(out: &mut Vec<u8>, asked: &Asked, page: &Page) {
+    out.extend_from_slice(format!("\"page\":{{\"page_index\":{},\"total_count\":", asked.page).as_bytes());
+    push_total(out, page);
+    out.push(b'}');
 }
 
 fn push_total(out: &mut Vec<u8>, page: &Page) {

@@ -431,8 +431,8 @@ fn parts_that_failed() {
     assert_eq!(failed("null"), Ok(()));
     let failure = failed(r#"[{"message":"over quota"},{}]"#).unwrap_err();
     assert_eq!(failure.class, FailureClass::Throttled);
-    assert_eq!(failure.message, r#"2 parts failed: {"message":"over quota"}"#);
-    assert_eq!(failed(r#"["other"]"#), Err(Failure::transient("1 parts failed: other")));
+    assert_eq!(failure.message, r#"parts failed (2): {"message":"over quota"}"#);
+    assert_eq!(failed(r#"["other"]"#), Err(Failure::transient("parts failed (1): other")));
 }
 
 #[test]

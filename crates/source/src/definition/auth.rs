@@ -1,12 +1,29 @@
 //! How a request proves who sent it: as it is written, and checked.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use pagemill_core::Span;
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::{
+    Url,
+    header::{HeaderName, HeaderValue},
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use toml::Table;
 
-use super::{error::Wrong, request::RequestDoc, words::OneOrMany};
-use crate::sign::{Sign, SignPlace};
+use super::{
+    error::Wrong,
+    request::{self, RequestDoc},
+    words::OneOrMany,
+};
+use crate::{
+    oauth::{OAuth, TokenAnswer},
+    sign::{Sign, SignPlace},
+    template::{Scope, Template, TemplateError},
+};
+
+/// An access token is refreshed so long before it expires, unless the definition says otherwise.
+const EARLY: Duration = Duration::from_secs(600);
 
 /// `[auth]`
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -30,7 +47,6 @@ pub(super) enum AuthDoc {
 /// An access token that Pagemill refreshes.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "the exchange of tokens is to come")]
 pub(super) struct Oauth2Doc {
     /// The header that carries the access token; left out where "{token}" stands in query or body.
     pub(super) header: Option<String>,
@@ -55,7 +71,6 @@ pub(super) struct Oauth2Doc {
 /// `[auth.answer]`: paths into the answer to an exchange or a refresh.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "the exchange of tokens is to come")]
 pub(super) struct TokenAnswerDoc {
     pub(super) access_token: OneOrMany<String>,
     /// Seconds.
@@ -100,13 +115,19 @@ pub(crate) struct Auth {
     pub(crate) header: Option<HeaderName>,
     pub(crate) prefix: String,
     pub(crate) sign: Option<Sign>,
+    /// How tokens are granted and refreshed, unless they come from the config.
+    pub(crate) oauth: Option<OAuth>,
 }
 
 /// Checks `[auth]`.
-pub(super) fn compile(document: AuthDoc) -> Result<Auth, Wrong> {
-    let (header, prefix, sign) = match document {
-        AuthDoc::Token { header, prefix, sign } => (header, prefix, sign),
-        AuthDoc::Oauth2(oauth) => (oauth.header, oauth.prefix, oauth.sign),
+pub(super) fn compile(document: AuthDoc, base_url: &Url, params: &Table) -> Result<Auth, Wrong> {
+    let (header, prefix, sign, oauth) = match document {
+        AuthDoc::Token { header, prefix, sign } => (header, prefix, sign, None),
+        AuthDoc::Oauth2(mut oauth) => {
+            let (header, prefix, sign) =
+                (oauth.header.take(), std::mem::take(&mut oauth.prefix), oauth.sign.take());
+            (header, prefix, sign, Some(self::oauth(*oauth, base_url, params)?))
+        }
     };
     HeaderValue::from_str(&prefix)
         .map_err(|_| Wrong::at(["auth", "prefix"], "not fit for a header: visible ASCII only"))?;
@@ -114,6 +135,63 @@ pub(super) fn compile(document: AuthDoc) -> Result<Auth, Wrong> {
         header: header.as_deref().map(|name| header_name(name, &["auth", "header"])).transpose()?,
         prefix,
         sign: sign.map(self::sign).transpose()?,
+        oauth,
+    })
+}
+
+fn oauth(document: Oauth2Doc, base_url: &Url, params: &Table) -> Result<OAuth, Wrong> {
+    let Oauth2Doc { authorize, early, exchange, refresh, answer, .. } = document;
+    let columns = BTreeMap::new();
+    let scope = |names| Scope { names, days: false, params, columns: &columns };
+    let request = |document: &RequestDoc, names, proof: &str, key: &str| {
+        let plan =
+            request::compile(document, base_url, scope(names)).map_err(|e| e.within(&["auth", key]))?;
+        if plan.names(&[proof]) {
+            return Ok(plan);
+        }
+        Err(Wrong::at(["auth", key], format!("the request must carry {{{proof}}}")))
+    };
+    let authorize = authorize.map(|text| {
+        let wrong = |what: String| Wrong::at(["auth", "authorize"], what);
+        let template = Template::of_text(&text, scope(&["app_id", "redirect_uri", "state"]))
+            .map_err(|TemplateError { what, .. }| wrong(what))?;
+        let url = text.replace(['{', '}'], "").parse::<Url>();
+        let good = url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host_str().is_some());
+        if good {
+            Ok(template)
+        } else {
+            Err(wrong(format!("\"{text}\" is no URL: write https://host/path?…")))
+        }
+    });
+    let TokenAnswerDoc {
+        access_token: OneOrMany(access_token),
+        access_expires_in: OneOrMany(access_expires_in),
+        refresh_token: OneOrMany(refresh_token),
+        refresh_expires_in: OneOrMany(refresh_expires_in),
+        accounts: OneOrMany(accounts),
+        account,
+    } = answer;
+    if access_token.is_empty() {
+        return Err(Wrong::at(
+            ["auth", "answer", "access_token"],
+            "where does an answer keep the access token?",
+        ));
+    }
+    const EXCHANGE: &[&str] = &["app_id", "secret", "code", "timestamp", "timestamp_ms", "nonce"];
+    const REFRESH: &[&str] = &["app_id", "secret", "refresh_token", "timestamp", "timestamp_ms", "nonce"];
+    Ok(OAuth {
+        authorize: authorize.transpose()?,
+        early: early.map_or(EARLY, |early| early.get()),
+        exchange: exchange.map(|document| request(&document, EXCHANGE, "code", "exchange")).transpose()?,
+        refresh: request(&refresh, REFRESH, "refresh_token", "refresh")?,
+        answer: TokenAnswer {
+            access_token,
+            access_expires_in,
+            refresh_token,
+            refresh_expires_in,
+            accounts,
+            account,
+        },
     })
 }
 

@@ -48,7 +48,7 @@ pub(super) fn definition(document: Document) -> Result<Definition, Wrong> {
     if stream.is_empty() {
         return Err(Wrong::at(["stream"], "a source needs at least one stream"));
     }
-    let auth = auth.map(auth::compile).transpose()?;
+    let auth = auth.map(|auth| auth::compile(auth, &base_url, &params)).transpose()?;
     let source = Source {
         name: &name,
         base_url: &base_url,

@@ -175,7 +175,7 @@ fn errors_name_file_line_and_key() {
         (
             "\"{page:int}\"",
             "\"{pag}\"",
-            "demo.toml line 32, key stream.daily.body.page: \"{pag}\" is no placeholder",
+            "demo.toml line 31, key stream.daily.body.page: \"{pag}\" is no placeholder",
         ),
         ("\"{page:int}\"", "1", "demo.toml line 30, key stream.daily.body: {page} is nowhere"),
     ] {
@@ -245,8 +245,9 @@ fn streams_share_their_defaults() {
     assert_eq!((daily.sums(), whole.table_shape().dates.clone()), (&[1, 2][..], DateScope::Whole));
     let window = |within_days, every_days| Restate { within_days, every_days };
     assert_eq!((daily.restate(), whole.restate()), (&[window(7, 1), window(30, 7)][..], &[][..]));
-    let (time, zone) = daily.ready_at().unwrap();
-    assert_eq!((time.hour(), zone.iana_name()), (10, Some("Asia/Shanghai")));
+    let ready_at = daily.ready_at().unwrap();
+    let zone = ready_at.zone_or(definition.zone());
+    assert_eq!((ready_at.time().hour(), zone.iana_name()), (10, Some("Asia/Shanghai")));
     assert_eq!(definition.params()["level"].as_str(), Some("AD"));
 }
 
@@ -259,7 +260,7 @@ fn a_config_goes_over_all_streams() {
     for stream in definition.streams() {
         assert_eq!(stream.restate(), [Restate { within_days: 3, every_days: 1 }]);
         assert!(!stream.deletes_missing());
-        assert_eq!(stream.ready_at().unwrap().1.iana_name(), Some("UTC"));
+        assert_eq!(stream.ready_at().unwrap().zone_or(definition.zone()).iana_name(), Some("UTC"));
     }
     assert_eq!(definition.stream("daily").unwrap().page_size(), 50);
     for (overrides, said) in [
@@ -310,7 +311,7 @@ fn errors_lead_to_where_a_shared_key_is_written() {
         (
             "page = \"{page}\"",
             "page = \"{token}\"",
-            "demo.toml line 27, key defaults.query: {page} is nowhere",
+            "demo.toml line 26, key defaults.query: {page} is nowhere",
         ),
         (
             "page = \"{page}\"",

@@ -180,6 +180,7 @@ mod tests {
             lane: Lane::Pages,
             page_size: 100,
             subset: subset.map(|(first, last)| PageRange { first, last }),
+            chained: false,
             due_if_sealed_before: None,
         };
         for (rows, subset, expected) in [

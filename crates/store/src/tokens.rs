@@ -1,0 +1,312 @@
+//! Tokens that rotate, shared by all replicas: one of them buys the next pair, under a claim that
+//! holds no connection and no lock, and stores it before anybody uses it.
+
+mod key;
+
+use std::time::{Duration, Instant};
+
+use secrecy::SecretString;
+use tokio_postgres::Row;
+
+pub use self::key::TokenKey;
+use crate::{Store, StoreError, StoreErrorKind};
+
+/// A claim runs out after so long: then its holder is taken for dead, and another goes on.
+const CLAIM: Duration = Duration::from_secs(30);
+
+/// A credential's place in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenPlace {
+    /// The source's name.
+    pub source: String,
+    /// The credential's name.
+    pub credential: String,
+}
+
+/// What the API granted, to be stored.
+#[derive(Clone, Debug)]
+pub struct NewTokens {
+    /// Goes with requests.
+    pub access_token: SecretString,
+    /// From when it was granted.
+    pub access_expires_in: Option<Duration>,
+    /// Buys the next pair; `None` keeps the one stored.
+    pub refresh_token: Option<SecretString>,
+    /// From when it was granted.
+    pub refresh_expires_in: Option<Duration>,
+    /// The accounts that the API named; none keep those stored.
+    pub accounts: Vec<String>,
+    /// When the request for them was sent: they expire from then.
+    pub requested_at: Instant,
+}
+
+/// What is stored of a credential.
+#[derive(Clone, Debug)]
+pub struct StoredTokens {
+    /// Goes with requests.
+    pub access_token: SecretString,
+    /// By the local clock, reckoned from the database's; `None` where the API doesn't say.
+    pub expires_at: Option<Instant>,
+    /// Whether there is a refresh token.
+    pub refreshable: bool,
+    /// The accounts that the API named with the tokens.
+    pub accounts: Vec<String>,
+    /// Raised with every new pair.
+    pub version: i64,
+    /// How long ago this pair was stored.
+    pub age: Duration,
+}
+
+/// Whether this process is to buy the next pair.
+#[derive(Debug)]
+pub enum Claimed {
+    /// It is, with this refresh token, before the claim runs out.
+    Mine(SecretString),
+    /// Another process does: look again soon.
+    Theirs,
+    /// Another process has: read the new pair.
+    Newer,
+    /// Nobody can: there is no refresh token.
+    NotRefreshable,
+}
+
+/// A credential's tokens as an operator may see them: never the tokens themselves.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct TokenStatus {
+    /// The source's name.
+    pub source: String,
+    /// The credential's name.
+    pub credential: String,
+    /// When the access token expires, as text in UTC.
+    pub access_expires_at: Option<String>,
+    /// Seconds until then; negative when it has.
+    pub access_expires_in: Option<i64>,
+    /// When the refresh token expires.
+    pub refresh_expires_at: Option<String>,
+    /// Seconds until then.
+    pub refresh_expires_in: Option<i64>,
+    /// Whether there is a refresh token.
+    pub refreshable: bool,
+    /// The accounts that the API named.
+    pub accounts: Vec<String>,
+    /// Raised with every new pair.
+    pub version: i64,
+    /// When this pair was stored.
+    pub refreshed_at: String,
+    /// Who buys the next pair now.
+    pub refreshing_by: Option<String>,
+}
+
+impl Store {
+    /// The newest pair of a credential; `None` if access was never granted.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Invalid`] if the key is not the one they were stored with, otherwise as any
+    /// query.
+    pub async fn tokens(
+        &self,
+        key: &TokenKey,
+        place: &TokenPlace,
+    ) -> Result<Option<StoredTokens>, StoreError> {
+        let client = self.client().await?;
+        let statement = client
+            .prepare_cached(
+                "select access_token, extract(epoch from access_expires_at - clock_timestamp())::float8, \
+                     refresh_token is not null, accounts, version, \
+                     extract(epoch from clock_timestamp() - refreshed_at)::float8 \
+                 from pagemill.tokens where source = $1 and credential = $2",
+            )
+            .await?;
+        let row = client.query_opt(&statement, &[&place.source, &place.credential]).await?;
+        row.map(|row| stored(key, place, &row)).transpose()
+    }
+
+    /// The accounts that the API named with a credential's tokens; `None` if access was never granted.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn token_accounts(&self, place: &TokenPlace) -> Result<Option<Vec<String>>, StoreError> {
+        let client = self.client().await?;
+        let sql = "select accounts from pagemill.tokens where source = $1 and credential = $2";
+        let row = client.query_opt(sql, &[&place.source, &place.credential]).await?;
+        Ok(row.map(|row| row.get(0)))
+    }
+
+    /// Claims the purchase of the pair after `version`, for 30 s: of many who ask at once, one
+    /// has it. Nothing is locked and no connection held when this returns.
+    ///
+    /// # Errors
+    /// As [`Store::tokens`].
+    pub async fn claim_refresh(
+        &self,
+        key: &TokenKey,
+        place: &TokenPlace,
+        version: i64,
+        owner: &str,
+    ) -> Result<Claimed, StoreError> {
+        let client = self.client().await?;
+        let TokenPlace { source, credential } = place;
+        let row = client
+            .query_opt(
+                "update pagemill.tokens \
+                 set refreshing_until = clock_timestamp() + make_interval(secs => $5), refreshing_by = $4 \
+                 where source = $1 and credential = $2 and version = $3 and refresh_token is not null \
+                   and coalesce(refreshing_until < clock_timestamp(), true) \
+                 returning refresh_token",
+                &[source, credential, &version, &owner, &CLAIM.as_secs_f64()],
+            )
+            .await?;
+        if let Some(row) = row {
+            return Ok(Claimed::Mine(key.open(place, "refresh", row.get(0))?));
+        }
+        let sql = "select version, refresh_token is not null from pagemill.tokens where source = $1 and credential = $2";
+        let now = client.query_opt(sql, &[source, credential]).await?;
+        Ok(match now.map(|row| (row.get::<_, i64>(0), row.get::<_, bool>(1))) {
+            Some((newest, _)) if newest != version => Claimed::Newer,
+            Some((_, true)) => Claimed::Theirs,
+            Some((_, false)) | None => Claimed::NotRefreshable,
+        })
+    }
+
+    /// Holds a claim on for another 30 s: the API takes its time.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn extend_refresh(&self, place: &TokenPlace, owner: &str) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        let sql = "update pagemill.tokens set refreshing_until = clock_timestamp() + make_interval(secs => $4) \
+                   where source = $1 and credential = $2 and refreshing_by = $3";
+        client.execute(sql, &[&place.source, &place.credential, &owner, &CLAIM.as_secs_f64()]).await?;
+        Ok(())
+    }
+
+    /// Stores the pair bought after `version`, and ends the claim. False if a newer one is there
+    /// already, which stays.
+    ///
+    /// # Errors
+    /// As any query. Until it is stored nobody may use the pair.
+    pub async fn store_refreshed(
+        &self,
+        key: &TokenKey,
+        place: &TokenPlace,
+        version: i64,
+        new: &NewTokens,
+    ) -> Result<bool, StoreError> {
+        Ok(self.put_tokens(key, place, Some(version), new).await?.is_some())
+    }
+
+    /// Stores the first pair of a new grant over whatever is there; returns its version.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn store_granted(
+        &self,
+        key: &TokenKey,
+        place: &TokenPlace,
+        new: &NewTokens,
+    ) -> Result<i64, StoreError> {
+        let version = self.put_tokens(key, place, None, new).await?;
+        version.ok_or_else(|| StoreError::new(StoreErrorKind::Permanent, "the tokens were not stored"))
+    }
+
+    async fn put_tokens(
+        &self,
+        key: &TokenKey,
+        place: &TokenPlace,
+        after: Option<i64>,
+        new: &NewTokens,
+    ) -> Result<Option<i64>, StoreError> {
+        let client = self.client().await?;
+        let TokenPlace { source, credential } = place;
+        let access = key.seal(place, "access", &new.access_token);
+        let refresh = new.refresh_token.as_ref().map(|token| key.seal(place, "refresh", token));
+        let left = |from: Option<Duration>| {
+            from.map(|span| span.as_secs_f64() - new.requested_at.elapsed().as_secs_f64())
+        };
+        let (access_left, refresh_left) = (left(new.access_expires_in), left(new.refresh_expires_in));
+        // A refresh token that comes without its expiry has none that is known; one that stays, keeps its own.
+        let row = client
+            .query_opt(
+                "insert into pagemill.tokens as t \
+                     (source, credential, access_token, access_expires_at, refresh_token, refresh_expires_at, accounts) \
+                 values ($1, $2, $3, clock_timestamp() + make_interval(secs => $4::float8), \
+                         $5, clock_timestamp() + make_interval(secs => $6::float8), $7) \
+                 on conflict (source, credential) do update set \
+                     access_token = excluded.access_token, access_expires_at = excluded.access_expires_at, \
+                     refresh_token = coalesce(excluded.refresh_token, case when $8::bigint is not null then t.refresh_token end), \
+                     refresh_expires_at = case when excluded.refresh_token is null and $8 is not null \
+                                          then coalesce(excluded.refresh_expires_at, t.refresh_expires_at) \
+                                          else excluded.refresh_expires_at end, \
+                     accounts = case when excluded.accounts = '{}' and $8 is not null then t.accounts else excluded.accounts end, \
+                     version = t.version + 1, refreshing_until = null, refreshing_by = null, \
+                     refreshed_at = clock_timestamp() \
+                 where $8 is null or t.version = $8 \
+                 returning version",
+                &[source, credential, &access, &access_left, &refresh, &refresh_left, &new.accounts, &after],
+            )
+            .await?;
+        Ok(row.map(|row| row.get(0)))
+    }
+
+    /// Gives a claim back: the purchase failed, and may be tried again.
+    ///
+    /// # Errors
+    /// As any query; the claim then runs out by itself.
+    pub async fn release_refresh(&self, place: &TokenPlace, owner: &str) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        let sql = "update pagemill.tokens set refreshing_until = null, refreshing_by = null \
+                   where source = $1 and credential = $2 and refreshing_by = $3";
+        client.execute(sql, &[&place.source, &place.credential, &owner]).await?;
+        Ok(())
+    }
+
+    /// How the tokens of a source stand, by credential.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn token_status(&self, source: &str) -> Result<Vec<TokenStatus>, StoreError> {
+        let client = self.client().await?;
+        let rows = client
+            .query(
+                "select credential, to_char(access_expires_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
+                     floor(extract(epoch from access_expires_at - clock_timestamp()))::bigint, \
+                     to_char(refresh_expires_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
+                     floor(extract(epoch from refresh_expires_at - clock_timestamp()))::bigint, \
+                     refresh_token is not null, accounts, version, \
+                     to_char(refreshed_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
+                     case when refreshing_until > clock_timestamp() then refreshing_by end \
+                 from pagemill.tokens where source = $1 order by credential",
+                &[&source],
+            )
+            .await?;
+        Ok(rows
+            .iter()
+            .map(|row| TokenStatus {
+                source: source.to_owned(),
+                credential: row.get(0),
+                access_expires_at: row.get(1),
+                access_expires_in: row.get(2),
+                refresh_expires_at: row.get(3),
+                refresh_expires_in: row.get(4),
+                refreshable: row.get(5),
+                accounts: row.get(6),
+                version: row.get(7),
+                refreshed_at: row.get(8),
+                refreshing_by: row.get(9),
+            })
+            .collect())
+    }
+}
+
+fn stored(key: &TokenKey, place: &TokenPlace, row: &Row) -> Result<StoredTokens, StoreError> {
+    let now = Instant::now();
+    let left: Option<f64> = row.get(1);
+    Ok(StoredTokens {
+        access_token: key.open(place, "access", row.get(0))?,
+        expires_at: left.and_then(|left| now.checked_add(Duration::try_from_secs_f64(left.max(0.0)).ok()?)),
+        refreshable: row.get(2),
+        accounts: row.get(3),
+        version: row.get(4),
+        age: Duration::from_secs_f64(row.get::<_, f64>(5).max(0.0)),
+    })
+}
