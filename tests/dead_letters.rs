@@ -149,7 +149,7 @@ async fn what_is_no_job_is_dead_with_its_reason() {
     publish(&world, br#"{"v":3,"what":"a later version knows"}"#).await;
     let consumer = world.consumer();
     // It waits, unchanged, for a consumer that can read it.
-    consumer.said("message version 2 is newer").await;
+    consumer.said("message version 3 is newer").await;
     world.assert_truth_after_end().await;
     let begun = std::time::Instant::now();
     while world.dead().await.len() < 5 {

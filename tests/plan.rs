@@ -106,7 +106,7 @@ async fn a_plan_says_whether_it_ends_in_time() {
     plan(&world, &["--date", DAY, "--again", "--by", &in_minutes(30)]).await.ok();
     // Nothing is due: that is in time.
     assert_eq!(plan(&world, &["--date", DAY]).await.ok().json()["on_time"], true);
-    world.pagemill(&["plan", "--by", "9"]).await.exits(2).says(&["not a time of day", "09:00"]);
+    world.pagemill(&["plan", "--by", "9"]).await.exits(2).says(&["not a time of day", "10:15"]);
     world.pagemill(&["plan", "--lookback", "often"]).await.exits(2).says(&["restate"]);
     assert_eq!(runs(&world).await, 1);
 }
@@ -114,7 +114,8 @@ async fn a_plan_says_whether_it_ends_in_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restatement_windows_make_the_right_days_due_again() {
     let world = World::of(50).await;
-    world.configure("", "restate = [\"2d\", \"10d weekly\"]");
+    // Final at once: the hour of the test is no matter.
+    world.configure("", "ready_at = \"00:00\"\nrestate = [\"2d\", \"10d weekly\"]");
     let _consumer = world.consumer();
     let asked = ["--date", "yesterday", "--lookback", "restate"];
     let due = |plan: &Value| plan["sources"][0]["due"].as_u64().unwrap();
@@ -168,7 +169,7 @@ async fn a_seal_of_before_ready_at_is_not_the_last_word() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn weeks_and_streams_without_dates_are_one_partition_each() {
     let world = World::of(50).await;
-    world.configure("", "defaults = { grid = 7 }");
+    world.configure("", "stream.creative = { grid = 7 }");
     let weeks = plan(&world, &["--from", "2026-01-01", "--to", DAY]).await.ok().json();
     let days: Vec<(&str, &str)> = weeks["partitions"]
         .as_array()

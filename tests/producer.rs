@@ -143,8 +143,7 @@ async fn a_definition_that_gains_a_column_is_migrated() {
     world.producer(&["--wait"]).await.ok();
     // A definition of the user's own: the shipped one and a column.
     let shipped = include_str!("../sources/xiaohongshu.toml");
-    let own =
-        shipped.replacen("metrics = [", "metrics = [\n  { name = \"new_metric\", type = \"numeric\" },", 1);
+    let own = shipped.replacen("basic = [", "basic = [\n  { name = \"new_metric\", type = \"numeric\" },", 1);
     std::fs::write(world.dir.path().join("own.toml"), own).unwrap();
     let config = std::fs::read_to_string(world.config()).unwrap();
     std::fs::write(world.config(), config.replace("use = \"xiaohongshu\"", "use = \"own.toml\"")).unwrap();

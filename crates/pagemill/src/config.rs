@@ -340,7 +340,8 @@ mod tests {
         let source = &config.sources[0];
         let accounts = vec!["1001".to_owned(), "1002".to_owned()];
         assert_eq!(source.credential.accounts, Some(Accounts::List(accounts)));
-        assert_eq!(source.overrides.keys().collect::<Vec<_>>(), ["base_url", "rate", "ready_at", "restate"]);
+        let overrides: std::collections::BTreeSet<_> = source.overrides.keys().map(String::as_str).collect();
+        assert_eq!(overrides, ["base_url", "rate", "ready_at", "restate"].into());
     }
 
     #[test]

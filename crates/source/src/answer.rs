@@ -155,7 +155,8 @@ fn partial(definition: &Definition, received: &Received, envelope: &Envelope<'_>
     let first = text_of(first).unwrap_or(Cow::Borrowed(first));
     let signs = Signs { status: received.status, code: envelope.code.as_deref(), message: Some(&first) };
     let class = class_by_rules(&definition.rules, signs).unwrap_or(FailureClass::Transient);
-    let what = format!("parts failed ({}): {}{}", items.len().max(1), cut(&first, MESSAGE), request(envelope));
+    let what =
+        format!("parts failed ({}): {}{}", items.len().max(1), cut(&first, MESSAGE), request(envelope));
     Failure::new(class, what)
 }
 

@@ -5,7 +5,7 @@ use reqwest::{Url, header::HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    definition::{Definition, Pager, Stream},
+    definition::{Definition, Pager, Paging, Stream},
     params::Params,
     request::Request,
     sign::Stamps,
@@ -137,12 +137,15 @@ impl<'a> Ask<'a> {
         };
         let mut values = Values::of_days(params.from, params.to)
             .with("account", params.account)
-            .with("page", page.to_string())
-            .with("page_size", params.page_size.to_string())
-            .with("offset", offset.to_string())
             .with("timestamp", &*stamps.timestamp)
             .with("timestamp_ms", &*stamps.timestamp_ms)
             .with("nonce", &*stamps.nonce);
+        if self.stream.paging() != Paging::Single {
+            values = values
+                .with("page", page.to_string())
+                .with("page_size", params.page_size.to_string())
+                .with("offset", offset.to_string());
+        }
         if let Some(cursor) = params.cursor {
             values = values.with("cursor", cursor);
         }

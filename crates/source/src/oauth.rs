@@ -103,12 +103,22 @@ impl Client {
     ///
     /// # Errors
     /// A [`Failure`] of the class that the definition's rules give it.
-    pub async fn exchange_code(&self, app: &App, code: &str) -> Result<Granted, Failure> {
+    pub async fn exchange_code(
+        &self,
+        app: &App,
+        code: &str,
+        redirect_uri: Option<&str>,
+    ) -> Result<Granted, Failure> {
         let plan = self.oauth()?.exchange.as_ref().ok_or_else(|| {
             let source = self.definition().name();
             Failure::permanent(format!("source {source} has no [auth.exchange]: its codes cannot be used"))
         })?;
-        self.grant(plan, app, ("code", code)).await
+        if redirect_uri.is_none() && plan.names(&["redirect_uri"]) {
+            let what = "add --redirect-uri URL: the same as when the code was asked for";
+            return Err(Failure::permanent(what));
+        }
+        let values = Values::default().with("redirect_uri", redirect_uri.unwrap_or_default());
+        self.grant(plan, app, values, ("code", code)).await
     }
 
     /// Turns a refresh token into new tokens; it may be dead from then on.
@@ -116,17 +126,19 @@ impl Client {
     /// # Errors
     /// As [`Client::exchange_code`].
     pub async fn refresh(&self, app: &App, refresh_token: &SecretString) -> Result<Granted, Failure> {
-        self.grant(&self.oauth()?.refresh, app, ("refresh_token", refresh_token.expose_secret())).await
+        let proof = ("refresh_token", refresh_token.expose_secret());
+        self.grant(&self.oauth()?.refresh, app, Values::default(), proof).await
     }
 
     async fn grant(
         &self,
         plan: &RequestPlan,
         app: &App,
+        values: Values<'_>,
         (name, proof): (&'static str, &str),
     ) -> Result<Granted, Failure> {
         let stamps = Stamps::now();
-        let values = Values::default()
+        let values = values
             .with("app_id", &*app.id)
             .with("secret", app.secret.expose_secret())
             .with(name, proof)

@@ -193,7 +193,7 @@ impl Template {
         }
     }
 
-    /// `"{cursor}"`, where there is none yet.
+    /// `"{cursor}"` where there is none yet, `"{page_size}"` where there are no pages.
     fn is_left_out(&self, values: &Values<'_>) -> bool {
         let hole = match self {
             Self::Text(pieces) => match &pieces[..] {
@@ -203,7 +203,7 @@ impl Template {
             Self::Whole(hole) => hole,
             _ => return false,
         };
-        *hole == Hole::Named("cursor") && values.get("cursor").is_none()
+        matches!(hole, Hole::Named(name @ ("cursor" | "page" | "page_size" | "offset")) if values.get(name).is_none())
     }
 }
 
@@ -240,7 +240,8 @@ impl Scope<'_> {
 
     /// `params.NAME` or `columns.GROUP`; `None` if it is neither.
     fn constant(self, inner: &str) -> Option<Result<Json, TemplateError>> {
-        let none = |what: &str, name: &str, there: Vec<&str>| {
+        let none = |what: &str, name: &str, mut there: Vec<&str>| {
+            there.sort_unstable();
             TemplateError::new(format!("there is no {what} {name} (but: {})", there.join(", ")))
         };
         if let Some(name) = inner.strip_prefix("params.") {

@@ -66,14 +66,14 @@ async fn answering(head: &str, body: &str) -> (Client, tokio::task::JoinHandle<S
 }
 
 async fn exchanged(head: &str, body: &str) -> Result<Granted, Failure> {
-    answering(head, body).await.0.exchange_code(&app(), "the-code").await
+    answering(head, body).await.0.exchange_code(&app(), "the-code", None).await
 }
 
 #[tokio::test]
 async fn a_code_becomes_tokens() {
     let body = r#"{"code":0,"expires_in":"3600","refresh_token":"r1","lives":0,"data":{"token":"a1","shops":[{"id":9007199254740993},{"id":"x"},{}]}}"#;
     let (client, asked) = answering("200 OK", body).await;
-    let granted = client.exchange_code(&app(), "the-code").await.unwrap();
+    let granted = client.exchange_code(&app(), "the-code", None).await.unwrap();
     assert_eq!(granted.access_token.expose_secret(), "a1");
     assert_eq!(granted.access_expires_in, Some(Duration::from_secs(3_600)));
     assert_eq!(granted.refresh_token.unwrap().expose_secret(), "r1");

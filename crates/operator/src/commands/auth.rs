@@ -78,7 +78,7 @@ async fn exchange(store: &Store, source: &Resolved, args: &Args, code: &str) -> 
     let grant = source.grant(args.credential.as_deref())?;
     let key = TokenKey::from_environment()?;
     store.check_schema(&[]).await?;
-    let granted = grant.exchange(store, &key, code).await?;
+    let granted = grant.exchange(store, &key, code, args.redirect_uri.as_deref()).await?;
     let mut out = stdout();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&granted)?)?;

@@ -190,7 +190,9 @@ async fn simulate() -> anyhow::Result<Simulator> {
 
 /// The config of the built-in run, against a simulator at `url`.
 pub(crate) fn built_in(url: &str) -> Config {
-    let overrides = format!("base_url = \"{url}\"\nrate = {{ per_second = {RATE} }}");
+    // Its days are final at once.
+    let overrides =
+        format!("base_url = \"{url}\"\nrate = {{ per_second = {RATE} }}\nready_at = \"00:00\"\nrestate = []");
     let mut source = SourceConfig {
         streams: vec!["creative".into()],
         overrides: overrides.parse().expect("a constant form"),

@@ -62,9 +62,16 @@ impl Grant {
     ///
     /// # Errors
     /// A code that the API refuses, an API or database that is away.
-    pub async fn exchange(&self, store: &Store, key: &TokenKey, code: &str) -> anyhow::Result<Granted> {
+    pub async fn exchange(
+        &self,
+        store: &Store,
+        key: &TokenKey,
+        code: &str,
+        redirect_uri: Option<&str>,
+    ) -> anyhow::Result<Granted> {
         let requested_at = Instant::now();
-        let granted = self.client.exchange_code(&self.app, code).await.map_err(|failure| match failure.class {
+        let granted = self.client.exchange_code(&self.app, code, redirect_uri).await;
+        let granted = granted.map_err(|failure| match failure.class {
             FailureClass::Transient | FailureClass::Throttled => {
                 anyhow::Error::from(Unavailable(failure.message))
             }

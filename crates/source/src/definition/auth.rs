@@ -177,7 +177,8 @@ fn oauth(document: Oauth2Doc, base_url: &Url, params: &Table) -> Result<OAuth, W
             "where does an answer keep the access token?",
         ));
     }
-    const EXCHANGE: &[&str] = &["app_id", "secret", "code", "timestamp", "timestamp_ms", "nonce"];
+    const EXCHANGE: &[&str] =
+        &["app_id", "secret", "code", "redirect_uri", "timestamp", "timestamp_ms", "nonce"];
     const REFRESH: &[&str] = &["app_id", "secret", "refresh_token", "timestamp", "timestamp_ms", "nonce"];
     Ok(OAuth {
         authorize: authorize.transpose()?,

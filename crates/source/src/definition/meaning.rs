@@ -1,6 +1,9 @@
 //! What a definition says of a stream's answers, as one number: when it changes, what is stored of
 //! them is to be read again.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
 use toml::{Table, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -51,6 +54,18 @@ fn without(table: Option<&Value>, keys: &[&str]) -> String {
     )
 }
 
+/// Keys sorted: whether tables keep their order is a matter of how this program was built.
 fn json(table: &Table) -> String {
-    serde_json::to_string(table).expect("TOML has only texts for keys")
+    fn sorted(value: &Value) -> Json {
+        match value {
+            Value::Table(table) => {
+                let entries: BTreeMap<_, _> = table.iter().map(|(k, v)| (k.clone(), sorted(v))).collect();
+                Json::Object(entries.into_iter().collect())
+            }
+            Value::Array(items) => items.iter().map(sorted).collect(),
+            Value::String(text) => text.as_str().into(),
+            other => other.to_string().into(),
+        }
+    }
+    sorted(&Value::Table(table.clone())).to_string()
 }

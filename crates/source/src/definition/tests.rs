@@ -393,10 +393,7 @@ fn two_streams_never_fill_one_table() {
 #[test]
 fn what_is_neither_shipped_nor_a_file() {
     let error = Definition::load("xiaohongshoe", Table::new()).unwrap_err().to_string();
-    assert!(
-        error.starts_with("xiaohongshoe: neither a shipped definition (xiaohongshu) nor a file"),
-        "{error}"
-    );
+    assert!(error.starts_with("xiaohongshoe: neither a shipped definition (xiaohongshu, "), "{error}");
 }
 
 #[test]

@@ -110,7 +110,8 @@ impl Store {
             && partition.parts.is_none()
             && partition.repairs < rounds
         {
-            let order = repair(&tx, &partition, proof.total, reason).await?;
+            let last_round = partition.repairs + 1 == rounds;
+            let order = repair(&tx, &partition, proof.total, reason, last_round).await?;
             fail::fail_point!("before-repair");
             let reason = reason.clone();
             tx.commit().await?;
@@ -300,14 +301,15 @@ pub(crate) fn content_hash(sum: Option<&str>) -> String {
     format!("{:016x}", sum as i64)
 }
 
-/// Orders the suspect pages anew. In the first round: those that state another total than the API's
-/// latest word, hold a key that came twice, or are short, and their neighbours; where nothing points
-/// to a page, and in later rounds, all of them. A chain begins again at its first page.
+/// Orders the suspect pages anew: those that state another total than the API's latest word, hold a
+/// key that came twice, or are short, and their neighbours; where nothing points to a page, and in the
+/// last round, all of them. A chain begins again at its first page.
 async fn repair(
     tx: &Transaction<'_>,
     partition: &PartitionRow,
     total: Option<i64>,
     reason: &IncompleteReason,
+    last_round: bool,
 ) -> Result<RescueOrder, StoreError> {
     let row = tx
         .query_one(
@@ -324,7 +326,7 @@ async fn repair(
     // Pages that are no more: their keys would count.
     tx.execute("delete from pagemill.pages where partition = $1 and page > $2", &[&partition.id, &last])
         .await?;
-    let all = partition.chained || partition.repairs > 0 || matches!(reason, IncompleteReason::SumsDiffer(_));
+    let all = partition.chained || last_round || matches!(reason, IncompleteReason::SumsDiffer(_));
     let suspects: Vec<i32> = if all { Vec::new() } else { suspects(tx, &repaired, last).await? };
     tx.execute(
         "update pagemill.pages set generation = generation + 1, state = 'planned', attempts = 0 \
