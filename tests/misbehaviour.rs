@@ -79,7 +79,7 @@ async fn an_order_that_never_settles_is_incomplete() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_total_that_moves_now_and_then_is_asked_again() {
-    assert_whole(&world(&["moving_total=0.12"], "").await).await;
+    assert_whole(&world(&["moving_total=0.5@5"], "").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,7 +99,7 @@ async fn a_page_that_stays_short_is_incomplete() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn repeated_pages_are_fetched_again() {
-    assert_whole(&world(&["repeated_page=0.12"], "").await).await;
+    assert_whole(&world(&["repeated_page=0.5@9"], "").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

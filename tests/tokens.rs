@@ -144,5 +144,9 @@ async fn access_is_granted_from_url_to_stored_tokens() {
     assert!(!ran.stdout.contains("access-") && !ran.stdout.contains("refresh-"), "{}", ran.stdout);
     let status = pagemill(&world, &["auth", source, "--status", "--json"]).await.ok().json();
     assert!(status["access_expires_in"].as_i64() > Some(86_000) && status["version"] == 1, "{status}");
+    // With a key that is not theirs nothing is begun.
+    let mut other = world.command("pagemill-producer", &["--date", crate::world::DAY]);
+    other.env("TEST_SECRET", SECRET).env("PAGEMILL_KEY", "07".repeat(32));
+    run(other).await.exits(2).says(&["does not open with this PAGEMILL_KEY"]);
     produce(&world).await.ok().says(&["1000 rows"]);
 }

@@ -56,6 +56,7 @@ impl App {
         } else {
             store.check_schema(&sources.tables()).await?;
         }
+        sources.check_tokens().await?;
         Ok(Self { store, sources, settings: settings.into() })
     }
 }

@@ -128,6 +128,16 @@ impl Credentials {
         }
     }
 
+    /// Whether the tokens stored can be read with this process's key; none at all is no error.
+    pub(crate) async fn check(&self) -> Result<(), StoreError> {
+        for held in &self.all {
+            if let Proof::Rotating(rotating) = &held.proof {
+                rotating.check().await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until no token is being bought: a pair that the API granted is stored before the
     /// process ends. Not for long.
     pub(crate) async fn settle(&self) {

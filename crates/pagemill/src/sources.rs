@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use jiff::tz::TimeZone;
 use pagemill_core::TimeOfDay;
 use pagemill_source::{Client, Definition, Paging};
-use pagemill_store::{DataTable, Store, StreamRules};
+use pagemill_store::{DataTable, Store, StoreError, StreamRules};
 
 use crate::{
     config::{ConfigError, CredentialConfig, DEFAULT_CREDENTIAL, SourceConfig},
@@ -200,6 +200,14 @@ impl Sources {
     /// Their names.
     pub fn names(&self) -> Vec<String> {
         self.0.iter().map(|s| s.name().to_owned()).collect()
+    }
+
+    /// Finds out before any work whether the tokens stored can be read with this process's key.
+    pub(crate) async fn check_tokens(&self) -> Result<(), StoreError> {
+        for source in self.iter() {
+            source.credentials.check().await?;
+        }
+        Ok(())
     }
 
     /// Waits until no token is being bought; see [`Credentials`].

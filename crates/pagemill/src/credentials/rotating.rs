@@ -7,7 +7,7 @@ use std::{
 
 use pagemill_core::{Failure, FailureClass};
 use pagemill_source::{App, Client, Credential};
-use pagemill_store::{Claimed, Store, StoreErrorKind, StoredTokens, TokenKey, TokenPlace};
+use pagemill_store::{Claimed, Store, StoreError, StoreErrorKind, StoredTokens, TokenKey, TokenPlace};
 use secrecy::SecretString;
 
 use super::{NoToken, Token};
@@ -123,6 +123,10 @@ impl Rotating {
         tracing::info!(source, credential, "the API refused the access token: a new one is due");
         known.refused = Some(used.version);
         known.failed = None;
+    }
+
+    pub(super) async fn check(&self) -> Result<(), StoreError> {
+        self.store.tokens(&self.key, &self.place).await.map(drop)
     }
 
     pub(super) async fn settle(&self) {
