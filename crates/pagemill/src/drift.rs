@@ -90,7 +90,9 @@ pub struct Metric {
 /// # Errors
 /// As any query.
 pub async fn drift(store: &Store, stream: &Chosen<'_>) -> anyhow::Result<Vec<Drift>> {
-    let attempts = store.whole_attempts(&stream.table, &stream.slices).await?;
+    let mut attempts = store.whole_attempts(&stream.table, &stream.slices).await?;
+    // Stable: of each slice the older attempt stays first.
+    attempts.sort_by(|a, b| a.partition.slice.cmp(&b.partition.slice));
     let mut drifts = Vec::new();
     for of_slice in attempts.chunk_by(|a, b| a.partition.slice == b.partition.slice) {
         drifts.push(slice(store, stream, of_slice).await?);

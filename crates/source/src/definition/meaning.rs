@@ -7,11 +7,11 @@ use serde_json::Value as Json;
 use toml::{Table, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Keys that say how a source is asked, or are for people. Keys unknown here count: reading once too
-/// often does no harm.
+/// Keys that say how a source is asked, or are for people. All others count, a pager too (a task's
+/// says how its file is read): reading once too often does no harm.
 const OF_SOURCE: [&str; 9] =
     ["title", "base_url", "auth", "rate", "limits", "params", "errors", "columns", "stream"];
-const OF_STREAM: [&str; 15] = [
+const OF_STREAM: [&str; 14] = [
     "title",
     "path",
     "method",
@@ -20,7 +20,6 @@ const OF_STREAM: [&str; 15] = [
     "body",
     "headers",
     "arrays",
-    "pager",
     "grid",
     "max_days",
     "ready_at",

@@ -418,7 +418,7 @@ fn the_meaning_changes_with_what_answers_mean() {
     assert!(changed("\"data.rows\"", "\"data.list\""));
     assert!(changed("Asia/Shanghai", "UTC"));
     assert!(!changed("api.example.com", "api.example.org"));
-    assert!(!changed("size = 100", "size = 50"));
+    assert!(!changed("path = \"/daily\"", "path = \"/v2/daily\""));
     assert!(!changed("[columns]", "# a comment\n[columns]\nother = [{ name = \"x\", type = \"text\" }]"));
     let given = overridden("numbers = { percent = \"ratio\" }").unwrap();
     assert_ne!(given.stream("daily").unwrap().meaning(), meaning(SMALL), "an override of the config");

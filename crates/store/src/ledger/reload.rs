@@ -55,20 +55,18 @@ pub struct Rewritten {
     pub superseded: bool,
 }
 
-/// Rows go back to the newest sealed attempt at their slice, and to those since; of a whole, to its
-/// parts.
-const IN_TABLE: &str = "p.parts is null and not exists (select from pagemill.partitions whole join pagemill.partitions newer \
-    on (newer.source, newer.stream, newer.account, newer.from_date, newer.to_date) \
-        = (whole.source, whole.stream, whole.account, whole.from_date, whole.to_date) \
-       and newer.id > whole.id and newer.state = 'sealed' and newer.parent is null \
-    where whole.id = coalesce(p.top, p.id))";
+/// Rows go back to the newest sealed attempt at their slice, and to those since.
+const IN_TABLE: &str = "not exists (select from pagemill.partitions w join pagemill.partitions newer \
+        on (newer.source, newer.stream, newer.account, newer.from_date, newer.to_date) \
+            = (w.source, w.stream, w.account, w.from_date, w.to_date) \
+    where w.id = coalesce(p.top, p.id) and newer.parent is null and newer.id > w.id and newer.state = 'sealed')";
 
-/// Attempts that fetched all that they were to.
+/// Attempts that fetched all that they were to: where a slice was split, at its parts.
 const WHOLE: &str =
-    "p.parts is null and p.state <> 'open' and p.subset_first is null and p.dead = 0 and p.done > 0";
+    "p.state <> 'open' and p.parts is null and p.subset_first is null and p.dead = 0 and p.done > 0";
 
 impl Store {
-    /// The attempts from which the rows of these slices come, slice by slice, the older first.
+    /// The attempts from which the rows of these slices come, parts among them, the older first.
     ///
     /// # Errors
     /// As any query.
@@ -80,7 +78,7 @@ impl Store {
         self.attempts(table, slices, IN_TABLE).await
     }
 
-    /// The closed attempts at these slices that lack no page, slice by slice, the older first.
+    /// The closed attempts that lack no page, at these slices or their parts, the older first.
     ///
     /// # Errors
     /// As any query.
@@ -108,7 +106,7 @@ impl Store {
                  where g.partition = p.id and g.requested_at is not null) as s(stored, answers, stale) \
              where p.source = $1 and p.stream = $2 and (cardinality($3::text[]) = 0 or p.account = any($3)) \
                and ($4::date is null or p.to_date >= $4) and ($5::date is null or p.from_date <= $5) and {which} \
-             order by p.account, p.from_date, p.to_date, p.part, p.id"
+             order by coalesce(p.top, p.id), p.id"
         );
         let (from, to) = slices.days.unzip();
         let params: [&(dyn ToSql + Sync); 6] =
@@ -262,10 +260,11 @@ impl Store {
 async fn is_superseded(tx: &Transaction<'_>, partition: i64) -> Result<bool, StoreError> {
     let states = tx
         .query(
-            "select n.id > w.id and n.state = 'sealed' from pagemill.partitions p join pagemill.partitions w on w.id = coalesce(p.top, p.id) \
-             join pagemill.partitions n \
-                 on (n.source, n.stream, n.account, n.from_date, n.to_date) = (w.source, w.stream, w.account, w.from_date, w.to_date) \
-             where p.id = $1 and n.id >= w.id and n.parent is null order by n.id for key share of n",
+            "select n.id > w.id and n.parent is null and n.state = 'sealed' from pagemill.partitions p \
+             join pagemill.partitions w on w.id = coalesce(p.top, p.id) \
+             join pagemill.partitions n on n.id = p.id or (n.parent is null and n.id >= w.id \
+                 and (n.source, n.stream, n.account, n.from_date, n.to_date) = (w.source, w.stream, w.account, w.from_date, w.to_date)) \
+             where p.id = $1 order by n.id for key share of n",
             &[&partition],
         )
         .await?;
@@ -304,17 +303,18 @@ async fn update_ledger(
     Ok(())
 }
 
-/// A certificate's content hash is the sum of its pages': it goes on with them. How the seal was
-/// found stays as it was.
+/// A certificate's content hash is the sum of its pages', or of its parts': it goes on with them.
+/// What else the seal found stays as it was.
 async fn update_proof(tx: &Transaction<'_>, partition: i64, moved: i64) -> Result<(), StoreError> {
     if moved == 0 {
         return Ok(());
     }
     let proofs = tx
         .query(
-            "select id, proof->>'content_hash' from pagemill.partitions where proof ? 'content_hash' \
-               and id in (select unnest(array[id, parent, top]) from pagemill.partitions where id = $1) \
-             order by id for no key update",
+            "with recursive whole as (select id, parent from pagemill.partitions where id = $1 and parts is null \
+                 union select p.id, p.parent from whole join pagemill.partitions p on p.id = whole.parent) \
+             select p.id, p.proof->>'content_hash' from pagemill.partitions p join whole using (id) \
+             where p.proof ? 'content_hash' order by p.id for no key update of p",
             &[&partition],
         )
         .await?;
