@@ -116,7 +116,8 @@ async fn another_key_needs_another_table() {
     let drop = format!("drop table {}_creative cascade", world.source);
     let rows = format!("select count(*) from {}_creative where data_caliber = 1", world.source);
     // A column more in the key, and another value in it.
-    let (column, value) = ("\"note_id\", type = \"text\" }, \"@settings\"", "const = 0, key");
+    let (column, value) =
+        ("\"note_id\", type = \"text\" }, \"@settings\"", "const = \"{params.data_caliber}\", key");
     define(&world, &changed(&[(column, "\"note_id\", type = \"text\", key = true }, \"@settings\"")]));
     world.pagemill(&["reload"]).await.exits(2).says(&["rename or drop", "primary key"]);
     world.assert_truth().await;

@@ -72,6 +72,9 @@ pub enum NoToken {
     Unavailable(String),
 }
 
+/// The account of a source that knows none.
+pub const WHOLE: &str = "all";
+
 impl Credentials {
     /// The credentials that a config names, checked: secrets are read, those that are stored can be
     /// decrypted.

@@ -8,8 +8,8 @@ use pagemill_source::{Client, Definition, Paging};
 use pagemill_store::{DataTable, Store, StoreError, StreamRules};
 
 use crate::{
-    config::{ConfigError, CredentialConfig, DEFAULT_CREDENTIAL, SourceConfig},
-    credentials::{self, Credentials, Grant},
+    config::{Accounts, ConfigError, CredentialConfig, DEFAULT_CREDENTIAL, SourceConfig},
+    credentials::{self, Credentials, Grant, WHOLE},
     quota::Quota,
 };
 
@@ -65,12 +65,16 @@ pub struct Resolved {
 /// [`SourceError`] naming the source and what is wrong with it.
 pub fn resolve(configs: &[SourceConfig]) -> Result<Vec<Resolved>, SourceError> {
     let mut resolved: Vec<Resolved> = Vec::new();
-    for config in configs {
-        let error = |what: String| SourceError { name: config.definition.clone(), what };
-        let definition = Definition::load(&config.definition, config.overrides.clone())
-            .map_err(|e| error(e.to_string()))?;
+    for named in configs {
+        let error = |what: String| SourceError { name: named.definition.clone(), what };
+        let definition =
+            Definition::load(&named.definition, named.overrides.clone()).map_err(|e| error(e.to_string()))?;
         if resolved.iter().any(|r| r.definition.name() == definition.name()) {
             return Err(error("named twice: give it all its streams and accounts in one [[source]]".into()));
+        }
+        let mut config = named.clone();
+        if !definition.names_accounts() && config.credentials.is_empty() {
+            config.credential.accounts.get_or_insert_with(|| Accounts::List(vec![WHOLE.to_owned()]));
         }
         let streams = if config.streams.is_empty() {
             definition.streams().map(|s| s.name().to_owned()).collect()
@@ -87,7 +91,7 @@ pub fn resolve(configs: &[SourceConfig]) -> Result<Vec<Resolved>, SourceError> {
             return Err(error(credentials::wanted(&definition)));
         }
         let zone = TimeZone::get(definition.time_zone()).map_err(|e| error(e.to_string()))?;
-        resolved.push(Resolved { config: config.clone(), definition: Arc::new(definition), streams, zone });
+        resolved.push(Resolved { config, definition: Arc::new(definition), streams, zone });
     }
     Ok(resolved)
 }

@@ -30,7 +30,7 @@ pub(crate) use self::{
 };
 use crate::{
     answer::{Received, page},
-    decode::{RowPlan, SumsPlan},
+    decode::{ColumnPlan, Origin, RowPlan, SumsPlan},
     oauth::OAuth,
     params::Params,
     request::RequestPlan,
@@ -250,6 +250,11 @@ impl Definition {
         self.streams.values()
     }
 
+    /// Whether any of its streams is asked by account.
+    pub fn names_accounts(&self) -> bool {
+        self.streams().any(Stream::names_account)
+    }
+
     /// One of its streams.
     ///
     /// # Errors
@@ -342,6 +347,12 @@ impl Stream {
             Pager::Cursor { .. } | Pager::Link { .. } => Paging::Chained,
             Pager::Single | Pager::Task(_) => Paging::Single,
         }
+    }
+
+    /// Whether it is asked, or its rows are told apart, by account.
+    pub fn names_account(&self) -> bool {
+        let by_account = |column: &ColumnPlan| matches!(column.origin, Origin::Account);
+        self.request.names(&["account"]) || self.rows.columns.iter().any(by_account)
     }
 
     /// The deepest row that the API shows, where it doesn't show all.

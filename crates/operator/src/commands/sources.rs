@@ -2,7 +2,10 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use jiff::{Timestamp, civil::Date};
-use pagemill::exit::Exit;
+use pagemill::{
+    credentials::WHOLE,
+    exit::{Exit, Usage},
+};
 use pagemill_core::{Column, DateWord, FetchedPage, Lane, PageJob, Slice};
 use pagemill_source::{Client, Credential, Definition, Fetch, Stream};
 
@@ -26,12 +29,12 @@ pub(crate) struct CheckArgs {
     /// A path, or a shipped name
     file: String,
     /// Ask for the first page of a stream
-    #[arg(long, requires = "account")]
+    #[arg(long)]
     live: bool,
     /// The stream to ask for; the first if left out
     #[arg(long, value_name = "S")]
     stream: Option<String>,
-    /// Whose data
+    /// Whose data; left out where the API knows no accounts
     #[arg(long, value_name = "A")]
     account: Option<String>,
     /// The day to ask for: YYYY-MM-DD, today or yesterday, in the source's time zone
@@ -86,10 +89,17 @@ async fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     let base_url = args.base_url.iter().map(|url| ("base_url".to_owned(), url.clone().into()));
     let definition = Arc::new(load(&args.file, base_url.collect())?);
     println!("{}: sound", args.file);
-    let Some(account) = args.account.as_ref().filter(|_| args.live) else { return Ok(Exit::Done) };
+    if !args.live {
+        return Ok(Exit::Done);
+    }
     let stream = match &args.stream {
         Some(name) => definition.stream(name).map_err(|e| pagemill::config::ConfigError(e.to_string()))?,
         None => definition.streams().next().context("the definition has no stream")?,
+    };
+    let account = match &args.account {
+        Some(account) => account,
+        None if !stream.names_account() => WHOLE,
+        None => return Err(Usage(format!("{} is asked by account: add --account A", stream.name())).into()),
     };
     let today = Timestamp::now().to_zoned(definition.zone().clone()).date();
     let mut job = first_page(&definition, stream, account, args.date.resolve(today));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use pagemill_core::{ColumnShape, DateScope, Kind, TableShape};
+use toml::{Table, Value};
 
 use super::{
     document::{ColumnDoc, ColumnItem, DateColumnsDoc, DatesDoc, ParamDoc},
@@ -19,6 +20,7 @@ use crate::{
 pub(super) fn compile(
     items: Vec<ColumnItem>,
     groups: &BTreeMap<String, Vec<ColumnDoc>>,
+    params: &Table,
     reader: &Reader,
 ) -> Result<(RowPlan, Vec<ColumnShape>), Wrong> {
     let mut plan = RowPlan::default();
@@ -32,7 +34,7 @@ pub(super) fn compile(
             })?,
         };
         for column in columns {
-            let column = one(column, &mut plan.trie, reader).map_err(|e| match item {
+            let column = one(column, &mut plan.trie, params, reader).map_err(|e| match item {
                 ColumnItem::Column(_) => e.within(&["columns", &number]),
                 ColumnItem::Group(group) => {
                     Wrong::at(["columns", &number], format!("column {} of @{group}: {}", column.name, e.what))
@@ -122,7 +124,7 @@ pub(super) fn table(
     Ok(TableShape { name, columns, account, dates })
 }
 
-fn one(document: &ColumnDoc, trie: &mut Trie, reader: &Reader) -> Result<ColumnPlan, Wrong> {
+fn one(document: &ColumnDoc, trie: &mut Trie, params: &Table, reader: &Reader) -> Result<ColumnPlan, Wrong> {
     let ColumnDoc { name, kind, path, param, constant, key, empty } = document;
     let kind = Kind::from(*kind);
     check_identifier(name).map_err(|e| Wrong::at(["name"], e))?;
@@ -137,7 +139,7 @@ fn one(document: &ColumnDoc, trie: &mut Trie, reader: &Reader) -> Result<ColumnP
             Origin::Row(leaves(&paths, trie)?)
         }
         (None, Some(param), None) => from_param(*param, kind)?,
-        (None, None, Some(constant)) => Origin::Const(cell("const", constant)?),
+        (None, None, Some(constant)) => Origin::Const(cell("const", &resolved(constant, params)?)?),
         _ => return Err(Wrong::at([], "one of path, param and const, not more")),
     };
     let empty: Option<Cell> = empty.as_ref().map(|empty| cell("empty", empty)).transpose()?;
@@ -148,6 +150,17 @@ fn one(document: &ColumnDoc, trie: &mut Trie, reader: &Reader) -> Result<ColumnP
         ));
     }
     Ok(ColumnPlan { name: name.clone(), kind, key: *key, paths, origin, empty })
+}
+
+/// What `{params.NAME}` stands for, or the constant itself.
+fn resolved(constant: &Scalar, params: &Table) -> Result<Scalar, Wrong> {
+    let name = constant.0.strip_prefix("{params.").and_then(|rest| rest.strip_suffix('}'));
+    let Some(name) = name else { return Ok(Scalar(constant.0.clone())) };
+    match params.get(name) {
+        Some(Value::String(text)) => Ok(Scalar(text.clone())),
+        Some(value @ (Value::Integer(_) | Value::Boolean(_))) => Ok(Scalar(value.to_string())),
+        Some(_) | None => Err(Wrong::at(["const"], format!("[params] has no single value {name}"))),
+    }
 }
 
 fn leaves(paths: &[String], trie: &mut Trie) -> Result<Vec<usize>, Wrong> {

@@ -121,7 +121,7 @@ impl Source<'_> {
                 "a partition holds at least one day, and not more than max_days",
             ));
         }
-        let (rows, shape) = columns::compile(document.columns, self.groups, self.reader)?;
+        let (rows, shape) = columns::compile(document.columns, self.groups, self.params, self.reader)?;
         let sums = columns::sums(&document.sums, self.groups, &rows)?;
         if !sums.columns.is_empty() && document.answer.sums.0.is_empty() && !matches!(pager, Pager::Task(_)) {
             return Err(Wrong::at(["sums"], "where does an answer state them? add sums to answer"));
