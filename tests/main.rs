@@ -2,6 +2,7 @@
 //! simulator. `make test` brings the servers.
 
 mod bad_input;
+mod chains;
 mod consumers;
 mod crash;
 mod dead_letters;

@@ -150,3 +150,33 @@ async fn access_is_granted_from_url_to_stored_tokens() {
     run(other).await.exits(2).says(&["does not open with this PAGEMILL_KEY"]);
     produce(&world).await.ok().says(&["1000 rows"]);
 }
+
+/// Which credential goes with a request is a matter of its account, whose lists come from a file and
+/// from a query.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_account_is_asked_for_with_its_own_credential() {
+    let world = World::of(250).await;
+    std::fs::write(world.dir.path().join("mine.txt"), "1001 # ours\n\n# 1003\n").unwrap();
+    world.db().await.batch_execute("create table theirs as select '1002' as id").await.unwrap();
+    let config = std::fs::read_to_string(world.config()).unwrap();
+    let config = config.replace("accounts = [\"1001\"]\ntoken = { env = \"TEST_TOKEN\" }\n", "")
+        + "[[source.credential]]\nname = \"mine\"\ntoken = { env = \"TEST_TOKEN\" }\naccounts = { file = \"mine.txt\" }\n\
+           [[source.credential]]\nname = \"theirs\"\ntoken = { file = \"dead.token\" }\naccounts = { sql = \"select id from theirs\" }\n";
+    std::fs::write(world.config(), config).unwrap();
+    std::fs::write(world.dir.path().join("dead.token"), "a-dead-token").unwrap();
+    let _consumer = world.consumer();
+    world.producer(&["--wait"]).await.exits(3);
+    let db = world.db().await;
+    let states: Vec<(String, String)> = (db
+        .query("select account, state from pagemill.partitions order by account", &[])
+        .await
+        .unwrap()
+        .iter())
+    .map(|row| (row.get(0), row.get(1)))
+    .collect();
+    let expected = [("1001", "sealed"), ("1002", "incomplete")].map(|(a, s)| (a.to_owned(), s.to_owned()));
+    assert_eq!(states, expected);
+    let dead = world.dead().await;
+    assert_eq!((dead.len(), &dead[0]["account"]), (1, &serde_json::json!("1002")));
+    assert!(!dead[0].to_string().contains("a-dead-token"));
+}
