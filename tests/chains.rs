@@ -35,6 +35,15 @@ async fn a_consumer_dies_at(point: &str) {
     let digest: String = db.query_one(&sql, &[]).await.unwrap().get(0);
     assert_eq!(digest, core_truth(&world.simulated, Level::Creative, ACCOUNT, DAY.parse().unwrap()));
     assert!(world.dead().await.is_empty());
+    read_again(&world).await;
+}
+
+/// The stored answers make the same rows, whatever the way in which they came.
+async fn read_again(world: &World) {
+    let reloaded = world.pagemill(&["reload", "--all", "--json"]).await.ok().json();
+    assert!(reloaded["pages"].as_u64() > Some(0), "{reloaded}");
+    assert_eq!((&reloaded["changed_rows"], &reloaded["failed"]), (&0.into(), &serde_json::json!([])));
+    world.pagemill(&["verify", "1"]).await.ok();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -142,5 +151,5 @@ async fn a_report_that_is_prepared_first_is_asked_after() {
     // The failed task cost an attempt, the looks none.
     assert_eq!(count(&db, "select attempts::bigint from pagemill.pages").await, 1);
     assert!(looks.load(Ordering::Relaxed) >= 3);
-    world.pagemill(&["verify", "1"]).await.ok();
+    read_again(&world).await;
 }

@@ -105,6 +105,15 @@ pub(crate) async fn open_embedded(_: &Path, _: Config) -> anyhow::Result<Databas
 }
 
 impl Database {
+    /// The same, with the built-in source where the config names none: what `pagemill run` pulls
+    /// without a config.
+    pub(crate) fn or_built_in(mut self) -> Self {
+        if self.config.sources.is_empty() {
+            self.config = crate::commands::run::built_in("http://localhost");
+        }
+        self
+    }
+
     /// Whether the database lives in this process, with all of its work.
     pub(crate) fn is_embedded(&self) -> bool {
         !matches!(self.place, Place::Server)

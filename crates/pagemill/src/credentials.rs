@@ -279,7 +279,11 @@ fn lines(text: &str) -> Vec<String> {
     plain.filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
-#[test]
-fn a_file_of_accounts() {
-    assert_eq!(lines("# ours\n1001\n\n 1002  # the shop\r\n1003"), ["1001", "1002", "1003"]);
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_file_of_accounts() {
+        let text = "# ours\n1001\n\n 1002  # the shop\r\n1003";
+        assert_eq!(super::lines(text), ["1001", "1002", "1003"]);
+    }
 }

@@ -352,7 +352,7 @@ impl Stream {
     /// Whether it is asked, or its rows are told apart, by account.
     pub fn names_account(&self) -> bool {
         let by_account = |column: &ColumnPlan| matches!(column.origin, Origin::Account);
-        self.request.names(&["account"]) || self.rows.columns.iter().any(by_account)
+        self.asks_with(&["account"]) || self.rows.columns.iter().any(by_account)
     }
 
     /// The deepest row that the API shows, where it doesn't show all.

@@ -6,115 +6,15 @@ use std::collections::HashSet;
 use deadpool_postgres::Object;
 use futures_util::future;
 use jiff::Timestamp;
-use pagemill_core::{CastFailure, ColumnShape, FetchedPage, PageJob, Rows};
-use rust_decimal::Decimal;
+use pagemill_core::Rows;
 use serde_json::{Value, json};
 use tokio_postgres::{Statement, types::ToSql};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    DataTable, Progress, Store, StoreError,
+    DataTable, Next, PageWrite, Progress, Store, StoreError,
     arrays::{ColumnArray, PerPage, RowRef},
 };
-
-/// A fetched page, ready to be stored.
-#[derive(Debug)]
-pub struct PageWrite {
-    /// Which page.
-    pub job: PageJob,
-    /// Its rows.
-    pub rows: Rows,
-    /// Hashes of their keys, as [`Rows::key_hashes`] makes them.
-    pub keys: Vec<i64>,
-    /// [`Rows::content_hash`].
-    pub content_hash: i64,
-    /// The total that the page states, if it does.
-    pub total: Option<u64>,
-    /// What it says of the page after it.
-    pub next: Next,
-    /// Sums, and what the page says of its columns: `sums`, `stated`, `blank`, `absent`, `unmapped`.
-    pub facts: Option<Value>,
-    /// The API's id of the request.
-    pub request_id: Option<String>,
-    /// When the request was sent, on the database's clock: the fence.
-    pub requested_at: Timestamp,
-    /// The compressed answer, unless `raw = "off"`.
-    pub body: Option<Vec<u8>>,
-    /// Values that became NULL.
-    pub casts: Vec<CastFailure>,
-}
-
-/// What a page says of the one after it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Nothing: pages are told by their numbers, and the total says how many there are.
-    Numbered,
-    /// Its cursor, or its link.
-    Is(String),
-    /// There is none.
-    Last,
-}
-
-impl PageWrite {
-    /// A page of a table's stream as it came, requested at a time on the database's clock.
-    pub fn new(
-        table: &DataTable,
-        job: PageJob,
-        page: FetchedPage,
-        requested_at: Timestamp,
-        body: Option<Vec<u8>>,
-    ) -> Self {
-        let next = match page.next.clone() {
-            _ if !table.rules.chained => Next::Numbered,
-            Some(next) => Next::Is(next),
-            None => Next::Last,
-        };
-        Self {
-            keys: page.rows.key_hashes(&table.key),
-            content_hash: page.rows.content_hash(),
-            facts: facts_of(table, &page),
-            total: page.total,
-            next,
-            request_id: page.request_id,
-            requested_at,
-            body,
-            casts: page.cast_failures,
-            rows: page.rows,
-            job,
-        }
-    }
-}
-
-/// What the seal wants to know of a page beside its keys; nothing of an ordinary one.
-fn facts_of(table: &DataTable, page: &FetchedPage) -> Option<Value> {
-    let mut facts = serde_json::Map::new();
-    let columns = &table.shape.columns;
-    let named = |value: &dyn Fn(usize, usize) -> Option<Decimal>| -> Value {
-        let sums = table.rules.sums.iter().enumerate();
-        let sum = |(i, &column): (usize, &usize)| {
-            Some((columns[column].name.clone(), value(i, column)?.to_string().into()))
-        };
-        sums.filter_map(sum).collect::<serde_json::Map<_, _>>().into()
-    };
-    if page.sums.iter().any(Option::is_some) {
-        facts.insert("stated".into(), named(&|i, _| page.sums.get(i).copied().flatten()));
-    }
-    if !table.rules.sums.is_empty() {
-        facts.insert("sums".into(), named(&|_, column| page.rows.sum(column)));
-    }
-    let blank = |(i, c): &(usize, &ColumnShape)| !c.key && page.rows.columns()[*i].is_blank();
-    if !page.rows.is_empty() {
-        let blank: Vec<&str> = columns.iter().enumerate().filter(blank).map(|(_, c)| &*c.name).collect();
-        for (name, list) in
-            [("blank", json!(blank)), ("absent", json!(page.absent)), ("unmapped", json!(page.unmapped))]
-        {
-            if list.as_array().is_some_and(|list| !list.is_empty()) {
-                facts.insert(name.into(), list);
-            }
-        }
-    }
-    (!facts.is_empty()).then(|| facts.into())
-}
 
 /// What became of a batch.
 #[derive(Debug, Default)]

@@ -15,12 +15,13 @@ mod connect;
 mod error;
 mod ledger;
 mod migrate;
+mod page;
 mod query;
 mod quota;
 mod table;
 mod tokens;
 
-pub use batch::{Next, PageWrite, Written};
+pub use batch::Written;
 pub use body::{compress, decompress};
 pub use clock::DatabaseClock;
 pub use connect::{Store, StoreConfig};
@@ -32,6 +33,7 @@ pub use ledger::{
     Standing, Warning,
 };
 pub use migrate::Migrated;
+pub use page::{Next, PageWrite};
 pub use query::TextRows;
 pub use quota::{Reserved, SlotGrant};
 pub use table::{DataTable, StreamRules, quote};

@@ -40,10 +40,7 @@ pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<
         accounts: args.accounts.clone(),
         days: Some(days),
     };
-    let mut database = database.open().await?;
-    if database.config.sources.is_empty() {
-        database.config = super::run::built_in("http://localhost");
-    }
+    let database = database.open().await?.or_built_in();
     let shown = show(&database, &which, args.json).await;
     database.close().await;
     shown

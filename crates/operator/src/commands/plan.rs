@@ -44,8 +44,8 @@ const LISTED: usize = 40;
 
 pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<Exit> {
     let mut database = database.open().await?;
-    if database.config.sources.is_empty() && database.is_embedded() {
-        database.config = super::run::built_in("http://localhost");
+    if database.is_embedded() {
+        database = database.or_built_in();
     }
     let planned = plan(&database, args).await;
     database.close().await;

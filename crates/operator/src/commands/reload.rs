@@ -36,10 +36,7 @@ pub(crate) struct Args {
 
 /// Migrates the tables, reads the answers again, says what it did.
 pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<Exit> {
-    let mut database = database.open().await?;
-    if database.config.sources.is_empty() {
-        database.config = super::run::built_in("http://localhost");
-    }
+    let database = database.open().await?.or_built_in();
     let reloaded = load(&database, args).await;
     database.close().await;
     let reloaded = reloaded?;

@@ -17,10 +17,7 @@ pub(crate) struct Args {
 /// Recounts a run's partitions from the data tables. Exits with 3 when one is not sealed, or its
 /// table does not hold what its seal says.
 pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<Exit> {
-    let mut database = database.open().await?;
-    if database.config.sources.is_empty() {
-        database.config = super::run::built_in("http://localhost");
-    }
+    let database = database.open().await?.or_built_in();
     let verified = verify(&database, args).await;
     database.close().await;
     verified

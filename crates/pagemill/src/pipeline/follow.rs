@@ -39,7 +39,7 @@ impl<'a, Q: PageQueue> Follow<'a, Q> {
             for job in pages {
                 ended |= self.next(progress, job).await?;
             }
-        } else if !progress.published && pages.iter().any(|job| job.page == progress.first_page) {
+        } else if !ended && !progress.published && pages.iter().any(|job| job.page == progress.first_page) {
             ended |= self.spread(progress.partition).await?;
         }
         if ended {
@@ -80,9 +80,6 @@ impl<'a, Q: PageQueue> Follow<'a, Q> {
         let Some(planned) = partition.planned().filter(|_| !partition.progress.published) else {
             return Ok(false);
         };
-        if partition.progress.has_ended() {
-            return Ok(true);
-        }
         let mut known = self.store.known_pages(id).await?.into_iter().peekable();
         let jobs = (planned.first..=planned.last).filter_map(|page| {
             let (generation, finished) = known.next_if(|k| k.0 == page).map_or((0, false), |k| (k.1, k.2));

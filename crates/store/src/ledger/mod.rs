@@ -11,6 +11,7 @@ mod partitions;
 mod parts;
 mod quality;
 mod reload;
+mod repair;
 mod rescue;
 mod runs;
 mod seal;

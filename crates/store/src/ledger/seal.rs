@@ -1,9 +1,9 @@
-//! The proof of completeness, and what is done when it fails: pages are ordered anew, in bounded
-//! rounds, before a partition is closed as incomplete.
+//! The proof of completeness. Where it fails and fetching again may mend it, pages are ordered anew,
+//! in bounded rounds, before a partition is closed as incomplete.
 
 use deadpool_postgres::Transaction;
 use pagemill_core::{
-    Circle, IncompleteReason, PageJob, PartsFacts, SealFacts, SumDiffers, Verdict, verdict, verdict_of_parts,
+    Circle, IncompleteReason, PartsFacts, SealFacts, SumDiffers, Verdict, verdict, verdict_of_parts,
 };
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use super::{
     missing::delete_missing,
     partitions::{PARTITION_COLUMNS, PartitionRow},
     quality,
+    repair::repair,
     rescue::RescueOrder,
 };
 use crate::{DataTable, Store, StoreError, again::again};
@@ -58,7 +59,7 @@ const SUMS: &str = "with pages as (\
     stored as (select name, sum(value::numeric) as value from pages, jsonb_each_text(facts->'sums') as s(name, value) group by name), \
     stated as (select name, value::numeric as value from jsonb_each_text(\
         (select facts->'stated' from pages where facts ? 'stated' order by requested_at desc limit 1)) as s(name, value)) \
-    select name, stated.value::text, stored.value::text from stored left join stated using (name) order by name";
+    select name, stated.value::text, stored.value::text from stored full join stated using (name) order by name";
 
 impl Store {
     /// Closes a partition if its every page is done or dead and all its parts are closed: sealed with
@@ -185,7 +186,7 @@ impl Proof {
         let quality = quality::of_pages(tx, partition, last).await?;
         let warnings = quality.warnings(tx, partition, facts.distinct_keys).await?;
         let sums: serde_json::Map<String, Value> =
-            sums.iter().map(|r| (r.get(0), r.get::<_, &str>(2).into())).collect();
+            sums.iter().filter_map(|r| Some((r.get(0), r.get::<_, Option<&str>>(2)?.into()))).collect();
         let json = json!({
             "total": total, "pages": progress.done, "keys": facts.keys, "distinct_keys": facts.distinct_keys,
             "pages_moved": facts.pages_moved, "pages_dead": facts.pages_dead,
@@ -299,79 +300,4 @@ async fn sums_of_parts(
 pub(crate) fn content_hash(sum: Option<&str>) -> String {
     let sum: i128 = sum.and_then(|sum| sum.parse().ok()).unwrap_or(0);
     format!("{:016x}", sum as i64)
-}
-
-/// Orders the suspect pages anew: those that state another total than the API's latest word, hold a
-/// key that came twice, or are short, and their neighbours; where nothing points to a page, and in the
-/// last round, all of them. A chain begins again at its first page.
-async fn repair(
-    tx: &Transaction<'_>,
-    partition: &PartitionRow,
-    total: Option<i64>,
-    reason: &IncompleteReason,
-    last_round: bool,
-) -> Result<RescueOrder, StoreError> {
-    let row = tx
-        .query_one(
-            &format!(
-                "update pagemill.partitions p set total = $2, repairs = repairs + 1, end_page = null, progressed_at = now() \
-                 where p.id = $1 returning {PARTITION_COLUMNS}"
-            ),
-            &[&partition.id, &total],
-        )
-        .await?;
-    let repaired = PartitionRow::from_row(&row);
-    let first = partition.progress.first_page as i32;
-    let last = repaired.progress.last_page.map_or(i32::MAX, |last| last as i32);
-    // Pages that are no more: their keys would count.
-    tx.execute("delete from pagemill.pages where partition = $1 and page > $2", &[&partition.id, &last])
-        .await?;
-    let all = partition.chained || last_round || matches!(reason, IncompleteReason::SumsDiffer(_));
-    let suspects: Vec<i32> = if all { Vec::new() } else { suspects(tx, &repaired, last).await? };
-    tx.execute(
-        "update pagemill.pages set generation = generation + 1, state = 'planned', attempts = 0 \
-         where partition = $1 and state = 'done' and (cardinality($2::int[]) = 0 or page = any($2))",
-        &[&partition.id, &suspects],
-    )
-    .await?;
-    let row = tx
-        .query_one(
-            &format!(
-                "update pagemill.partitions p set \
-                     done = (select count(*) from pagemill.pages where partition = $1 and state = 'done') \
-                 where p.id = $1 returning {PARTITION_COLUMNS}"
-            ),
-            &[&partition.id],
-        )
-        .await?;
-    let repaired = PartitionRow::from_row(&row);
-    let ordered = if partition.chained { first } else { last };
-    let pages = tx
-        .query(
-            "select n, coalesce(g.generation, 0) from generate_series($2::int, $3::int) as n \
-             left join pagemill.pages g on g.partition = $1 and g.page = n where coalesce(g.state, 'planned') = 'planned' order by n",
-            &[&partition.id, &first, &ordered],
-        )
-        .await?;
-    let job = |r: &tokio_postgres::Row| -> PageJob {
-        repaired.job(r.get::<_, i32>(0) as u32, r.get::<_, i32>(1) as u32)
-    };
-    let jobs = pages.iter().map(job).collect();
-    Ok(RescueOrder { partition: repaired, jobs })
-}
-
-async fn suspects(tx: &Transaction<'_>, partition: &PartitionRow, last: i32) -> Result<Vec<i32>, StoreError> {
-    let rows = tx
-        .query(
-            "with pages as (select page, total, rows, keys from pagemill.pages where partition = $1 and state = 'done'), \
-             keys as (select page, unnest(keys) as key from pages), \
-             twice as (select key from keys group by key having count(*) > 1), \
-             odd as (select page from pages where total <> $2 \
-                 union select k.page from keys k join twice t using (key) \
-                 union select page from pages where rows <> case when page = $3 then $2 - (page - 1)::bigint * $4 else $4 end) \
-             select distinct p.page from pages p join odd o on p.page between o.page - 1 and o.page + 1 order by 1",
-            &[&partition.id, &partition.progress.total, &last, &i64::from(partition.page_size)],
-        )
-        .await?;
-    Ok(rows.iter().map(|r| r.get(0)).collect())
 }

@@ -1,0 +1,110 @@
+//! A page on its way into the store, and what it says beside its rows.
+
+use jiff::Timestamp;
+use pagemill_core::{CastFailure, FetchedPage, PageJob, Rows};
+use rust_decimal::Decimal;
+use serde_json::{Map, Value, json};
+
+use crate::DataTable;
+
+/// A fetched page, ready to be stored.
+#[derive(Debug)]
+pub struct PageWrite {
+    /// Which page.
+    pub job: PageJob,
+    /// Its rows.
+    pub rows: Rows,
+    /// Hashes of their keys, as [`Rows::key_hashes`] makes them.
+    pub keys: Vec<i64>,
+    /// [`Rows::content_hash`].
+    pub content_hash: i64,
+    /// The total that the page states, if it does.
+    pub total: Option<u64>,
+    /// What it says of the page after it.
+    pub next: Next,
+    /// Sums, and what the page says of its columns: `sums`, `stated`, `blank`, `absent`, `unmapped`.
+    pub facts: Option<Value>,
+    /// The API's id of the request.
+    pub request_id: Option<String>,
+    /// When the request was sent, on the database's clock: the fence.
+    pub requested_at: Timestamp,
+    /// The compressed answer, unless `raw = "off"`.
+    pub body: Option<Vec<u8>>,
+    /// Values that became NULL.
+    pub casts: Vec<CastFailure>,
+}
+
+/// What a page says of the one after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: pages are told by their numbers, and the total says how many there are.
+    Numbered,
+    /// Its cursor, or its link.
+    Is(String),
+    /// There is none.
+    Last,
+}
+
+impl PageWrite {
+    /// A page of a table's stream as it came, requested at a time on the database's clock.
+    pub fn new(
+        table: &DataTable,
+        job: PageJob,
+        page: FetchedPage,
+        requested_at: Timestamp,
+        body: Option<Vec<u8>>,
+    ) -> Self {
+        let next = match page.next.clone() {
+            _ if !table.rules.chained => Next::Numbered,
+            Some(next) => Next::Is(next),
+            None => Next::Last,
+        };
+        Self {
+            keys: page.rows.key_hashes(&table.key),
+            content_hash: page.rows.content_hash(),
+            facts: facts_of(table, &page),
+            total: page.total,
+            next,
+            request_id: page.request_id,
+            requested_at,
+            body,
+            casts: page.cast_failures,
+            rows: page.rows,
+            job,
+        }
+    }
+}
+
+/// What the seal wants to know of a page beside its keys; nothing of an ordinary one.
+fn facts_of(table: &DataTable, page: &FetchedPage) -> Option<Value> {
+    let columns = &table.shape.columns;
+    let mut facts = Map::new();
+    let mut add = |name: &str, fact: Value| {
+        if fact.as_array().is_none_or(|list| !list.is_empty()) {
+            facts.insert(name.to_owned(), fact);
+        }
+    };
+    let metrics = || table.rules.sums.iter().map(|&column| (&columns[column].name, column));
+    if page.sums.iter().any(Option::is_some) {
+        let stated =
+            metrics().zip(&page.sums).filter_map(|((name, _), sum)| Some((name.clone(), text((*sum)?))));
+        add("stated", Value::Object(stated.collect()));
+    }
+    if !table.rules.sums.is_empty() {
+        let sums = metrics().filter_map(|(name, column)| Some((name.clone(), text(page.rows.sum(column)?))));
+        add("sums", Value::Object(sums.collect()));
+    }
+    if !page.rows.is_empty() {
+        let blank =
+            columns.iter().zip(page.rows.columns()).filter(|(shape, column)| !shape.key && column.is_blank());
+        add("blank", blank.map(|(shape, _)| shape.name.as_str()).collect());
+        add("absent", json!(page.absent));
+        add("unmapped", json!(page.unmapped));
+    }
+    (!facts.is_empty()).then(|| facts.into())
+}
+
+/// Decimals are texts in JSON, so that they stay exact.
+fn text(number: Decimal) -> Value {
+    number.to_string().into()
+}
