@@ -35,6 +35,6 @@ pub use ledger::{
 pub use migrate::Migrated;
 pub use page::{Next, PageWrite};
 pub use query::TextRows;
-pub use quota::{Reserved, SlotGrant};
+pub use quota::{JITTER, Narrowing, QuotaLimits, QuotaRow, SlotGrant, SlotRequest};
 pub use table::{DataTable, StreamRules, quote};
 pub use tokens::{Claimed, NewTokens, StoredTokens, TokenKey, TokenPlace, TokenStatus};

@@ -126,11 +126,17 @@ impl Source<'_> {
         if !sums.columns.is_empty() && document.answer.sums.0.is_empty() && !matches!(pager, Pager::Task(_)) {
             return Err(Wrong::at(["sums"], "where does an answer state them? add sums to answer"));
         }
+        document.rate.0.check().map_err(|e| e.within(&["rate"]))?;
+        if document.rate.0.remaining_header.is_some() {
+            let what = "headers tell of the source's rate: name them there";
+            return Err(Wrong::at(["rate", "remaining_header"], what));
+        }
         let splits = document.split_by.into_iter().enumerate();
         Ok(Stream {
             meaning: 0, // of the whole text: see `Definition::parse`
             title: document.title.unwrap_or_else(|| name.to_owned()),
             name: name.to_owned(),
+            rate: document.rate.0,
             page_size,
             window,
             max_days,
