@@ -42,7 +42,7 @@ pub(crate) fn dialect(path: &str) -> Option<&'static dyn Dialect> {
 }
 
 /// Which page of which rows is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Asked {
     pub(crate) account: String,
     pub(crate) level: Level,

@@ -1,5 +1,7 @@
 use std::{collections::VecDeque, time::Duration};
 
+use crate::Limits;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The times of what happened within the last second.
@@ -19,15 +21,15 @@ impl Window {
 /// Requests by their arrival: which to admit, and how fast they come. Times are since the start, and
 /// never go back.
 pub(crate) struct Quota {
-    rate: Option<u32>,
+    limits: Limits,
     admitted: Window,
     arrived: Window,
     fastest: usize,
 }
 
 impl Quota {
-    pub(crate) fn new(rate: Option<u32>) -> Self {
-        Self { rate, admitted: Window::default(), arrived: Window::default(), fastest: 0 }
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self { limits, admitted: Window::default(), arrived: Window::default(), fastest: 0 }
     }
 
     /// Whether the request that arrives now keeps within the rate. One that doesn't is not held
@@ -35,12 +37,21 @@ impl Quota {
     pub(crate) fn admit(&mut self, now: Duration) -> bool {
         self.arrived.0.push_back(now);
         self.fastest = self.fastest.max(self.arrived.count(now));
-        let Some(rate) = self.rate else { return true };
+        let Some(rate) = self.limits.rate else { return true };
         let keeps = self.admitted.count(now) < rate as usize;
         if keeps {
             self.admitted.0.push_back(now);
         }
         keeps
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Other limits hold from now on; what they have admitted still counts.
+    pub(crate) fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Arrivals within the last second.
@@ -66,7 +77,7 @@ mod tests {
             rate in 1u32..20,
             gaps in prop::collection::vec(0u64..300, 1..400),
         ) {
-            let mut quota = Quota::new(Some(rate));
+            let mut quota = Quota::new(Limits::per_second(rate));
             let (mut now, mut admitted, mut arrived) = (Duration::ZERO, Vec::new(), Vec::new());
             for gap in gaps {
                 now += Duration::from_millis(gap);
@@ -91,8 +102,21 @@ mod tests {
 
     #[test]
     fn without_a_rate_all_are_admitted() {
-        let mut quota = Quota::new(None);
+        let mut quota = Quota::new(Limits::default());
         assert!((0..1_000).all(|_| quota.admit(SECOND)));
         assert_eq!((quota.arrivals(SECOND), quota.arrivals(2 * SECOND), quota.fastest()), (1_000, 0, 1_000));
+    }
+
+    #[test]
+    fn a_rate_that_changes_counts_what_was_admitted() {
+        let mut quota = Quota::new(Limits::per_second(10));
+        let admitted = |quota: &mut Quota, at| (0..20).filter(|_| quota.admit(at)).count();
+        assert_eq!(admitted(&mut quota, SECOND), 10);
+        quota.limit(Limits::per_second(12));
+        assert_eq!(admitted(&mut quota, SECOND), 2);
+        quota.limit(Limits::per_second(5));
+        assert_eq!((admitted(&mut quota, SECOND), admitted(&mut quota, 2 * SECOND)), (0, 5));
+        quota.limit(Limits::default());
+        assert_eq!(admitted(&mut quota, 2 * SECOND), 20);
     }
 }

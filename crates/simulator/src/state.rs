@@ -14,6 +14,7 @@ use crate::{
     holding::Holding,
     oauth::{Denial, Grants, Pair},
     quota::Quota,
+    rendered::Rendered,
     row::{Day, Metrics},
 };
 
@@ -31,18 +32,21 @@ pub(crate) struct State {
     /// Which changes have come to pass, and of what.
     changed: Mutex<HashSet<(FaultKind, String, Level, Date)>>,
     grants: Option<Mutex<Grants>>,
+    /// Good answers, if they are kept.
+    pub(crate) rendered: Option<Rendered>,
 }
 
 impl State {
     pub(crate) fn new(config: SimulatorConfig) -> Self {
         Self {
             started: Instant::now(),
-            quota: Mutex::new(Quota::new(config.rate)),
+            quota: Mutex::new(Quota::new(config.limits)),
             faults: Mutex::new(Faults::new(config.seed, config.faults.clone())),
             stats: Mutex::default(),
             sums: Mutex::default(),
             changed: Mutex::default(),
             grants: config.oauth.clone().map(|oauth| Mutex::new(Grants::new(config.seed, oauth))),
+            rendered: config.rendered.then(|| Rendered::new(SimulatorConfig::MAX_RENDERED)),
             config,
         }
     }
@@ -57,6 +61,11 @@ impl State {
 
     pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
         locked(&self.faults)
+    }
+
+    /// The limits that hold now, and what comes in their place if they change.
+    pub(crate) fn quota(&self) -> MutexGuard<'_, Quota> {
+        locked(&self.quota)
     }
 
     /// Counts a request for a report, and numbers it.
@@ -110,9 +119,8 @@ impl State {
         }
     }
 
-    /// What is held now of each day asked for.
-    pub(crate) fn holdings(&self, asked: &Asked) -> Vec<Holding> {
-        let on = self.faults().changes();
+    /// What is held now of each day asked for, where these changes are switched on.
+    pub(crate) fn holdings(&self, asked: &Asked, on: &[Fault]) -> Vec<Holding> {
         let held = |date| {
             let changed = locked(&self.changed);
             let passed =

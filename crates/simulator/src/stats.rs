@@ -10,6 +10,8 @@ use crate::FaultKind;
 pub struct Stats {
     /// Requests for reports.
     pub seen: u64,
+    /// Within the limits.
+    pub admitted: u64,
     /// Answered with a good page.
     pub served: u64,
     /// Turned away because they exceeded the rate; the fault `throttle` is not counted here.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use pagemill_simulator::{
-    Fault, FaultKind, Latency, Level, OAuth, Simulator, SimulatorConfig, core_truth, truth_digest,
+    Fault, FaultKind, Latency, Level, Limits, OAuth, Simulator, SimulatorConfig, core_truth, truth_digest,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -123,7 +123,7 @@ async fn bad_requests_are_refused_in_the_envelope() {
 
 #[tokio::test]
 async fn what_exceeds_the_rate_is_throttled() {
-    let simulator = start(|config| config.rate = Some(3)).await;
+    let simulator = start(|config| config.limits = Limits::per_second(3)).await;
     let (mut client, mut served) = (Client::to(&simulator).await, 0);
     let start = Instant::now();
     for _ in 0..20 {
@@ -141,6 +141,75 @@ async fn what_exceeds_the_rate_is_throttled() {
     assert!((3..=3 * seconds).contains(&served), "{served} in {seconds} s");
     let stats = simulator.stats();
     assert_eq!((stats.served, stats.throttled, stats.seen), (served, 20 - served, 20));
+}
+
+#[tokio::test]
+async fn the_rate_changes_while_it_runs() {
+    let simulator = start(|_| ()).await;
+    let mut client = Client::to(&simulator).await;
+    assert_eq!(client.page(1).await.0, 200);
+    for rate in [json!(0), json!(null)] {
+        let command = json!({ "rate": rate }).to_string();
+        let (status, answer) = client.json("POST", "/control", "", &command).await;
+        assert_eq!((status, &answer["limits"]["rate"]), (200, &rate));
+        assert_eq!(client.page(1).await.0, if rate.is_null() { 200 } else { 429 });
+    }
+    simulator.set_rate(Some(0));
+    assert_eq!(client.page(1).await.0, 429);
+    simulator.set_limits(Limits::default());
+    assert_eq!(client.page(1).await.0, 200);
+    for bad in [json!({"rate": -1}), json!({"rate": 1.5}), json!({"rat": 1}), json!({"rate": 1, "on": true})]
+    {
+        assert_eq!(client.json("POST", "/control", "", &bad.to_string()).await.0, 400, "{bad}");
+    }
+    let stats = simulator.stats();
+    assert_eq!((stats.seen, stats.admitted, stats.served, stats.throttled), (5, 3, 3, 2));
+}
+
+#[tokio::test]
+async fn rendered_answers_are_the_same_bytes_unless_something_goes_wrong() {
+    let simulator = start(|config| {
+        config.token = Some("token".into());
+        config.rendered = true;
+    })
+    .await;
+    let mut client = Client::to(&simulator).await;
+    let ask = async |client: &mut Client, page, token| {
+        client.ask("POST", REPORT, token, &request(page)).await.unwrap()
+    };
+    let (status, first) = ask(&mut client, 1, "token").await;
+    let bytes = simulator.stats().bytes;
+    assert_eq!((status, bytes), (200, first.len() as u64));
+    assert_eq!(ask(&mut client, 1, "token").await, (200, first.clone()));
+    assert_eq!((simulator.stats().bytes, simulator.stats().served), (2 * bytes, 2));
+    assert_ne!(ask(&mut client, 2, "token").await.1, first);
+    assert_eq!(ask(&mut client, 1, "other").await.0, 401);
+
+    // The same request elsewhere is another one.
+    let keywords = REPORT.replace("creative", "keyword");
+    let (_, other) = client.json("POST", &keywords, "token", &request(1)).await;
+    assert_eq!(other["data"]["total_count"], 50);
+
+    for (fault, status) in [(FaultKind::Error500, 500), (FaultKind::Throttle, 429), (FaultKind::Token, 401)] {
+        simulator.set_fault(Fault::share(fault, 1.0));
+        assert_eq!(ask(&mut client, 1, "token").await.0, status);
+        simulator.clear_fault(fault, None);
+    }
+    simulator.set_fault(Fault::share(FaultKind::ShortPage, 1.0));
+    let short = client.page(2).await.1;
+    assert!(rows(&short).len() < 100);
+    simulator.clear_fault(FaultKind::ShortPage, None);
+    assert_eq!(rows(&client.page(2).await.1).len(), 100);
+
+    // What was kept is not what is held after a change.
+    simulator.set_fault("insert=0.1@1".parse().unwrap());
+    assert_eq!(client.page(1).await.1["data"]["total_count"], 250);
+    assert_eq!(client.page(1).await.1["data"]["total_count"], 275);
+    simulator.clear_fault(FaultKind::Insert, None);
+    assert_eq!(ask(&mut client, 1, "token").await, (200, first));
+
+    simulator.set_rate(Some(0));
+    assert_eq!(ask(&mut client, 1, "token").await.0, 429);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use pagemill::{
     stop::{Stage, stop},
 };
 use pagemill_core::DateWord;
-use pagemill_simulator::{Fault, Latency, OAuth, Simulator, SimulatorConfig, truth_csv, truth_digest};
+use pagemill_simulator::{Fault, Latency, Limits, OAuth, Simulator, SimulatorConfig, truth_csv, truth_digest};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// What goes wrong, as in error_500=0.01 or fail_page=7 (repeatable)
     #[arg(long = "fault", value_name = "NAME=RATE")]
     faults: Vec<Fault>,
+    /// Render each answer once and serve the same bytes ever after (up to 2 GiB of them)
+    #[arg(long)]
+    rendered: bool,
     /// Serve nothing: print what a table should finally hold, for --account and --date
     #[arg(long)]
     truth: bool,
@@ -57,7 +60,8 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Exit> {
         port: args.port,
         rows: args.rows,
         seed: args.seed,
-        rate: args.rate,
+        limits: Limits { rate: args.rate },
+        rendered: args.rendered,
         latency: args.latency,
         token: args.token.clone(),
         faults: args.faults.clone(),
