@@ -104,10 +104,12 @@ mod tests {
 
     use super::*;
 
+    type Of = Option<(&'static str, Stream)>;
+
     const ACCOUNTS: [&str; 3] = ["1", "2", "3"];
     const STREAMS: [Stream; 2] = [(0, Level::Creative), (0, Level::Unit)];
     const DAY: Duration = Duration::from_secs(86_400);
-    const OF: Option<(&str, Stream)> = Some((ACCOUNTS[0], STREAMS[0]));
+    const OF: Of = Some((ACCOUNTS[0], STREAMS[0]));
 
     fn limit() -> impl Strategy<Value = Option<u32>> {
         prop::option::of(0u32..12)
@@ -143,7 +145,7 @@ mod tests {
             let clock = Duration::from_secs(clock);
             let mut quota = Quota::new(limits, clock);
             let mut now = Duration::ZERO;
-            let mut admitted: Vec<(Duration, Option<(&str, Stream)>)> = Vec::new();
+            let mut admitted: Vec<(Duration, Of)> = Vec::new();
             let mut arrived = Vec::new();
             for (gap, account, stream) in arrivals {
                 now += Duration::from_millis(gap);
@@ -151,12 +153,12 @@ mod tests {
                 let of = ACCOUNTS.get(account).map(|account| (*account, STREAMS[stream]));
                 let within = |time: Duration, seconds| now - time < seconds * SECOND;
                 let today = |time: Duration| (clock + time).as_secs() / DAY.as_secs() == (clock + now).as_secs() / DAY.as_secs();
-                let full = |limit: Option<u32>, counts: &dyn Fn(Duration, Option<(&str, Stream)>) -> bool| {
+                let full = |limit: Option<u32>, counts: &dyn Fn(Duration, Of) -> bool| {
                     let count = admitted.iter().filter(|(time, of)| counts(*time, *of)).count();
                     limit.is_some_and(|limit| count >= limit as usize)
                 };
-                let same_account = |other: Option<(&str, Stream)>| other.map(|of| of.0) == of.map(|of| of.0);
-                let same_stream = |other: Option<(&str, Stream)>| other.map(|of| of.1) == of.map(|of| of.1);
+                let same_account = |other: Of| other.map(|of| of.0) == of.map(|of| of.0);
+                let same_stream = |other: Of| other.map(|of| of.1) == of.map(|of| of.1);
                 let expected = if full(limits.rate, &|time, _| within(time, 1))
                     || full(limits.rate_per_minute, &|time, _| within(time, 60))
                     || full(limits.rate_per_day, &|time, _| today(time))
