@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pagemill_simulator::{Fault, FaultKind, SimulatorConfig};
+use pagemill_simulator::{Fault, FaultKind, Limits, SimulatorConfig};
 
 use crate::{
     faults::close_all_connections,
@@ -64,7 +64,7 @@ async fn a_stop_ends_within_a_second_of_its_grace_though_every_worker_hangs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_share_one_quota() {
-    let world = World::with(SimulatorConfig { rate: Some(100), ..slow(50_000) }, "").await;
+    let world = World::with(SimulatorConfig { limits: Limits::per_second(100), ..slow(50_000) }, "").await;
     world.configure("", "rate = { per_second = 100 }");
     world.producer(&[]).await.ok();
     let consumers = [world.consumer(), world.consumer(), world.consumer()];

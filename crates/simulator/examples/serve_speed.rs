@@ -17,13 +17,14 @@ const CONNECTIONS: u64 = 8;
 const FOR: Duration = Duration::from_secs(4);
 
 fn main() {
-    for (what, pages) in [("100 rows a page", 10_000), ("no rows", 0)] {
+    let cases = [("100 rows a page", 10_000, false), ("rendered before", 1_000, true), ("no rows", 0, false)];
+    for (what, pages, rendered) in cases {
         let (sender, receiver) = mpsc::channel();
         let (done, finished) = mpsc::channel::<()>();
         let server = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let config = SimulatorConfig { port: 0, rows: pages * 100, ..Default::default() };
+                let config = SimulatorConfig { port: 0, rows: pages * 100, rendered, ..Default::default() };
                 let simulator = Simulator::start(config).await.unwrap();
                 sender.send(simulator.address()).unwrap();
                 tokio::time::sleep(FOR / 8).await;

@@ -12,7 +12,8 @@ use hyper::{
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
 
-/// What goes back to the client.
+/// What goes back to the client. A clone shares the body.
+#[derive(Clone)]
 pub(crate) struct Answer {
     status: StatusCode,
     kind: &'static str,
@@ -83,11 +84,13 @@ impl Answer {
 }
 
 /// A body of known length that may not come to its end.
+#[derive(Clone)]
 pub(crate) struct Content {
     length: u64,
     next: Next,
 }
 
+#[derive(Clone)]
 enum Next {
     All(Bytes),
     Half(Bytes),

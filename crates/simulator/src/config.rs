@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{Fault, Latency, OAuth};
+use crate::{Fault, Latency, Limits, OAuth};
 
 /// What the simulated API holds, and how it behaves.
 #[derive(Clone)]
@@ -11,8 +11,12 @@ pub struct SimulatorConfig {
     pub rows: u64,
     /// The same seed gives the same rows, latencies and faults.
     pub seed: u64,
-    /// Requests permitted within any one second, over all connections and accounts; `None` is unlimited.
-    pub rate: Option<u32>,
+    /// How many requests are permitted; `/control` and [`crate::Simulator::set_limits`] change it later.
+    pub limits: Limits,
+    /// What a throttled answer says in `Retry-After`, in seconds.
+    pub retry_after: Option<u32>,
+    /// Every answer says in `X-RateLimit-Remaining` and `X-RateLimit-Reset` what is left.
+    pub rate_headers: bool,
     /// How long an answer takes.
     pub latency: Latency,
     /// What goes wrong from the start; `/control` and [`crate::Simulator::set_fault`] change it later.
@@ -23,6 +27,8 @@ pub struct SimulatorConfig {
     pub oauth: Option<OAuth>,
     /// How long a `slow` answer takes on top of its latency.
     pub slow_for: Duration,
+    /// Each good answer is rendered once and is the same bytes ever after, `request_id` and all.
+    pub rendered: bool,
 }
 
 impl SimulatorConfig {
@@ -36,6 +42,8 @@ impl SimulatorConfig {
     pub const MAX_ROWS: u64 = 1 << 28;
     /// How long a `slow` answer takes unless told otherwise.
     pub const SLOW_FOR: Duration = Duration::from_secs(5);
+    /// The most bytes of rendered answers that are kept.
+    pub const MAX_RENDERED: u64 = 2 << 30;
 }
 
 impl Default for SimulatorConfig {
@@ -44,12 +52,15 @@ impl Default for SimulatorConfig {
             port: Self::PORT,
             rows: Self::ROWS,
             seed: Self::SEED,
-            rate: None,
+            limits: Limits::default(),
+            retry_after: None,
+            rate_headers: false,
             latency: Latency::default(),
             faults: Vec::new(),
             token: None,
             oauth: None,
             slow_for: Self::SLOW_FOR,
+            rendered: false,
         }
     }
 }

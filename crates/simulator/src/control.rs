@@ -2,10 +2,10 @@
 
 use hyper::{Method, StatusCode, http::request::Parts};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::task::spawn_blocking;
 
-use crate::{Fault, FaultKind, answer::Answer, state::State, truth::truth_digest};
+use crate::{Fault, FaultKind, Limits, answer::Answer, state::State, truth::truth_digest};
 
 pub(crate) async fn answer(state: &State, parts: &Parts, body: &[u8]) -> Answer {
     match (&parts.method, parts.uri.path()) {
@@ -28,9 +28,31 @@ struct Command {
     on: bool,
 }
 
+/// What names a fault is about it; anything else is about limits.
 fn control(state: &State, body: &[u8]) -> Result<Answer, String> {
-    let Command { fault, page, rate, on } =
-        serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let body: Map<String, Value> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    if body.contains_key("fault") {
+        serde_json::from_value(body.into())
+            .map_err(|error| error.to_string())
+            .and_then(|command| fault(state, command))
+    } else {
+        limits(state, body)
+    }
+}
+
+/// The limits named change, the others stay.
+fn limits(state: &State, change: Map<String, Value>) -> Result<Answer, String> {
+    let mut quota = state.quota();
+    let mut limits = json!(quota.limits());
+    for (name, limit) in change {
+        limits[name] = limit;
+    }
+    let limits: Limits = serde_json::from_value(limits).map_err(|error| error.to_string())?;
+    quota.limit(limits);
+    Ok(good(json!({ "limits": limits })))
+}
+
+fn fault(state: &State, Command { fault, page, rate, on }: Command) -> Result<Answer, String> {
     let kind: FaultKind = fault.parse().map_err(|error: crate::FaultError| error.to_string())?;
     if on {
         let rate = rate.unwrap_or(1.0);

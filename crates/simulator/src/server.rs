@@ -13,7 +13,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{Fault, FaultKind, SimulatorConfig, Stats, report::answer, state::State, wire::Wire};
+use crate::{Fault, FaultKind, Limits, SimulatorConfig, Stats, report::answer, state::State, wire::Wire};
 
 /// How long to wait after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -62,6 +62,18 @@ impl Simulator {
     /// Switches a kind of fault off, for one page or altogether.
     pub fn clear_fault(&self, kind: FaultKind, page: Option<u64>) {
         self.state.faults().clear(kind, page);
+    }
+
+    /// Other limits hold from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        self.state.quota().limit(limits);
+    }
+
+    /// So many requests are permitted within any one second from now on; other limits stay.
+    pub fn set_rate(&self, rate: Option<u32>) {
+        let mut quota = self.state.quota();
+        let limits = Limits { rate, ..quota.limits() };
+        quota.limit(limits);
     }
 
     /// Stops listening and breaks off what is under way.

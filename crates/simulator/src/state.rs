@@ -1,7 +1,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use jiff::civil::Date;
@@ -13,9 +13,13 @@ use crate::{
     fault::Faults,
     holding::Holding,
     oauth::{Denial, Grants, Pair},
-    quota::Quota,
+    quota::{Quota, Stream, Verdict},
+    rendered::Rendered,
     row::{Day, Metrics},
 };
+
+/// Midnight in Shanghai is so much before midnight UTC. There has been no summer time since 1991.
+const SHANGHAI: Duration = Duration::from_secs(8 * 3_600);
 
 /// The sums of each account and day, made when first asked for.
 type Sums = HashMap<(String, Date), Arc<OnceCell<Metrics>>>;
@@ -31,18 +35,23 @@ pub(crate) struct State {
     /// Which changes have come to pass, and of what.
     changed: Mutex<HashSet<(FaultKind, String, Level, Date)>>,
     grants: Option<Mutex<Grants>>,
+    /// Good answers, if they are kept.
+    pub(crate) rendered: Option<Rendered>,
 }
 
 impl State {
     pub(crate) fn new(config: SimulatorConfig) -> Self {
+        // A clock that stands before 1970 counts its days from when it is.
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + SHANGHAI;
         Self {
             started: Instant::now(),
-            quota: Mutex::new(Quota::new(config.rate)),
+            quota: Mutex::new(Quota::new(config.limits, clock)),
             faults: Mutex::new(Faults::new(config.seed, config.faults.clone())),
             stats: Mutex::default(),
             sums: Mutex::default(),
             changed: Mutex::default(),
             grants: config.oauth.clone().map(|oauth| Mutex::new(Grants::new(config.seed, oauth))),
+            rendered: config.rendered.then(|| Rendered::new(SimulatorConfig::MAX_RENDERED)),
             config,
         }
     }
@@ -59,6 +68,11 @@ impl State {
         locked(&self.faults)
     }
 
+    /// The limits that hold now, and what comes in their place if they change.
+    pub(crate) fn quota(&self) -> MutexGuard<'_, Quota> {
+        locked(&self.quota)
+    }
+
     /// Counts a request for a report, and numbers it.
     pub(crate) fn arrive(&self) -> u64 {
         let mut stats = locked(&self.stats);
@@ -71,11 +85,17 @@ impl State {
         count(&mut locked(&self.stats));
     }
 
-    /// Whether the request that arrives now keeps within the rate.
-    pub(crate) fn admit(&self) -> bool {
+    /// Whether the request that arrives now keeps within the limits; counted.
+    pub(crate) fn admit(&self, of: Option<(&str, Stream)>) -> Verdict {
         let mut quota = locked(&self.quota);
         // The clock is read under the lock, so that times never go back.
-        quota.admit(self.started.elapsed())
+        let verdict = quota.admit(self.started.elapsed(), of);
+        drop(quota);
+        self.count(|stats| match verdict.exceeds {
+            Some(scope) => stats.throttle(scope),
+            None => stats.admitted += 1,
+        });
+        verdict
     }
 
     /// The access token that the request must carry: its own if it was granted, else the fixed one; `None`
@@ -110,9 +130,8 @@ impl State {
         }
     }
 
-    /// What is held now of each day asked for.
-    pub(crate) fn holdings(&self, asked: &Asked) -> Vec<Holding> {
-        let on = self.faults().changes();
+    /// What is held now of each day asked for, where these changes are switched on.
+    pub(crate) fn holdings(&self, asked: &Asked, on: &[Fault]) -> Vec<Holding> {
         let held = |date| {
             let changed = locked(&self.changed);
             let passed =

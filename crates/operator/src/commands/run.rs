@@ -19,7 +19,7 @@ use pagemill::{
 };
 use pagemill_core::DateWord;
 use pagemill_queue::{Address, InProcess, PageQueue};
-use pagemill_simulator::{Latency, Simulator, SimulatorConfig};
+use pagemill_simulator::{Latency, Limits, Simulator, SimulatorConfig};
 use pagemill_store::RunStatus;
 
 use super::query::write_table;
@@ -181,7 +181,7 @@ async fn simulate() -> anyhow::Result<Simulator> {
     let config = SimulatorConfig {
         port: 0,
         rows: ROWS,
-        rate: Some(RATE),
+        limits: Limits::per_second(RATE),
         latency: LATENCY,
         ..SimulatorConfig::default()
     };
