@@ -63,6 +63,9 @@ enum Command {
     /// name, before, after, difference, percent: exact decimals as texts); where moved is null, the
     /// reason.
     Drift(commands::drift::Args),
+    /// Show, set or reset the quotas that all replicas share
+    #[command(subcommand)]
+    Quota(commands::quota::Command),
     /// List, requeue or drop dead letters
     #[command(subcommand)]
     Dead(commands::dead::Command),
@@ -99,6 +102,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Auth(args) => commands::auth::run(database, &args).await,
         Command::Reload(args) => commands::reload::run(database, &args).await,
         Command::Drift(args) => commands::drift::run(database, &args).await,
+        Command::Quota(command) => commands::quota::run(database, &command).await,
         Command::Dead(command) => commands::dead::run(database, command).await,
         Command::Query(args) => commands::query::run(database, &args).await,
         Command::Sources(command) => commands::sources::run(&command).await,

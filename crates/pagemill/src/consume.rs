@@ -178,17 +178,14 @@ async fn keep_watch<Q: PageQueue>(
     let mut rescued = Instant::now();
     loop {
         tokio::select! {
-            _ = beats.tick() => match app.store.beat(&beat(app, identity, &heard.borrow())).await {
-                Ok(fleet) => drop(heard.send_replace(fleet)),
-                // The pipeline finds out by itself, if it has work to do.
-                Err(error) => {
-                    tracing::warn!(%error, "no heartbeat");
-                    // It may begin alone.
-                    heard.send_if_modified(|fleet| {
-                        fleet.is_empty() && { *fleet = app.sources.names().into_iter().map(|name| (name, 1)).collect(); true }
-                    });
+            _ = beats.tick() => {
+                let beat = beat(app, identity, &heard.borrow());
+                match app.store.beat(&beat).await {
+                    Ok(fleet) => drop(heard.send_replace(fleet)),
+                    // The sessions begin when PostgreSQL is there, and find out by themselves when it is gone.
+                    Err(error) => tracing::warn!(%error, "no heartbeat"),
                 }
-            },
+            }
             _ = idles.tick() => {
                 if until_idle && matches!(app.store.has_open_partitions(&app.sources.names()).await, Ok(false)) {
                     stopper.go(Stage::Draining);

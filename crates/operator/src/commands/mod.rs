@@ -6,6 +6,7 @@ pub(crate) mod drift;
 pub(crate) mod migrate;
 pub(crate) mod plan;
 pub(crate) mod query;
+pub(crate) mod quota;
 pub(crate) mod reload;
 pub(crate) mod run;
 pub(crate) mod simulate;

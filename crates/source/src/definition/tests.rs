@@ -80,7 +80,8 @@ fn overrides_go_over_any_key() {
     .unwrap();
     let stream = definition.stream("daily").unwrap();
     assert_eq!(definition.url().as_str(), "http://127.0.0.1:8765/");
-    assert_eq!(definition.rate(), Rate { per_second: Some(2.5), per_minute: Some(9), per_day: None });
+    let merged = Rate { per_second: Some(2.5), per_minute: Some(9), ..Rate::default() };
+    assert_eq!(definition.rate(), &merged);
     assert_eq!((stream.page_size(), stream.table_shape().name.as_str()), (50, "demo_daily"));
 }
 
@@ -111,6 +112,16 @@ fn errors_name_file_line_and_key() {
         ("time_zone = \"Asia/Shanghai\"", "", "demo.toml line 1: missing field `time_zone`"),
         ("per_second = 2.5", "per_sec = 2", "demo.toml line 6, key rate.per_sec: unknown field `per_sec`"),
         ("per_second = 2.5", "per_second = 0", "demo.toml line 6, key rate.per_second: a rate is above 0"),
+        (
+            "per_second = 2.5",
+            "account = { per_day = 0 }",
+            "demo.toml line 6, key rate.account.per_day: a rate is above 0",
+        ),
+        (
+            "per_second = 2.5",
+            "reset_header = \"x-reset\"",
+            "demo.toml line 6, key rate.reset_header: it says nothing without remaining_header",
+        ),
         ("kind = \"token\"", "kind = \"oauth\"", "demo.toml line 5, key auth"),
         ("https://api", "ftp://api", "demo.toml line 3, key base_url: "),
         ("\"demo\"", "\"Demo\"", "demo.toml line 1, key name: \"Demo\" is no name"),
@@ -404,7 +415,7 @@ fn the_narrowest_window_sets_the_pace() {
     };
     assert_eq!(rate("rate = { per_second = 50 }"), Some(50.0));
     assert_eq!(rate("rate = { per_second = 50, per_minute = 1200 }"), Some(20.0));
-    assert_eq!(rate("rate = { per_second = 50, per_day = 43200 }"), Some(0.5));
+    assert_eq!(rate("rate = { per_second = 50, per_day = 43200 }"), Some(50.0), "a day is counted, not spaced");
     assert_eq!(rate("rate = \"unlimited\""), None);
     let error = Definition::load("xiaohongshu", "rate = \"fast\"".parse().unwrap()).unwrap_err().to_string();
     assert!(error.contains("unlimited"), "{error}");
