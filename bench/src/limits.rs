@@ -54,7 +54,7 @@ pub(crate) struct ProbeArgs {
     pub(crate) config: std::path::PathBuf,
     /// Pages, or jobs
     #[arg(long)]
-    pub(crate) pages: u32,
+    pub(crate) count: u32,
 }
 
 /// What a probe prints.
@@ -147,7 +147,7 @@ impl Place {
             store,
             table,
             config,
-            pages: args.pages,
+            pages: args.count,
         })
     }
 

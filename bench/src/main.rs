@@ -75,4 +75,8 @@ async fn main() -> anyhow::Result<()> {
 fn the_command_line_is_sound() {
     use clap::CommandFactory;
     Cli::command().debug_assert();
+    // Flags of a command must not share their names with those of all.
+    let probe = ["pagemill-bench", "probe", "fetch", "--config", "c", "--count", "7"];
+    let Some(Command::Probe(probe)) = Cli::parse_from(probe).command else { panic!("a probe") };
+    assert_eq!(probe.count, 7);
 }

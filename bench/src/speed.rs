@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::Command, time::Duration};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -103,7 +103,8 @@ pub(crate) async fn run(args: &Args, servers: &Servers) -> anyhow::Result<Speed>
             if speed.skipped.iter().any(|(skipped, _)| *skipped == name) {
                 continue;
             }
-            match bench.measure(contestant, round, &mut speed.repulls).await.context(name.clone())? {
+            let ran = bench.measure(contestant, round, &mut speed.repulls).await;
+            match ran.unwrap_or_else(|error| Ran::Skipped(format!("failed: {error:#}"))) {
                 Ran::Measured(run) => {
                     eprintln!("{name}, round {round}: {:.0} rows/s", run.rows_a_second());
                     speed.runs.push(run);
@@ -399,7 +400,7 @@ impl Bench<'_> {
         let mut command = Command::new(std::env::current_exe()?);
         let word = format!("{probe:?}").to_lowercase();
         command
-            .args(["probe", &word, "--pages", &self.args.pages().to_string(), "--config"])
+            .args(["probe", &word, "--count", &self.args.pages().to_string(), "--config"])
             .arg(world.config());
         let program = Program::start(command, &log_in(&world.dir, &word)?)?;
         let log: PathBuf = program.log().to_owned();

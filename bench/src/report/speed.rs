@@ -69,7 +69,7 @@ pub(super) fn page(speed: &Speed) -> String {
         text += &repulls(&speed.repulls);
     }
     for (name, why) in &speed.skipped {
-        text += &format!("\nSkipped: {name} ({why}).\n");
+        text += &format!("\nNot measured: {name} ({}).\n", why.lines().next().unwrap_or_default());
     }
     text + "\n" + &goals(targets(speed))
 }
