@@ -39,9 +39,14 @@ fn ranked(speed: &Speed) -> Vec<&str> {
     names
 }
 
-/// For the plot: jobs are no rows.
+/// Jobs are no rows.
+fn is_jobs(name: &str) -> bool {
+    name.ends_with("(jobs)")
+}
+
+/// For the plot.
 pub(super) fn bars(speed: &Speed) -> Vec<(String, f64)> {
-    let names = ranked(speed).into_iter().filter(|name| !name.contains("(jobs)"));
+    let names = ranked(speed).into_iter().filter(|name| !is_jobs(name));
     names.filter_map(|name| Some((name.to_owned(), rows_a_second(speed, name)?))).collect()
 }
 
@@ -106,7 +111,7 @@ fn row(speed: &Speed, name: &str) -> Vec<String> {
         or_dash(median(speeds.iter().copied()), thousands),
         or_dash(spread(&speeds), |f| percent(f, 0)),
         or_dash(of(runs, name, |run| Some(run.pages as f64 / run.seconds)), thousands),
-        or_dash(ratio(runs, name, BASE), |f| format!("{f:.2}")),
+        or_dash(ratio(runs, name, BASE).filter(|_| !is_jobs(name)), |f| format!("{f:.2}")),
         or_dash(of(runs, name, |run| run.publish_seconds), |f| format!("{f:.2}")),
         cpu(|run| run.cpu.program),
         cpu(|run| run.cpu.servers.postgres),
