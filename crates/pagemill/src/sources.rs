@@ -132,6 +132,7 @@ impl Resolved {
                     sums: stream.sums().to_vec(),
                     window: stream.window(),
                     deletes_missing: stream.deletes_missing(),
+                    monthly: stream.is_monthly(),
                 };
                 Ok((name.clone(), table.ruled(rules).read_by(stream.meaning())))
             })

@@ -86,6 +86,7 @@ pub struct Stream {
     ready_at: Option<TimeOfDay>,
     restate: Vec<Restate>,
     deletes_missing: bool,
+    monthly: bool,
     splits: Vec<Split>,
     table: TableShape,
     meaning: i64,
@@ -358,6 +359,11 @@ impl Stream {
     /// Whether rows that a later, sealed pull no longer contains are deleted.
     pub fn deletes_missing(&self) -> bool {
         self.deletes_missing
+    }
+
+    /// Whether its table is partitioned by the months of its date.
+    pub fn is_monthly(&self) -> bool {
+        self.monthly
     }
 
     /// Days of a partition.

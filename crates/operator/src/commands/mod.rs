@@ -5,6 +5,7 @@ pub(crate) mod dead;
 pub(crate) mod drift;
 pub(crate) mod migrate;
 pub(crate) mod plan;
+pub(crate) mod prune;
 pub(crate) mod query;
 pub(crate) mod quota;
 pub(crate) mod reload;

@@ -224,6 +224,8 @@ pub(super) struct StreamDoc {
     /// What becomes of rows that a later, sealed pull no longer contains.
     #[serde(default)]
     pub(super) missing_rows: MissingDoc,
+    /// "month": the table is partitioned by the months of its date.
+    pub(super) partition_by: Option<PartitionByDoc>,
     /// Dimensions by which a day is split that is too deep for the pager's window.
     #[serde(default)]
     pub(super) split_by: Vec<SplitDoc>,
@@ -235,6 +237,12 @@ pub(super) enum MissingDoc {
     #[default]
     Keep,
     Delete,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum PartitionByDoc {
+    Month,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -26,6 +26,7 @@ const OF_STREAM: [&str; 15] = [
     "ready_at",
     "restate",
     "missing_rows",
+    "partition_by",
     "split_by",
 ];
 

@@ -274,6 +274,9 @@ fn a_config_goes_over_all_streams() {
         assert_eq!(stream.ready_at().unwrap().zone_or(definition.zone()).iana_name(), Some("UTC"));
     }
     assert_eq!(definition.stream("daily").unwrap().page_size(), 50);
+    assert!(!definition.stream("daily").unwrap().is_monthly());
+    let monthly = shared("stream.daily.partition_by = \"month\"").unwrap();
+    assert!(monthly.stream("daily").unwrap().is_monthly());
     for (overrides, said) in [
         ("restate = \"soon\"", "config, key restate: 'soon' is not a restatement window"),
         ("defaults.pager.size = 0", "config, key defaults.pager.size: 0: a page holds"),
@@ -313,6 +316,11 @@ fn errors_lead_to_where_a_shared_key_is_written() {
             "window = 1000",
             "window = 10",
             "demo.toml line 18, key defaults.pager.window: 10: not even one page",
+        ),
+        (
+            "\"delete\"",
+            "\"delete\"\npartition_by = \"month\"",
+            "demo.toml line 38, key stream.whole.partition_by: the rows know no date",
         ),
         (
             "\"delete\"",
@@ -382,7 +390,9 @@ fn the_schema_knows_every_key() {
     let schema = Definition::schema();
     let stream = &schema["$defs"]["StreamDoc"];
     assert!(stream.get("required").is_none(), "the defaults may have it");
-    for key in ["path", "pager", "split_by", "missing_rows", "restate", "ready_at", "grid", "sums"] {
+    for key in
+        ["path", "pager", "split_by", "missing_rows", "partition_by", "restate", "ready_at", "grid", "sums"]
+    {
         assert!(stream["properties"][key].is_object(), "{key}");
     }
     for key in ["name", "params", "defaults", "stream", "auth", "rate"] {
