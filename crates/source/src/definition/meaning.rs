@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// says how its file is read): reading once too often does no harm.
 const OF_SOURCE: [&str; 9] =
     ["title", "base_url", "auth", "rate", "limits", "params", "errors", "columns", "stream"];
-const OF_STREAM: [&str; 15] = [
+const OF_STREAM: [&str; 16] = [
     "title",
     "rate",
     "path",
