@@ -119,7 +119,13 @@ async fn session<Q: PageQueue>(
     let replicas = alive(fleet, name);
     let size = size(app, source, replicas);
     source.quota.shared_by(replicas);
-    tracing::info!(source = name, workers = size.workers, prefetch = size.prefetch, "taking jobs: {}", reckoning(source, replicas));
+    tracing::info!(
+        source = name,
+        workers = size.workers,
+        prefetch = size.prefetch,
+        "taking jobs: {}",
+        reckoning(source, replicas)
+    );
     let mut lanes = Vec::new();
     for lane in Lane::ALL {
         match pipeline.queue.subscribe(name, lane, size.prefetch as u16).await {

@@ -278,7 +278,10 @@ fn received(response: &Response, url: Url, total: Option<&HeaderName>) -> Receiv
 fn budget(headers: &HeaderMap, names: &BudgetHeaders) -> Option<Budget> {
     let number = |name: &HeaderName| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
     let reset = names.reset.as_ref().map_or(Some(1.0), number)?.clamp(0.0, LONGEST_RETRY_AFTER as f64);
-    Some(Budget { remaining: number(&names.remaining)?.max(0.0) as u32, reset: Duration::from_secs_f64(reset) })
+    Some(Budget {
+        remaining: number(&names.remaining)?.max(0.0) as u32,
+        reset: Duration::from_secs_f64(reset),
+    })
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {

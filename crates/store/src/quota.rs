@@ -110,8 +110,7 @@ const ENSURE: &str = "insert into pagemill.quotas as q (key, per_second, per_min
 const RESERVE: &str = "select at, epochs, slot_groups, slots, waits, bindings \
     from pagemill.reserve_slots($1, $2, $3, $4, $5, $6, $7)";
 
-const NARROW: &str =
-    "select new_epoch, new_share, narrowed from pagemill.narrow_quota($1, $2, $3, $4) where new_epoch is not null";
+const NARROW: &str = "select new_epoch, new_share, narrowed from pagemill.narrow_quota($1, $2, $3, $4) where new_epoch is not null";
 
 const LIST: &str = "select q.key, coalesce(q.set_second, q.per_second), coalesce(q.set_minute, q.per_minute), \
         coalesce(q.set_day, q.per_day), q.burst, coalesce(q.set_second, q.set_minute, q.set_day) is not null, \
@@ -255,7 +254,11 @@ impl Store {
     async fn no_quota(&self, key: &str) -> StoreError {
         let there = self.quotas(None).await.unwrap_or_default();
         let there: Vec<_> = there.iter().map(|quota| quota.key.as_str()).collect();
-        let there = if there.is_empty() { "none yet: they come with the first request".to_owned() } else { there.join(", ") };
+        let there = if there.is_empty() {
+            "none yet: they come with the first request".to_owned()
+        } else {
+            there.join(", ")
+        };
         StoreError::new(StoreErrorKind::Invalid, format!("no quota {key}; there are: {there}"))
     }
 }

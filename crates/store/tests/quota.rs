@@ -27,8 +27,12 @@ async fn reserve(store: &Store, groups: &[(&[&str], u32)]) -> SlotGrant {
     keys.dedup();
     let place = |key: &&str| keys.iter().position(|known| known == key).unwrap();
     let groups = groups.iter().map(|(keys, wants)| (keys.iter().map(place).collect(), *wants)).collect();
-    let request =
-        SlotRequest { groups, lead: Duration::from_millis(5), horizon: Duration::from_secs(20), keys: keys.clone() };
+    let request = SlotRequest {
+        groups,
+        lead: Duration::from_millis(5),
+        horizon: Duration::from_secs(20),
+        keys: keys.clone(),
+    };
     store.reserve_slots(&request).await.unwrap().expect("the keys are recorded")
 }
 
@@ -110,7 +114,8 @@ async fn single_throttled_answers_change_nothing_and_many_narrow_the_rate() {
     let store = &world.store;
     ensure(store, "test", per_second(100.0)).await;
     let sent = store.clock().await.unwrap().now();
-    let throttle = |sent, pause| async move { store.narrow_quota("test", sent, pause).await.unwrap().unwrap() };
+    let throttle =
+        |sent, pause| async move { store.narrow_quota("test", sent, pause).await.unwrap().unwrap() };
     let single = throttle(sent, None).await;
     assert_eq!((single.share, single.narrowed, single.epoch), (1.0, false, 0));
     let second = throttle(sent, None).await;

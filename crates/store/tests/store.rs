@@ -2,7 +2,6 @@
 
 mod common;
 
-
 use common::{World, closed, page, reason};
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp, civil::date};

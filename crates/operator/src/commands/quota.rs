@@ -97,7 +97,8 @@ fn in_words(q: &QuotaRow) -> [String; HEADINGS.len()] {
         (q.burst > 1).then(|| format!("{} at once", q.burst)),
     ];
     let limits = limits.into_iter().flatten().collect::<Vec<_>>().join(", ");
-    let narrowed = if q.share < 1.0 { format!(" ({:.0} %, throttled)", 100.0 * q.share) } else { String::new() };
+    let narrowed =
+        if q.share < 1.0 { format!(" ({:.0} %, throttled)", 100.0 * q.share) } else { String::new() };
     [
         q.key.clone(),
         if q.set { format!("{limits} (set)") } else { limits },

@@ -11,13 +11,7 @@ use pagemill_source::Fetch;
 use pagemill_store::{PageStart, PageWrite, Progress, StoreError, StoreErrorKind};
 
 use super::{Pipeline, Work, gate::Pass};
-use crate::{
-    config::Raw,
-    crash,
-    credentials::NoToken,
-    quota::NoSlot,
-    sources::Source,
-};
+use crate::{config::Raw, crash, credentials::NoToken, quota::NoSlot, sources::Source};
 
 /// How a worker's part ended.
 pub(super) enum Fetched {

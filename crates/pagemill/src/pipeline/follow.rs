@@ -32,7 +32,13 @@ impl<'a, Q: PageQueue> Follow<'a, Q> {
     }
 
     pub(crate) fn app(app: &'a App, queue: &'a Q) -> Self {
-        Self { store: &app.store, queue, sources: &app.sources, repairs: app.settings.repairs, held_back: None }
+        Self {
+            store: &app.store,
+            queue,
+            sources: &app.sources,
+            repairs: app.settings.repairs,
+            held_back: None,
+        }
     }
 
     /// After these pages of one partition are done or dead: where pages follow one another the next

@@ -61,7 +61,8 @@ async fn next(lanes: &mut [Deliveries], taken: usize) -> Option<Delivery> {
         [first, second] => (first, second),
         _ => unreachable!("a source has two lanes"),
     };
-    let (first, second) = if taken % LATER_EVERY == LATER_EVERY - 1 { (second, first) } else { (first, second) };
+    let (first, second) =
+        if taken % LATER_EVERY == LATER_EVERY - 1 { (second, first) } else { (first, second) };
     tokio::select! {
         biased;
         delivery = first.next() => delivery,

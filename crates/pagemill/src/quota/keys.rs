@@ -139,8 +139,8 @@ mod tests {
              stream.note.rate = { per_minute = 60, account = { per_day = 100 } }",
         );
         assert_eq!(names(&all, "creative"), ["xiaohongshu", "xiaohongshu@1001"]);
-        let note =
-            ["xiaohongshu", "xiaohongshu.note", "xiaohongshu.note@1001", "xiaohongshu@1001"].map(String::from);
+        let note = ["xiaohongshu", "xiaohongshu.note", "xiaohongshu.note@1001", "xiaohongshu@1001"]
+            .map(String::from);
         assert_eq!(names(&all, "note"), note);
     }
 

@@ -106,8 +106,7 @@ impl Windows {
         if self.per_second.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
             return Err(Wrong::at(["per_second"], "a rate is above 0"));
         }
-        for (key, rate) in
-            [("per_minute", self.per_minute), ("per_day", self.per_day), ("burst", self.burst)]
+        for (key, rate) in [("per_minute", self.per_minute), ("per_day", self.per_day), ("burst", self.burst)]
         {
             if rate == Some(0) {
                 return Err(Wrong::at([key], "a rate is above 0"));

@@ -425,7 +425,11 @@ fn the_narrowest_window_sets_the_pace() {
     };
     assert_eq!(rate("rate = { per_second = 50 }"), Some(50.0));
     assert_eq!(rate("rate = { per_second = 50, per_minute = 1200 }"), Some(20.0));
-    assert_eq!(rate("rate = { per_second = 50, per_day = 43200 }"), Some(50.0), "a day is counted, not spaced");
+    assert_eq!(
+        rate("rate = { per_second = 50, per_day = 43200 }"),
+        Some(50.0),
+        "a day is counted, not spaced"
+    );
     assert_eq!(rate("rate = \"unlimited\""), None);
     let error = Definition::load("xiaohongshu", "rate = \"fast\"".parse().unwrap()).unwrap_err().to_string();
     assert!(error.contains("unlimited"), "{error}");
