@@ -81,11 +81,12 @@ async fn serve<Q: PageQueue>(
     mut fleet: watch::Receiver<Fleet>,
     stop: &Stop,
 ) {
-    let heard = tokio::select! {
+    tokio::select! {
         () = stop.reached(Stage::Draining) => return,
-        heard = fleet.wait_for(|fleet| !fleet.is_empty()) => heard.is_ok(),
-    };
-    while heard {
+        // The sender lives as long as the consumer.
+        _ = fleet.wait_for(|fleet| !fleet.is_empty()) => {}
+    }
+    loop {
         match session(pipeline, app, source, &mut fleet, stop).await {
             SessionEnd::Stopped => return,
             SessionEnd::Resized => {}
