@@ -14,6 +14,7 @@ mod plan;
 mod platforms;
 mod producer;
 mod prune;
+mod quota;
 mod reload;
 mod tokens;
 mod world;

@@ -154,7 +154,7 @@ impl<Q: PageQueue> Pipeline<Q> {
             tokio::spawn(async move {
                 tokio::select! {
                     () = stop.reached(Stage::Cancelled) => {}
-                    () = session.ended() => {}
+                    () = session.broken() => {}
                 }
                 stopper.cancel();
             })
@@ -194,18 +194,31 @@ impl Default for Session {
 }
 
 impl Session {
-    /// Ends this go of the pipeline: what runs is cancelled and given back.
+    /// Ends this go of the pipeline: nothing more is taken; what runs is cancelled and given back if
+    /// PostgreSQL is away.
     fn end(&self, end: End) {
         self.0.send_if_modified(|now| {
-            let first = now.is_none();
-            now.get_or_insert(end);
-            first
+            let news = match now {
+                None => true,
+                Some(End::Shut(_)) => matches!(end, End::Unavailable(_)),
+                Some(End::Unavailable(_)) => false,
+            };
+            if news {
+                *now = Some(end);
+            }
+            news
         });
     }
 
     async fn ended(&self) {
         // This session holds the sender, so it cannot be gone.
         let _ = self.0.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// It ended, and what runs has no use. A quota that is shut lets those finish who have their slot.
+    async fn broken(&self) {
+        let broken = |end: &Option<End>| matches!(end, Some(End::Unavailable(_)));
+        let _ = self.0.subscribe().wait_for(broken).await;
     }
 
     fn end_seen(&self) -> Option<End> {

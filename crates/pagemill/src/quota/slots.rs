@@ -30,6 +30,8 @@ const HORIZON: Duration = Duration::from_secs(1);
 const SHUT: Duration = Duration::from_secs(15);
 /// The same for one account or stream, whose jobs would keep workers from the others'.
 const PARKED: Duration = Duration::from_secs(1);
+/// A quota that is closed is asked so often all the same.
+const RECHECK: Duration = Duration::from_secs(2);
 
 /// A worker that waits for a slot.
 pub(super) struct Waiting {
@@ -62,12 +64,22 @@ pub(super) struct Slots {
 struct Group {
     keys: Arc<[Arc<Key>]>,
     waiting: VecDeque<oneshot::Sender<Result<Slot, NoSlot>>>,
-    /// There is no slot sooner: ask again then; and the key that has none.
-    closed: Option<(Instant, Option<usize>)>,
+    closed: Option<Closed>,
     /// Nothing is lost by not asking before.
     patient_until: Instant,
     /// Jobs sent back to the queue would take the quota's slots up to here.
     parked_until: Instant,
+}
+
+/// There is no slot for now.
+#[derive(Clone, Copy)]
+struct Closed {
+    /// When there will be.
+    opens: Instant,
+    /// When to ask again: an operator may have opened it before.
+    ask: Instant,
+    /// Which of the group's keys has none.
+    key: Option<usize>,
 }
 
 impl Slot {
@@ -118,7 +130,7 @@ impl Slots {
         let group = self.groups.entry(names).or_insert_with(|| Group::new(keys));
         group.waiting.push_back(answer);
         // A group that waits for a key of its own takes no more workers than will soon have a slot.
-        if group.closed.is_some() {
+        if !group.may_ask(Instant::now()) {
             group.send_back(replicas);
         }
     }
@@ -134,7 +146,7 @@ impl Slots {
                 continue;
             }
             let at = match group.closed {
-                Some((until, _)) if until > now => until,
+                Some(Closed { ask, .. }) if ask > now => ask,
                 _ => {
                     ready += group.waiting.len();
                     group.patient_until
@@ -155,9 +167,8 @@ impl Slots {
 
     async fn reserve(&mut self) {
         let now = Instant::now();
-        let open = |group: &Group| group.closed.is_none_or(|(until, _)| until <= now);
         let ready: Vec<Vec<String>> = (self.groups.iter())
-            .filter(|(_, group)| !group.waiting.is_empty() && open(group))
+            .filter(|(_, group)| !group.waiting.is_empty() && group.may_ask(now))
             .map(|(names, _)| names.clone())
             .collect();
         if ready.is_empty() {
@@ -260,14 +271,15 @@ impl Group {
             let key = key.and_then(|key| names.iter().position(|&k| k == key));
             // Beyond the horizon others stand before it: it asks again when half of them are through.
             let early = if wait > request.horizon { request.horizon / 2 } else { 2 * lead };
-            let until = clock.instant_of(read + wait.saturating_sub(early));
-            (until.max(Instant::now() + lead / 2), key)
+            let now = Instant::now();
+            let opens = clock.instant_of(read + wait.saturating_sub(early)).max(now + lead / 2);
+            Closed { opens, ask: opens.min(now + RECHECK), key }
         });
     }
 
     /// Sends those back to the queue whose slot is too far away.
     fn send_back(&mut self, replicas: f64) {
-        let Some((opens, key)) = self.closed else { return };
+        let Some(Closed { opens, key, .. }) = self.closed else { return };
         let now = Instant::now();
         let wait = opens.saturating_duration_since(now);
         let key = key.map(|k| &self.keys[k]);
@@ -300,10 +312,13 @@ impl Group {
         self.waiting.drain(..).for_each(|answer| drop(answer.send(Err(none.clone()))));
     }
 
+    fn may_ask(&self, now: Instant) -> bool {
+        self.closed.is_none_or(|closed| closed.ask <= now)
+    }
+
     /// Whether nothing needs to be remembered of it.
     fn is_idle(&self) -> bool {
         let now = Instant::now();
-        let past = self.closed.is_none_or(|(until, _)| until <= now);
-        self.waiting.is_empty() && past && self.patient_until <= now && self.parked_until <= now
+        self.waiting.is_empty() && self.may_ask(now) && self.patient_until <= now && self.parked_until <= now
     }
 }
