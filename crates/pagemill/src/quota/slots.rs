@@ -67,6 +67,8 @@ struct Group {
     closed: Option<Closed>,
     /// Nothing is lost by not asking before.
     patient_until: Instant,
+    /// The last slot that was reserved for it.
+    last: Instant,
     /// Jobs sent back to the queue would take the quota's slots up to here.
     parked_until: Instant,
 }
@@ -240,7 +242,14 @@ impl Slots {
 impl Group {
     fn new(keys: Arc<[Arc<Key>]>) -> Self {
         let now = Instant::now();
-        Self { keys, waiting: VecDeque::new(), closed: None, patient_until: now, parked_until: now }
+        Self {
+            keys,
+            waiting: VecDeque::new(),
+            closed: None,
+            patient_until: now,
+            last: now,
+            parked_until: now,
+        }
     }
 
     /// Hands out what was granted to group `g` of a request.
@@ -263,8 +272,11 @@ impl Group {
             let _ = self.waiting.pop_front().map(|answer| answer.send(Ok(slot)));
         }
         if let (Some(first), Some(last)) = (grant.slots[g].first(), grant.slots[g].last()) {
-            let crowd = first.saturating_sub(request.lead);
+            // What stood before this replica's slots and was not its own.
+            let own = self.last.saturating_duration_since(clock.instant_of(read));
+            let crowd = first.saturating_sub(own.max(request.lead));
             let end = clock.instant_of(read + *last);
+            self.last = end;
             self.patient_until = (end + crowd / 2).checked_sub(2 * lead).unwrap_or(end);
         }
         self.closed = grant.waits[g].map(|(wait, key)| {
