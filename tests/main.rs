@@ -13,6 +13,7 @@ mod misbehaviour;
 mod plan;
 mod platforms;
 mod producer;
+mod prune;
 mod reload;
 mod tokens;
 mod world;

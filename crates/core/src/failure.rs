@@ -15,6 +15,18 @@ pub enum FailureClass {
     Permanent,
 }
 
+/// Whose quota a throttled answer speaks of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum QuotaScope {
+    /// All requests of the source.
+    #[default]
+    App,
+    /// Those of one stream.
+    Stream,
+    /// Those of one account.
+    Account,
+}
+
 /// Why a page could not be fetched or stored. The message never holds a secret or a row's values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -25,6 +37,8 @@ pub struct Failure {
     pub message: String,
     /// How long the API asked us to wait, where it said so.
     pub retry_after: Option<std::time::Duration>,
+    /// Whose quota it was, if it was throttled.
+    pub quota: QuotaScope,
 }
 
 impl Failure {
@@ -34,7 +48,7 @@ impl Failure {
         if message.contains('\0') {
             message = message.replace('\0', "\u{fffd}");
         }
-        Self { class, message, retry_after: None }
+        Self { class, message, retry_after: None, quota: QuotaScope::App }
     }
 
     /// Shorthand for [`FailureClass::Transient`].

@@ -15,6 +15,7 @@ mod outcome;
 mod page;
 mod prefetch;
 mod restate;
+mod retention;
 mod rows;
 mod span;
 mod table;
@@ -25,13 +26,14 @@ pub use completeness::{
     verdict_of_parts,
 };
 pub use date::{DateWord, DateWordError};
-pub use failure::{Failure, FailureClass, body_id, fingerprint};
+pub use failure::{Failure, FailureClass, QuotaScope, body_id, fingerprint};
 pub use grid::cells;
 pub use job::{DecodeError, Lane, PageJob, Slice};
 pub use outcome::{Outcome, RetrySchedule, Settlement, settlement_for};
-pub use page::{CastFailure, FetchedPage};
-pub use prefetch::{Sizing, sizing};
+pub use page::{Budget, CastFailure, FetchedPage};
+pub use prefetch::{PageTimes, Sizing, lease, sizing};
 pub use restate::{Restate, RestateError, due_if_sealed_before};
+pub use retention::{AttemptFacts, Fate, Retention};
 pub use rows::{Column, Rows, TextColumn};
 pub use span::{Span, SpanError};
 pub use table::{ColumnShape, DateScope, Kind, TableShape};

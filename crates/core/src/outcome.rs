@@ -50,6 +50,11 @@ impl RetrySchedule {
         (attempt.max(1) as usize - 1).min(self.delays.len().saturating_sub(1))
     }
 
+    /// The last rung that waits no longer than `wait`, or the shortest.
+    pub fn rung_within(&self, wait: Duration) -> usize {
+        self.delays.iter().rposition(|d| d.get() <= wait).unwrap_or(0)
+    }
+
     /// The first rung that waits at least `wait`, or the longest.
     pub fn rung_for(&self, wait: Duration) -> usize {
         let longest = self.delays.len().saturating_sub(1);
@@ -120,6 +125,12 @@ mod tests {
     fn a_long_throttle_waits_on_a_long_rung() {
         let rung = |secs| schedule().rung_for(Duration::from_secs(secs));
         assert_eq!([rung(0), rung(1), rung(2), rung(60), rung(61), rung(9999)], [0, 0, 1, 2, 3, 3]);
+    }
+
+    #[test]
+    fn a_parked_job_comes_back_in_time() {
+        let rung = |secs| schedule().rung_within(Duration::from_secs(secs));
+        assert_eq!([rung(0), rung(1), rung(9), rung(10), rung(599), rung(9999)], [0, 0, 0, 1, 2, 3]);
     }
 
     #[test]

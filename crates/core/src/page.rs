@@ -26,6 +26,17 @@ pub struct FetchedPage {
     pub unmapped: Vec<String>,
     /// Columns read from the rows whose field is on no row of this page; none on a page without rows.
     pub absent: Vec<String>,
+    /// What the API says is left of its quota.
+    pub budget: Option<Budget>,
+}
+
+/// The API's own word on its quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Further requests that it permits.
+    pub remaining: u32,
+    /// When that begins anew.
+    pub reset: std::time::Duration,
 }
 
 /// Values of one column that could not be read, counted, with one sample.

@@ -108,9 +108,7 @@ impl Rows {
             Column::Bigint(values) => {
                 Some(Decimal::from(values.iter().flatten().map(|n| i128::from(*n)).sum::<i128>()))
             }
-            Column::Numeric(values) => {
-                values.iter().flatten().try_fold(Decimal::ZERO, |sum, n| sum.checked_add(*n))
-            }
+            Column::Numeric(values) => sum(values),
             Column::Text(_) | Column::Boolean(_) | Column::Date(_) | Column::Timestamptz(_) => None,
         }
     }
@@ -197,30 +195,62 @@ impl Column {
     /// Writes a value in a form that no other value shares: a tag, then a fixed width or a length.
     fn write(&self, row: usize, out: &mut Vec<u8>) {
         match self {
-            Self::Bigint(v) => v[row].map(|n| put(out, 1, &n.to_le_bytes())),
+            Self::Bigint(v) => v[row].map(|n| put(out, 1, n.to_le_bytes())),
             Self::Numeric(v) => v[row].map(|d| {
-                let d = d.normalize();
-                put(out, 2, &d.mantissa().to_le_bytes());
-                out.push(d.scale() as u8);
+                let (mantissa, scale) = reduced(d);
+                put(out, 2, mantissa.to_le_bytes());
+                out.push(scale);
             }),
             Self::Text(v) => v.get(row).map(|text| {
-                put(out, 3, &(text.len() as u64).to_le_bytes());
+                put(out, 3, (text.len() as u64).to_le_bytes());
                 out.extend_from_slice(text.as_bytes());
             }),
-            Self::Boolean(v) => v[row].map(|b| put(out, 4, &[u8::from(b)])),
+            Self::Boolean(v) => v[row].map(|b| put(out, 4, [u8::from(b)])),
             Self::Date(v) => v[row].map(|d| {
                 let [y0, y1] = d.year().to_le_bytes();
-                put(out, 5, &[y0, y1, d.month() as u8, d.day() as u8]);
+                put(out, 5, [y0, y1, d.month() as u8, d.day() as u8]);
             }),
-            Self::Timestamptz(v) => v[row].map(|t| put(out, 6, &t.as_microsecond().to_le_bytes())),
+            Self::Timestamptz(v) => v[row].map(|t| put(out, 6, t.as_microsecond().to_le_bytes())),
         }
         .unwrap_or_else(|| out.push(0));
     }
 }
 
-fn put(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
+fn put<const N: usize>(out: &mut Vec<u8>, tag: u8, value: [u8; N]) {
     out.push(tag);
-    out.extend_from_slice(value);
+    out.extend_from_slice(&value);
+}
+
+/// Mantissa and scale without zeros at the end, as [`Decimal::normalize`] makes them.
+fn reduced(number: Decimal) -> (i128, u8) {
+    let scale = number.scale() as u8;
+    // What fits a machine word, as nearly all do, is divided as one.
+    let Ok(mut mantissa) = i64::try_from(number.mantissa()) else {
+        let number = number.normalize();
+        return (number.mantissa(), number.scale() as u8);
+    };
+    if mantissa == 0 {
+        return (0, 0);
+    }
+    let mut scale = scale;
+    while scale > 0 && mantissa % 10 == 0 {
+        (mantissa, scale) = (mantissa / 10, scale - 1);
+    }
+    (mantissa.into(), scale)
+}
+
+/// At the largest scale that occurs.
+fn sum(values: &[Option<Decimal>]) -> Option<Decimal> {
+    let values = || values.iter().flatten();
+    let scale = values().map(Decimal::scale).max().unwrap_or(0);
+    let sum = values().try_fold(0_i128, |sum, n| {
+        let mantissa = match scale - n.scale() {
+            0 => n.mantissa(),
+            less => n.mantissa().checked_mul(10_i128.pow(less))?,
+        };
+        sum.checked_add(mantissa)
+    })?;
+    Decimal::try_from_i128_with_scale(sum, scale).ok()
 }
 
 impl TextColumn {
@@ -292,5 +322,41 @@ mod tests {
         assert_eq!(rows.key_hashes(&[3]), same.key_hashes(&[0]), "1.50 is 1.5");
         assert_eq!(rows.key_hashes(&[0, 1, 2, 3]), [KNOWN]);
     }
+
+    #[test]
+    fn reduced_is_normalized() {
+        for text in [
+            "0",
+            "0.00",
+            "-0.0",
+            "1.50",
+            "-1.50",
+            "100",
+            "100.00",
+            "0.0359",
+            "79228162514264337593543950.000",
+            "9223372036854775808.0",
+        ] {
+            let number: Decimal = text.parse().unwrap();
+            let normal = number.normalize();
+            assert_eq!(reduced(number), (normal.mantissa(), normal.scale() as u8), "{text}");
+        }
+    }
+
+    #[test]
+    fn sums_are_exact_or_not_there() {
+        let sum = |texts: &[&str]| {
+            let values = texts.iter().map(|text| Some(text.parse().unwrap())).chain([None]).collect();
+            let sum = Rows::new(texts.len() + 1, vec![Column::Numeric(values)]).sum(0);
+            sum.map(|sum| sum.to_string())
+        };
+        assert_eq!(sum(&["1.5", "0.25", "-3"]).as_deref(), Some("-1.25"));
+        assert_eq!(sum(&[]).as_deref(), Some("0"));
+        let most = "79228162514264337593543950335";
+        assert_eq!(sum(&[most, "-1", "1"]).as_deref(), Some(most));
+        assert_eq!(sum(&[most, "1"]), None);
+        assert_eq!(sum(&[most, "0.1"]), None);
+    }
+
     const KNOWN: i64 = -7_501_976_624_181_215_754;
 }

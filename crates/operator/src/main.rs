@@ -55,7 +55,7 @@ enum Command {
     /// Show how much restated data moved: the newest pull against the one it replaced
     ///
     /// Both are read from their stored answers, so these must be kept for as long as days are
-    /// restated (no command deletes them). Pulls that lack pages are passed over; where a day was
+    /// restated (see `prune`). Pulls that lack pages are passed over; where a day was
     /// split into parts, part is held against part.
     ///
     /// With --json: slice, source, stream, account, from, to; before and after (each run, partition,
@@ -63,9 +63,31 @@ enum Command {
     /// name, before, after, difference, percent: exact decimals as texts); where moved is null, the
     /// reason.
     Drift(commands::drift::Args),
+    /// Show, set or reset the quotas that all replicas share
+    #[command(subcommand)]
+    Quota(commands::quota::Command),
     /// List, requeue or drop dead letters
     #[command(subcommand)]
     Dead(commands::dead::Command),
+    /// Take what is old out of the ledger, so that it stays small; the data tables are not touched
+    ///
+    /// Counted from when a partition closed. --older-than removes attempts that a newer one
+    /// replaced; of the newest attempt at each slice (and the newest sealed one) it removes pages
+    /// and answers, and keeps the partition and its proof: what was sealed stays sealed. Runs of
+    /// which nothing is left, and dead letters that were requeued or dropped so long ago, go too.
+    /// --bodies-older-than removes the raw answers alone: `reload` and `drift` need them, so keep
+    /// them for as long as days are restated. Without their pages, `verify` can tell a slice's rows
+    /// by its content hash only.
+    ///
+    /// Never removed: open partitions, and what dead letters that wait belong to. Months of which
+    /// nothing stays are dropped as a whole, which gives the disk space back at once; the rest is
+    /// deleted in small transactions, beside running consumers. A prune that was broken off is gone
+    /// on with by the next. Dropping months needs the role that migrated, or one that may call
+    /// pagemill.drop_month.
+    ///
+    /// With --json: attempts, pages, answers, months (each table, bytes), runs, dead_letters,
+    /// consumers.
+    Prune(commands::prune::Args),
     /// Ask the database (read-only)
     Query(commands::query::Args),
     /// Show the source definitions
@@ -99,7 +121,9 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Auth(args) => commands::auth::run(database, &args).await,
         Command::Reload(args) => commands::reload::run(database, &args).await,
         Command::Drift(args) => commands::drift::run(database, &args).await,
+        Command::Quota(command) => commands::quota::run(database, &command).await,
         Command::Dead(command) => commands::dead::run(database, command).await,
+        Command::Prune(args) => commands::prune::run(database, &args).await,
         Command::Query(args) => commands::query::run(database, &args).await,
         Command::Sources(command) => commands::sources::run(&command).await,
         Command::Simulate(args) => commands::simulate::run(&args).await,

@@ -3,7 +3,7 @@
 //!
 //! Points: `before-expansion`, `after-expansion`, `publish-before-confirm`, `before-commit`,
 //! `after-commit`, `before-ack`, `inside-seal`, `requeue-before-publish`, `requeue-before-ack`,
-//! `reload-before-commit`, `reload-after-commit`;
+//! `reload-before-commit`, `reload-after-commit`, `prune-before-delete`;
 //! and `fetch-page`, which `PAGEMILL_CRASH_ON_PAGE=N` aims at one page.
 
 /// Arms the crash point that the environment names, if this build has any.

@@ -117,10 +117,18 @@ async fn slice(store: &Store, stream: &Chosen<'_>, attempts: &[Attempt]) -> anyh
         unreadable: false,
     };
     let Some(replaced) = older.last() else {
-        drift.reason =
-            Some(format!("run {} alone has pulled it: nothing was replaced", newest.partition.run));
+        let run = newest.partition.run;
+        drift.reason = Some(match newest.partition.older_pruned_at {
+            Some(at) => format!("the pulls before run {run} were pruned on {}", at.strftime("%F")),
+            None => format!("run {run} alone has pulled it: nothing was replaced"),
+        });
         return Ok(drift);
     };
+    let pruned = |a: &&Attempt| a.partition.answers_pruned_at.map(|at| (a.partition.run, at));
+    if let Some((run, at)) = [replaced, newest].iter().find_map(pruned) {
+        drift.reason = Some(format!("the answers of run {run} were pruned on {}", at.strftime("%F")));
+        return Ok(drift);
+    }
     if let Some(lacking) = [replaced, newest].into_iter().find(|a| a.answers < a.pages) {
         let run = lacking.partition.run;
         let gone = lacking.pages - lacking.answers;

@@ -25,3 +25,4 @@ pub mod reload;
 pub mod rescue;
 pub mod sources;
 pub mod stop;
+pub mod times;

@@ -1,18 +1,19 @@
 //! The producer: plans a run, runs the partitions' first pages through the pipeline, and thereby
 //! publishes every other page job.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
-use pagemill_core::{Lane, PageJob, sizing};
+use pagemill_core::{Lane, PageJob, Sizing, sizing};
 use pagemill_queue::{Address, InProcess, PageQueue};
 use pagemill_store::{PartitionRow, Planned, Store};
 
 use crate::{
     app::App,
     exit::Unavailable,
-    pipeline::{Ended, Intake, Pipeline, message},
+    pipeline::{Ended, Follow, Intake, Pipeline, message},
     plan::{Asked, plan},
     rescue,
+    sources::Source,
     stop::{Stage, Stop},
 };
 
@@ -38,6 +39,10 @@ pub struct ProducedPartition {
 
 /// First pages in flight at a time where no rate says how many.
 const FIRST_PAGES: u32 = 8;
+/// At most, where one does.
+const MOST_FIRST_PAGES: u32 = 64;
+/// Of a backfill, beside which others may run.
+const LOW_WORKERS: u32 = 2;
 
 /// Plans what was asked and publishes it to `queue`. Started twice, it continues an unfinished run
 /// and doubles nothing.
@@ -89,44 +94,64 @@ pub async fn produce<Q: PageQueue>(
     Ok(Produced { planned, partitions })
 }
 
-/// Runs first pages through the pipeline: their rows are stored, their totals learnt, all other
-/// pages published. One that fails is published like any job and takes the ordinary way.
+/// Runs first pages through the pipeline: their rows are stored and their totals learnt; then all other
+/// pages are published, those of different partitions in turn. One that fails is published like any job
+/// and takes the ordinary way.
 async fn run_first_pages<Q: PageQueue>(
     app: &App,
     queue: &Q,
     jobs: Vec<PageJob>,
     stop: &Stop,
 ) -> anyhow::Result<()> {
-    let pipeline = Pipeline::new(app, queue.clone());
-    let local = InProcess::new(app.settings.retry.clone());
-    let mut intakes = Vec::new();
-    let mut rate = None;
     for source in app.sources.iter() {
         for lane in Lane::ALL {
-            let of_lane: Vec<_> = jobs
-                .iter()
-                .filter(|j| j.slice.source == source.name() && j.lane == lane)
-                .map(message)
-                .collect();
-            if of_lane.is_empty() {
-                continue;
+            let of_lane = |job: &&PageJob| job.slice.source == source.name() && job.lane == lane;
+            let jobs: Vec<&PageJob> = jobs.iter().filter(of_lane).collect();
+            // A backfill's first pages leave the quota to others; and consumers need not wait for the
+            // last of them.
+            let (most, wave) = match lane {
+                Lane::Pages => (None, 1_000),
+                Lane::Low => (Some(LOW_WORKERS), 50),
+            };
+            let share = source.quota.per_second();
+            let workers = most.or(share.is_none().then_some(FIRST_PAGES));
+            let size = sizing(share, source.times.p95(), workers, app.settings.batch_pages);
+            let size = Sizing { workers: size.workers.min(MOST_FIRST_PAGES), ..size };
+            for wave in jobs.chunks(wave) {
+                if stop.is(Stage::Draining) {
+                    return Ok(());
+                }
+                run_wave(app, queue, source, wave, size, stop).await?;
             }
-            rate = source.quota.per_second();
-            let most = Some(of_lane.len());
-            local.publish(&Address::Lane { source: source.name().to_owned(), lane }, of_lane).await?;
-            let deliveries = local.subscribe(source.name(), lane, FIRST_PAGES as u16 * 2).await?;
-            intakes.push(Intake { deliveries, most });
         }
     }
-    if intakes.is_empty() {
-        return Ok(());
+    Ok(())
+}
+
+async fn run_wave<Q: PageQueue>(
+    app: &App,
+    queue: &Q,
+    source: &Source,
+    jobs: &[&PageJob],
+    size: Sizing,
+    stop: &Stop,
+) -> anyhow::Result<()> {
+    let pipeline = Pipeline::of_producer(app, queue.clone());
+    let local = InProcess::new(app.settings.retry.clone());
+    let lane = jobs.first().map(|job| job.lane).unwrap_or_default();
+    let to = Address::Lane { source: source.name().to_owned(), lane };
+    local.publish(&to, jobs.iter().map(|job| message(job))).await?;
+    let lanes = vec![local.subscribe(source.name(), lane, size.prefetch as u16).await?];
+    match pipeline.run(Intake { lanes, most: Some(jobs.len()) }, size, stop).await {
+        // Its jobs were parked, for consumers.
+        Ended::Drained | Ended::Shut(_) => {}
+        Ended::Unavailable(why) => return Err(Unavailable(why).into()),
     }
-    let second = Duration::from_secs(1);
-    let size = sizing(rate, second, second, Some(FIRST_PAGES), app.settings.batch_pages);
-    match pipeline.run(intakes, size, stop).await {
-        Ended::Drained => Ok(()),
-        Ended::Unavailable(why) => Err(Unavailable(why).into()),
+    let mut partitions = Vec::new();
+    for id in pipeline.take_held_back() {
+        partitions.push(app.store.partition(id).await?);
     }
+    Follow::app(app, queue).publish_missing(&partitions).await.map_err(anyhow::Error::from)
 }
 
 /// The heartbeat lease of whoever publishes a run. Dropped, it runs out.

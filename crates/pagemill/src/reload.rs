@@ -53,6 +53,8 @@ pub struct Reloaded {
     pub skipped: u64,
     /// Pages whose answer was not kept (`raw = "off"`): they are as they were.
     pub without_answer: u64,
+    /// Pages whose answer was pruned: so are they.
+    pub pruned: u64,
     /// Pages that could not be read, and are as they were.
     pub failed: Vec<FailedPage>,
 }
@@ -120,11 +122,17 @@ pub async fn reload(store: &Store, chosen: &[Chosen<'_>], all: bool) -> anyhow::
             work.push((stream, attempt));
         }
     }
+    store.open_months(work.iter().map(|(_, attempt)| &attempt.partition.slice)).await?;
     let pages = |a: &Attempt| if all { a.answers } else { a.stale };
     let bar = progress::bar();
     bar.set_length(work.iter().map(|(_, attempt)| pages(attempt)).sum());
     for (stream, attempt) in work {
-        reloaded.without_answer += attempt.pages - attempt.answers;
+        match attempt.partition.answers_pruned_at {
+            Some(_) => {
+                reloaded.pruned += (attempt.partition.progress.done as u64).saturating_sub(attempt.answers)
+            }
+            None => reloaded.without_answer += attempt.pages - attempt.answers,
+        }
         if pages(&attempt) == 0 {
             reloaded.skipped += u64::from(attempt.answers > 0);
             continue;

@@ -11,6 +11,7 @@ use crate::{
     config::{Accounts, ConfigError, CredentialConfig, DEFAULT_CREDENTIAL, SourceConfig},
     credentials::{self, Credentials, Grant, WHOLE},
     quota::Quota,
+    times::Times,
 };
 
 /// All sources of a config, by name.
@@ -25,6 +26,8 @@ pub struct Source {
     pub client: Client,
     /// Its quota, shared with all replicas.
     pub quota: Quota,
+    /// How long its pages take.
+    pub times: Times,
     /// The data table of each stream pulled.
     pub tables: HashMap<String, DataTable>,
     /// The streams pulled, in the config's order.
@@ -129,6 +132,7 @@ impl Resolved {
                     sums: stream.sums().to_vec(),
                     window: stream.window(),
                     deletes_missing: stream.deletes_missing(),
+                    monthly: stream.is_monthly(),
                 };
                 Ok((name.clone(), table.ruled(rules).read_by(stream.meaning())))
             })
@@ -167,7 +171,8 @@ impl Resolved {
         let credentials = Credentials::new(&self.definition, configs, &client, store)?;
         Ok(Source {
             client,
-            quota: Quota::new(store.clone(), self.name(), self.definition.rate().sustained()),
+            quota: Quota::new(store.clone(), &self.definition),
+            times: Times::default(),
             tables: self.tables(store)?,
             streams: self.streams.clone(),
             credentials,

@@ -13,6 +13,10 @@ pub struct SimulatorConfig {
     pub seed: u64,
     /// How many requests are permitted; `/control` and [`crate::Simulator::set_limits`] change it later.
     pub limits: Limits,
+    /// What a throttled answer says in `Retry-After`, in seconds.
+    pub retry_after: Option<u32>,
+    /// Every answer says in `X-RateLimit-Remaining` and `X-RateLimit-Reset` what is left.
+    pub rate_headers: bool,
     /// How long an answer takes.
     pub latency: Latency,
     /// What goes wrong from the start; `/control` and [`crate::Simulator::set_fault`] change it later.
@@ -49,6 +53,8 @@ impl Default for SimulatorConfig {
             rows: Self::ROWS,
             seed: Self::SEED,
             limits: Limits::default(),
+            retry_after: None,
+            rate_headers: false,
             latency: Latency::default(),
             faults: Vec::new(),
             token: None,

@@ -36,9 +36,9 @@ pub(crate) trait Dialect: Sync {
 const DIALECTS: [&dyn Dialect; 9] =
     [&Offline, &Realtime, &OceanEngine, &Tencent, &Kuaishou, &Baidu, &Meta, &TikTok, &Example];
 
-/// The dialect whose path it is.
-pub(crate) fn dialect(path: &str) -> Option<&'static dyn Dialect> {
-    DIALECTS.into_iter().find(|dialect| dialect.owns(path))
+/// The dialect whose path it is, and its place among all.
+pub(crate) fn dialect(path: &str) -> Option<(usize, &'static dyn Dialect)> {
+    DIALECTS.into_iter().enumerate().find(|(_, dialect)| dialect.owns(path))
 }
 
 /// Which page of which rows is asked for.

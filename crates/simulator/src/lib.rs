@@ -28,6 +28,7 @@ mod stats;
 mod tencent;
 mod tiktok;
 mod truth;
+mod window;
 mod wire;
 mod xiaohongshu;
 
@@ -38,5 +39,5 @@ pub use limits::Limits;
 pub use oauth::OAuth;
 pub use row::{Level, Metrics, Row};
 pub use server::Simulator;
-pub use stats::{Rate, Stats};
+pub use stats::{Rate, Stats, ThrottledBy};
 pub use truth::{TRUTH_SQL, core_truth, core_truth_sql, truth, truth_csv, truth_digest};

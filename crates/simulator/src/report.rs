@@ -41,32 +41,57 @@ pub(crate) async fn answer(
     Ok(answer.into_response())
 }
 
-/// One request for a report: counted, held to the rate, delayed, read, struck by a fault or served.
+/// A request for a report.
+struct Arrived<'a> {
+    state: &'a State,
+    dialect: &'a dyn Dialect,
+    path: &'a str,
+    access: &'a str,
+    /// Among all since the start.
+    number: u64,
+    id: String,
+}
+
+/// One request for a report: counted, read, held to the limits, and answered.
 async fn report(
     state: &State,
     reset: &AtomicBool,
-    dialect: &dyn Dialect,
+    (place, dialect): (usize, &dyn Dialect),
     parts: &Parts,
     body: &[u8],
 ) -> Answer {
-    let config = &state.config;
     let number = state.arrive();
-    let request_id = format!("{:016x}{number:016x}", mix(config.seed ^ mix(number)));
-    let admitted = state.admit();
-    state.count(|stats| *if admitted { &mut stats.admitted } else { &mut stats.throttled } += 1);
-    if !admitted {
-        return dialect.refuse(&Refusal::Throttled, &request_id);
+    let access = parts.headers.get("access-token").and_then(|token| token.to_str().ok()).unwrap_or_default();
+    let id = format!("{:016x}{number:016x}", mix(state.config.seed ^ mix(number)));
+    let request = Arrived { state, dialect, path: parts.uri.path(), access, number, id };
+    let read = dialect.read(parts, body, state.token(access));
+    let of = read.as_ref().ok().map(|asked| (asked.account.as_str(), (place, asked.level)));
+    let verdict = state.admit(of);
+    let answer = match verdict.exceeds {
+        Some(_) => request.refuse(&Refusal::Throttled),
+        None => admitted(&request, reset, read).await,
+    };
+    match verdict.left.filter(|_| state.config.rate_headers) {
+        Some(left) => answer
+            .with("x-ratelimit-remaining", &left.remaining.to_string())
+            .with("x-ratelimit-reset", &left.seconds().to_string()),
+        None => answer,
     }
+}
+
+/// A request within the limits: delayed, struck by a fault or served.
+async fn admitted(request: &Arrived<'_>, reset: &AtomicBool, read: Result<Asked, Refusal>) -> Answer {
+    let Arrived { state, dialect, path, number, .. } = *request;
+    let config = &state.config;
     let latency = config.latency.of(config.seed, number);
     if !latency.is_zero() {
         sleep(latency).await;
     }
-    let access = parts.headers.get("access-token").and_then(|token| token.to_str().ok()).unwrap_or_default();
-    let asked = match dialect.read(parts, body, state.token(access)) {
+    let asked = match read {
         Ok(asked) => asked,
         Err(refusal) => {
             state.count(|stats| stats.refused += 1);
-            return dialect.refuse(&refusal, &request_id);
+            return request.refuse(&refusal);
         }
     };
     let fault = state.faults().decide(asked.hash(), asked.page, |kind| can_strike(kind, &asked));
@@ -75,7 +100,6 @@ async fn report(
     }
     let changes = state.faults().changes();
     // Answers are kept, and taken again, only where nothing goes wrong and nothing changed.
-    let path = parts.uri.path();
     let rendered = state.rendered.as_ref().filter(|_| fault.is_none() && changes.is_empty());
     if let Some(answer) = rendered.and_then(|rendered| rendered.get(path, &asked)) {
         return served(state, &asked, answer);
@@ -83,19 +107,18 @@ async fn report(
     let days = state.holdings(&asked, &changes);
     let sums = state.sums(&asked, &days).await;
     let draw = mix(config.seed ^ mix(number));
-    let page = || dialect.page(&asked, &Page::new(&days, &asked, sums, fault, draw), &request_id);
-    let refuse = |refusal| dialect.refuse(&refusal, &request_id);
+    let page = || dialect.page(&asked, &Page::new(&days, &asked, sums, fault, draw), &request.id);
     match fault {
-        Some(FaultKind::Error500 | FaultKind::FailPage) => refuse(Refusal::System),
-        Some(FaultKind::ErrorIn200) => refuse(Refusal::System).fine(),
-        Some(FaultKind::Throttle) => refuse(Refusal::Throttled),
-        Some(FaultKind::Token) => refuse(Refusal::Token),
+        Some(FaultKind::Error500 | FaultKind::FailPage) => request.refuse(&Refusal::System),
+        Some(FaultKind::ErrorIn200) => request.refuse(&Refusal::System).fine(),
+        Some(FaultKind::Throttle) => request.refuse(&Refusal::Throttled),
+        Some(FaultKind::Token) => request.refuse(&Refusal::Token),
         Some(FaultKind::Expire) => {
-            state.expire(access);
-            refuse(Refusal::Token)
+            state.expire(request.access);
+            request.refuse(&Refusal::Token)
         }
-        Some(FaultKind::UnknownColumns) => refuse(Refusal::Parameter("columns")),
-        Some(FaultKind::DeepPage) => refuse(Refusal::Parameter("page_num")),
+        Some(FaultKind::UnknownColumns) => request.refuse(&Refusal::Parameter("columns")),
+        Some(FaultKind::DeepPage) => request.refuse(&Refusal::Parameter("page_num")),
         Some(FaultKind::Reset) => {
             reset.store(true, Ordering::Relaxed);
             page().broken()
@@ -127,9 +150,20 @@ async fn report(
     }
 }
 
+impl Arrived<'_> {
+    /// The answer without a page.
+    fn refuse(&self, refusal: &Refusal) -> Answer {
+        let answer = self.dialect.refuse(refusal, &self.id);
+        match self.state.config.retry_after.filter(|_| *refusal == Refusal::Throttled) {
+            Some(seconds) => answer.with("retry-after", &seconds.to_string()),
+            None => answer,
+        }
+    }
+}
+
 /// A good page: counted, and what waited for it comes to pass.
 fn served(state: &State, asked: &Asked, answer: Answer) -> Answer {
-    state.count(|stats| stats.served += 1);
+    state.count(|stats| stats.serve(&asked.account));
     state.answered(asked);
     answer
 }

@@ -1,7 +1,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use jiff::civil::Date;
@@ -13,10 +13,13 @@ use crate::{
     fault::Faults,
     holding::Holding,
     oauth::{Denial, Grants, Pair},
-    quota::Quota,
+    quota::{Quota, Stream, Verdict},
     rendered::Rendered,
     row::{Day, Metrics},
 };
+
+/// Midnight in Shanghai is so much before midnight UTC. There has been no summer time since 1991.
+const SHANGHAI: Duration = Duration::from_secs(8 * 3_600);
 
 /// The sums of each account and day, made when first asked for.
 type Sums = HashMap<(String, Date), Arc<OnceCell<Metrics>>>;
@@ -38,9 +41,11 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(config: SimulatorConfig) -> Self {
+        // A clock that stands before 1970 counts its days from when it is.
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + SHANGHAI;
         Self {
             started: Instant::now(),
-            quota: Mutex::new(Quota::new(config.limits)),
+            quota: Mutex::new(Quota::new(config.limits, clock)),
             faults: Mutex::new(Faults::new(config.seed, config.faults.clone())),
             stats: Mutex::default(),
             sums: Mutex::default(),
@@ -80,11 +85,17 @@ impl State {
         count(&mut locked(&self.stats));
     }
 
-    /// Whether the request that arrives now keeps within the rate.
-    pub(crate) fn admit(&self) -> bool {
+    /// Whether the request that arrives now keeps within the limits; counted.
+    pub(crate) fn admit(&self, of: Option<(&str, Stream)>) -> Verdict {
         let mut quota = locked(&self.quota);
         // The clock is read under the lock, so that times never go back.
-        quota.admit(self.started.elapsed())
+        let verdict = quota.admit(self.started.elapsed(), of);
+        drop(quota);
+        self.count(|stats| match verdict.exceeds {
+            Some(scope) => stats.throttle(scope),
+            None => stats.admitted += 1,
+        });
+        verdict
     }
 
     /// The access token that the request must carry: its own if it was granted, else the fixed one; `None`

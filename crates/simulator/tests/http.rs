@@ -31,14 +31,15 @@ impl Client {
         Self(TcpStream::connect(simulator.address()).await.unwrap())
     }
 
-    /// Sends one request on the kept connection and answers the status and the body.
-    async fn ask(
+    /// Sends one request on the kept connection and answers the status, the head in small letters and the
+    /// body.
+    async fn exchange(
         &mut self,
         method: &str,
         path: &str,
         token: &str,
         body: &str,
-    ) -> std::io::Result<(u16, Vec<u8>)> {
+    ) -> std::io::Result<(u16, String, Vec<u8>)> {
         let length = body.len();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: simulator\r\nAccess-Token: {token}\r\nContent-Length: {length}\r\n\r\n"
@@ -49,11 +50,23 @@ impl Client {
             head.push(self.0.read_u8().await?);
         }
         let head = String::from_utf8(head).unwrap().to_lowercase();
-        assert!(!head.contains("retry-after"));
         let length = head.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap();
         let mut body = vec![0; length.parse().unwrap()];
         self.0.read_exact(&mut body).await?;
-        Ok((head.split(' ').nth(1).unwrap().parse().unwrap(), body))
+        Ok((head.split(' ').nth(1).unwrap().parse().unwrap(), head, body))
+    }
+
+    /// An exchange without limits worth a header: its status and body.
+    async fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        token: &str,
+        body: &str,
+    ) -> std::io::Result<(u16, Vec<u8>)> {
+        let (status, head, body) = self.exchange(method, path, token, body).await?;
+        assert!(!head.contains("retry-after") && !head.contains("x-ratelimit"));
+        Ok((status, body))
     }
 
     async fn json(&mut self, method: &str, path: &str, token: &str, body: &str) -> (u16, Value) {
@@ -164,6 +177,86 @@ async fn the_rate_changes_while_it_runs() {
     }
     let stats = simulator.stats();
     assert_eq!((stats.seen, stats.admitted, stats.served, stats.throttled), (5, 3, 3, 2));
+}
+
+/// A request on the account and level: its status, and what its answer says of the rate.
+async fn limited(client: &mut Client, account: u64, level: &str) -> (u16, String) {
+    let path = REPORT.replace("creative", level);
+    let body = request(1).replace("1001", &account.to_string());
+    let (status, head, _) = client.exchange("POST", &path, "token", &body).await.unwrap();
+    let named = |line: &&str| line.starts_with("x-ratelimit-") || line.starts_with("retry-after");
+    (status, head.lines().filter(named).collect::<Vec<_>>().join(" "))
+}
+
+#[tokio::test]
+async fn limits_hold_by_account_and_by_report() {
+    let simulator = start(|config| config.limits.account_rate_per_day = Some(2)).await;
+    let mut client = Client::to(&simulator).await;
+    let mut statuses = Vec::new();
+    for account in [1, 1, 1, 2, 1, 2, 2] {
+        statuses.push(limited(&mut client, account, "unit").await.0);
+    }
+    assert_eq!(statuses, [200, 200, 429, 200, 429, 200, 429]);
+    let (status, answer) =
+        client.json("POST", "/control", "", r#"{"account_rate_per_day":null,"stream_rate":0}"#).await;
+    assert_eq!((status, &answer["limits"]["stream_rate"]), (200, &json!(0)));
+    assert_eq!(limited(&mut client, 1, "unit").await.0, 429);
+    simulator.set_limits(Limits { rate_per_minute: Some(0), stream_rate: Some(0), ..Limits::default() });
+    assert_eq!(limited(&mut client, 1, "unit").await.0, 429);
+
+    let (_, stats) = client.json("GET", "/stats", "", "").await;
+    assert_eq!(stats["throttled_by"], json!({"app": 1, "account": 3, "stream": 1}));
+    assert_eq!(stats["served_by_account"], json!({"1": 2, "2": 2}));
+    assert_eq!((&stats["throttled"], &stats["admitted"]), (&json!(5), &json!(4)));
+}
+
+#[tokio::test]
+async fn every_report_has_its_own_limit() {
+    let simulator = start(|config| config.limits.stream_rate = Some(0)).await;
+    let mut client = Client::to(&simulator).await;
+    // One that cannot be read falls under the app's limits only.
+    assert_eq!(client.page(0).await.1["code"], 10_002);
+    assert_eq!(client.page(1).await.0, 429);
+    simulator.set_limits(Limits { stream_rate: Some(1), ..Limits::default() });
+    // At most one of each within a second: unless the machine stands still, one of the two is throttled.
+    let start = Instant::now();
+    let mut statuses = Vec::new();
+    for level in ["unit", "campaign", "unit", "campaign"] {
+        statuses.push(limited(&mut client, 1001, level).await.0);
+    }
+    assert_eq!(statuses[..2], [200, 200]);
+    assert!(statuses[2..] == [429, 429] || start.elapsed() >= Duration::from_secs(1), "{statuses:?}");
+}
+
+#[tokio::test]
+async fn answers_tell_what_is_left_and_when_to_come_again() {
+    let simulator = start(|config| {
+        config.limits = Limits { rate_per_minute: Some(2), ..Limits::per_second(100) };
+        config.retry_after = Some(7);
+        config.rate_headers = true;
+    })
+    .await;
+    let mut client = Client::to(&simulator).await;
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        answers.push(limited(&mut client, 1001, "unit").await);
+    }
+    for ((status, said), (expected, before)) in answers.iter().zip([
+        (200, "x-ratelimit-remaining: 1"),
+        (200, "x-ratelimit-remaining: 0"),
+        (429, "retry-after: 7 x-ratelimit-remaining: 0"),
+    ]) {
+        let (said, seconds) = said.split_once(" x-ratelimit-reset: ").unwrap();
+        assert_eq!((*status, said), (expected, before));
+        assert!((1..=60).contains(&seconds.parse::<u64>().unwrap()), "{seconds}");
+    }
+    // The fault says so too; other refusals don't.
+    simulator.set_limits(Limits::default());
+    simulator.set_fault(Fault::share(FaultKind::Throttle, 1.0));
+    assert_eq!(limited(&mut client, 1001, "unit").await, (429, "retry-after: 7".to_owned()));
+    simulator.clear_fault(FaultKind::Throttle, None);
+    simulator.set_fault(Fault::share(FaultKind::Error500, 1.0));
+    assert_eq!(limited(&mut client, 1001, "unit").await, (500, String::new()));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
-use pagemill_core::{CastFailure, Column, Failure, FailureClass, FetchedPage, Rows};
+use pagemill_core::{Budget, CastFailure, Column, Failure, FailureClass, FetchedPage, Rows};
 use reqwest::Url;
 use serde_json::value::RawValue;
 
@@ -12,7 +12,7 @@ use crate::{
     definition::{Answer, Definition, Pager, Stream},
     link,
     params::Params,
-    rules::{Signs, class_by_rules, classify},
+    rules::{Signs, class_by_rules, classify, quota_by_rules},
     value::{Cell, text_of},
 };
 
@@ -32,6 +32,8 @@ pub(crate) struct Received {
     pub(crate) content_type: Option<String>,
     pub(crate) location: Option<String>,
     pub(crate) retry_after: Option<Duration>,
+    /// What its headers say is left.
+    pub(crate) budget: Option<Budget>,
     /// What the header that states the total says.
     pub(crate) total: Option<String>,
     /// The header `Link`.
@@ -85,6 +87,7 @@ pub(crate) fn page(
         cast_failures,
         unmapped,
         absent,
+        budget: received.budget,
     })
 }
 
@@ -283,7 +286,8 @@ fn refused(definition: &Definition, received: &Received, envelope: &Envelope<'_>
         (None, None) => {}
     }
     what.push_str(&request(envelope));
-    Failure::new(classify(&definition.rules, signs), what)
+    let quota = quota_by_rules(&definition.rules, signs);
+    Failure { quota, ..Failure::new(classify(&definition.rules, signs), what) }
 }
 
 /// A good status over something else, as gateways send it when they are ill.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use pagemill_core::{Failure, FailureClass, FetchedPage, PageJob};
+use pagemill_core::{Budget, Failure, FailureClass, FetchedPage, PageJob};
 use reqwest::{
     Response, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, LINK, LOCATION, RETRY_AFTER},
@@ -18,7 +18,7 @@ use reqwest::{
 use crate::{
     answer::{self, Received},
     ask::{Ask, Credential, place},
-    definition::{Definition, Pager, Stream, Task},
+    definition::{BudgetHeaders, Definition, Pager, Stream, Task},
     network,
     params::Params,
     request::Request,
@@ -212,7 +212,10 @@ impl Client {
         }
         let response =
             builder.send().await.map_err(|e| network::failure(e, &place, definition.limits.timeout))?;
-        let received = received(&response, url, total);
+        let received = Received {
+            budget: definition.budget.as_ref().and_then(|names| budget(response.headers(), names)),
+            ..received(&response, url, total)
+        };
         let body = match self.body(response, &place).await {
             // The status says enough: what throttles, throttles even with half a body.
             Err(_) if !(200..300).contains(&received.status) => Bytes::new(),
@@ -246,7 +249,10 @@ impl Client {
 impl Received {
     /// A failure with what the API said about waiting.
     fn told(&self, failure: Failure) -> Failure {
-        Failure { retry_after: self.retry_after, ..failure }
+        // A budget that is used up says when to come again as well.
+        let reset = self.budget.filter(|budget| budget.remaining == 0).map(|budget| budget.reset);
+        let retry_after = self.retry_after.or(reset.filter(|_| failure.class == FailureClass::Throttled));
+        Failure { retry_after, ..failure }
     }
 }
 
@@ -260,11 +266,22 @@ fn received(response: &Response, url: Url, total: Option<&HeaderName>) -> Receiv
         location: header(&LOCATION)
             .map(|to| to.parse().map_or_else(|_| "another path".into(), |to| place(&to))),
         retry_after: retry_after(headers),
+        budget: None,
         total: total.and_then(header).map(str::to_owned),
         link: (!links.is_empty()).then(|| links.join(", ")),
         url: Some(url),
         replayed: false,
     }
+}
+
+/// Where no header says when it begins anew, within a second.
+fn budget(headers: &HeaderMap, names: &BudgetHeaders) -> Option<Budget> {
+    let number = |name: &HeaderName| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+    let reset = names.reset.as_ref().map_or(Some(1.0), number)?.clamp(0.0, LONGEST_RETRY_AFTER as f64);
+    Some(Budget {
+        remaining: number(&names.remaining)?.max(0.0) as u32,
+        reset: Duration::from_secs_f64(reset),
+    })
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {

@@ -8,6 +8,7 @@ mod document;
 mod error;
 mod meaning;
 mod merge;
+mod rate;
 mod request;
 mod stream;
 mod words;
@@ -18,14 +19,17 @@ use bytes::Bytes;
 use jiff::tz::TimeZone;
 use pagemill_core::{Failure, FetchedPage, PageJob, Restate, TableShape, TimeOfDay};
 use reqwest::Url;
-use schemars::JsonSchema;
 use toml::{Table, Value};
 
-pub use error::DefinitionError;
+pub use self::{
+    error::DefinitionError,
+    rate::{Rate, Windows},
+};
 
 pub(crate) use self::{
     answer::Answer,
     auth::Auth,
+    rate::BudgetHeaders,
     stream::{Pager, Split, Task},
 };
 use crate::{
@@ -61,6 +65,7 @@ pub struct Definition {
     rate: Rate,
     params: Table,
     streams: BTreeMap<String, Stream>,
+    pub(crate) budget: Option<BudgetHeaders>,
     pub(crate) limits: Limits,
     pub(crate) reader: Reader,
     /// Of answers that hold no rows.
@@ -73,6 +78,7 @@ pub struct Definition {
 pub struct Stream {
     name: String,
     title: String,
+    rate: Rate,
     page_size: u32,
     window: Option<u32>,
     max_days: Option<u32>,
@@ -80,6 +86,7 @@ pub struct Stream {
     ready_at: Option<TimeOfDay>,
     restate: Vec<Restate>,
     deletes_missing: bool,
+    monthly: bool,
     splits: Vec<Split>,
     table: TableShape,
     meaning: i64,
@@ -100,29 +107,6 @@ pub enum Paging {
     Chained,
     /// There is one page, which holds all.
     Single,
-}
-
-/// What a source permits, over all replicas. A window that isn't named isn't limited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Rate {
-    /// Requests a second; below 1 it is one request in so many seconds.
-    pub per_second: Option<f64>,
-    /// Requests a minute.
-    pub per_minute: Option<u32>,
-    /// Requests a day.
-    pub per_day: Option<u32>,
-}
-
-impl Rate {
-    /// Requests a second that keep within every window when they are spaced evenly; `None` without
-    /// a limit.
-    pub fn sustained(self) -> Option<f64> {
-        let Self { per_second, per_minute, per_day } = self;
-        let minute = per_minute.map(|n| f64::from(n) / 60.0);
-        let day = per_day.map(|n| f64::from(n) / 86_400.0);
-        [per_second, minute, day].into_iter().flatten().reduce(f64::min)
-    }
 }
 
 /// What an answer may cost.
@@ -226,8 +210,8 @@ impl Definition {
     }
 
     /// What it permits.
-    pub fn rate(&self) -> Rate {
-        self.rate
+    pub fn rate(&self) -> &Rate {
+        &self.rate
     }
 
     /// Values that its requests name as `{params.NAME}`.
@@ -377,6 +361,11 @@ impl Stream {
         self.deletes_missing
     }
 
+    /// Whether its table is partitioned by the months of its date.
+    pub fn is_monthly(&self) -> bool {
+        self.monthly
+    }
+
     /// Days of a partition.
     pub fn grid(&self) -> u32 {
         self.grid
@@ -390,6 +379,11 @@ impl Stream {
     /// How long the API still changes a day.
     pub fn restate(&self) -> &[Restate] {
         &self.restate
+    }
+
+    /// What it permits beside what its source does.
+    pub fn rate(&self) -> &Rate {
+        &self.rate
     }
 
     /// What a job asks of this stream.

@@ -20,6 +20,6 @@ mod value;
 
 pub use ask::Credential;
 pub use client::{Client, ClientError, Fetch};
-pub use definition::{Definition, DefinitionError, Paging, Rate, Stream, UnknownStream};
+pub use definition::{Definition, DefinitionError, Paging, Rate, Stream, UnknownStream, Windows};
 pub use oauth::{App, Granted};
 pub use pagemill_core::Restate;

@@ -1,12 +1,13 @@
 //! What an answer that is no page means: the definition's rules, then the usual reading of HTTP.
 
-use pagemill_core::FailureClass;
+use pagemill_core::{FailureClass, QuotaScope};
 use regex::Regex;
 
 /// A conjunction of what it names; the first rule that matches decides.
 #[derive(Debug)]
 pub(crate) struct Rule {
     pub(crate) class: FailureClass,
+    pub(crate) quota: QuotaScope,
     pub(crate) status: Vec<StatusPattern>,
     pub(crate) code: Vec<String>,
     pub(crate) message: Option<Regex>,
@@ -51,6 +52,11 @@ pub(crate) fn class_by_rules(rules: &[Rule], signs: Signs<'_>) -> Option<Failure
     rules.iter().find(|rule| rule.matches(signs)).map(|rule| rule.class)
 }
 
+/// Whose quota a throttled answer speaks of.
+pub(crate) fn quota_by_rules(rules: &[Rule], signs: Signs<'_>) -> QuotaScope {
+    rules.iter().find(|rule| rule.matches(signs)).map(|rule| rule.quota).unwrap_or_default()
+}
+
 /// The class of an answer that is no page.
 pub(crate) fn classify(rules: &[Rule], signs: Signs<'_>) -> FailureClass {
     class_by_rules(rules, signs).unwrap_or(match signs.status {
@@ -69,6 +75,7 @@ mod tests {
     fn the_first_rule_that_holds_decides() {
         let rule = |class, status: &[StatusPattern], code: &[&str], message: Option<&str>| Rule {
             class,
+            quota: QuotaScope::App,
             status: status.to_vec(),
             code: code.iter().map(ToString::to_string).collect(),
             message: message.map(|m| Regex::new(m).unwrap()),

@@ -1,11 +1,38 @@
 //! The raw answer, as the ledger keeps it.
 
+use std::cell::RefCell;
+
+use zstd::bulk::Compressor;
+
 /// Level 1: a fifth of the size at a cost that does not show beside the decoding.
 const LEVEL: i32 = 1;
 
+/// What compressing needs again for each answer. A thread keeps its own.
+struct Press {
+    compressor: Compressor<'static>,
+    room: Vec<u8>,
+}
+
+/// Room kept for the next answer; the rare larger ones get their own.
+const KEPT: usize = 256 << 10;
+
+thread_local! {
+    static PRESS: RefCell<Press> = RefCell::new(Press {
+        compressor: Compressor::new(LEVEL).expect("the level is one of zstd's"),
+        room: Vec::new(),
+    });
+}
+
 /// Compresses an answer's body (zstd).
 pub fn compress(body: &[u8]) -> Vec<u8> {
-    zstd::bulk::compress(body, LEVEL).expect("compressing memory to memory cannot fail")
+    PRESS.with_borrow_mut(|Press { compressor, room }| {
+        room.reserve(zstd::zstd_safe::compress_bound(body.len()));
+        compressor.compress_to_buffer(body, room).expect("compressing memory to memory cannot fail");
+        let compressed = room.clone();
+        room.clear();
+        room.shrink_to(KEPT);
+        compressed
+    })
 }
 
 /// The body as it came.

@@ -4,6 +4,9 @@ use jiff::Timestamp;
 
 use crate::{Store, StoreError};
 
+/// Two clocks drift apart by less than this share of the time.
+const DRIFT: f64 = 1e-4;
+
 /// The database's clock, as seen from this process: a reading tied to the local monotonic clock at
 /// the midpoint of its round trip. Replicas' own clocks never matter.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +34,11 @@ impl DatabaseClock {
             .unwrap_or(self.database)
     }
 
+    /// The database's time when it was read.
+    pub fn read(&self) -> Timestamp {
+        self.database
+    }
+
     /// The database's time now.
     pub fn now(&self) -> Timestamp {
         self.at(Instant::now())
@@ -41,6 +49,17 @@ impl DatabaseClock {
         let nanos = database.as_nanosecond() - self.database.as_nanosecond();
         let span = Duration::from_nanos(u64::try_from(nanos.unsigned_abs()).unwrap_or(u64::MAX));
         if nanos >= 0 { self.read_at + span } else { self.read_at.checked_sub(span).unwrap_or(self.read_at) }
+    }
+
+    /// Which of this and a newer reading to go by: the one that is off by less, as the clocks drift
+    /// apart; the newer one if they disagree by more than that, for then one of them was set.
+    pub fn or_newer(self, newer: Self) -> Self {
+        let off = |reading: &Self| {
+            reading.round_trip / 2 + newer.read_at.saturating_duration_since(reading.read_at).mul_f64(DRIFT)
+        };
+        let apart = self.at(newer.read_at).duration_since(newer.database).unsigned_abs();
+        let set = apart > off(&self) + off(&newer);
+        if set || off(&newer) <= off(&self) { newer } else { self }
     }
 
     /// How long ago it was read.
@@ -65,5 +84,26 @@ impl Store {
         let sent = Instant::now();
         let row = client.query_one(&statement, &[]).await?;
         Ok(DatabaseClock::tie(row.get(0), sent, Instant::now()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reading_gives_way_to_one_that_is_off_by_less() {
+        let ms = Duration::from_millis;
+        let (start, noon) = (Instant::now(), Timestamp::UNIX_EPOCH);
+        let reading = |after, round_trip, wrong: i64| {
+            let database = noon + ms(after) + jiff::SignedDuration::from_millis(wrong);
+            DatabaseClock { read_at: start + ms(after), database, round_trip: ms(round_trip) }
+        };
+        let first = reading(0, 2, 0);
+        let kept = |newer: DatabaseClock| first.or_newer(newer).round_trip == first.round_trip;
+        assert!(kept(reading(100, 20, 5)), "a slow round trip says less");
+        assert!(!kept(reading(100, 1, 0)), "a quicker one says more");
+        assert!(!kept(reading(100_000, 20, 5)), "an old reading has drifted");
+        assert!(!kept(reading(100, 20, 500)), "the clock was set");
     }
 }

@@ -15,6 +15,7 @@ mod connect;
 mod error;
 mod ledger;
 mod migrate;
+mod months;
 mod page;
 mod query;
 mod quota;
@@ -27,14 +28,14 @@ pub use clock::DatabaseClock;
 pub use connect::{Store, StoreConfig};
 pub use error::{StoreError, StoreErrorKind};
 pub use ledger::{
-    Answer, Attempt, ConsumerBeat, DeadFilter, DeadGroup, DeadLock, DeadRecord, DeadRow, Following,
-    NewPartition, Opened, Outlook, Pace, PageStart, PartitionRow, Planned, Progress, Prospect, Recount,
-    Requeued, RescueOrder, Rewritten, RunPace, RunRequest, RunStatus, SealReport, Sealed, Sealing, Slices,
-    Standing, Warning,
+    Answer, Attempt, ConsumerBeat, DeadFilter, DeadGroup, DeadLock, DeadRecord, DeadRow, Following, Month,
+    NewPartition, Opened, Outlook, Pace, PageStart, PartitionRow, Planned, Progress, Prospect, Pruned,
+    Recount, Requeued, RescueOrder, Rewritten, RunPace, RunRequest, RunStatus, SealReport, Sealed, Sealing,
+    Slices, Standing, Warning,
 };
 pub use migrate::Migrated;
 pub use page::{Next, PageWrite};
 pub use query::TextRows;
-pub use quota::{Reserved, SlotGrant};
+pub use quota::{JITTER, Narrowing, QuotaLimits, QuotaRow, SlotGrant, SlotRequest};
 pub use table::{DataTable, StreamRules, quote};
 pub use tokens::{Claimed, NewTokens, StoredTokens, TokenKey, TokenPlace, TokenStatus};

@@ -32,6 +32,8 @@ pub struct StreamRules {
     pub window: Option<u32>,
     /// Rows that a sealed pull no longer contains are deleted.
     pub deletes_missing: bool,
+    /// The table is partitioned by the months of its date.
+    pub monthly: bool,
 }
 
 /// A column as the database has it.
@@ -129,7 +131,11 @@ impl DataTable {
             .iter()
             .map(|c| json!({"name": c.name, "type": c.kind.sql(), "key": c.key}))
             .collect();
-        json!({"table": self.name, "columns": columns})
+        let mut shape = json!({"table": self.name, "columns": columns});
+        if self.rules.monthly {
+            shape["partition_by"] = "month".into();
+        }
+        shape
     }
 
     /// Creates the table, or adds the columns that the definition gained; makes the view of sealed
@@ -144,6 +150,7 @@ impl DataTable {
             tx.batch_execute(&self.create_sql()).await?;
             done.push(format!("created table {}", self.name));
         } else {
+            self.check_partitioned(tx).await?;
             for column in self.missing(&existing)? {
                 let c = &self.shape.columns[column];
                 tx.batch_execute(&format!(
@@ -242,7 +249,7 @@ impl DataTable {
         for (name, sql_type) in OWN_COLUMNS {
             let _ = write!(sql, "{} {sql_type} not null, ", quote(name));
         }
-        let _ = write!(sql, "primary key ({}))", names(&self.shape, &self.key, ""));
+        let _ = write!(sql, "primary key ({})){}", names(&self.shape, &self.key, ""), self.partition_sql());
         sql
     }
 

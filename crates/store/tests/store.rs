@@ -2,13 +2,11 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::{World, closed, page, reason};
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp, civil::date};
 use pagemill_core::{Lane, Slice, Verdict};
-use pagemill_store::{NewPartition, PageStart, PageWrite, Reserved, RunRequest, Standing, StoreErrorKind};
+use pagemill_store::{NewPartition, PageStart, PageWrite, RunRequest, Standing, StoreErrorKind};
 use proptest::{prelude::*, test_runner::TestRunner};
 
 /// Whatever the order in which the versions of a page arrive, and however often each: the one that
@@ -140,33 +138,6 @@ async fn a_rescue_raises_the_generation_and_voids_older_copies() {
     let newer = PageWrite { job: order.jobs[0].clone(), ..page(&job, 2, &[10, 11], 2, 2, 30) };
     assert_eq!(world.store.write(&world.table, &[newer]).await.unwrap().stored, [true]);
     assert_eq!(world.rows().await.len(), 12);
-}
-
-/// Slots of all replicas are apart by the interval; one that is too far away is not taken at all.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slots_are_apart_and_a_shut_quota_gives_none() {
-    let world = World::new().await;
-    let store = &world.store;
-    let (lead, horizon) = (Duration::from_millis(5), Duration::from_secs(15));
-    let reserve = |count| store.reserve_slots("test", 50.0, count, lead, horizon);
-    let grants = join_all((0..20).map(|_| reserve(3))).await;
-    let mut firsts: Vec<Timestamp> = grants
-        .into_iter()
-        .map(|grant| match grant.unwrap() {
-            Reserved::Slots(slots) => slots.first,
-            Reserved::Shut(wait) => panic!("shut for {wait:?}"),
-        })
-        .collect();
-    firsts.sort_unstable();
-    assert!(
-        firsts.windows(2).all(|w| w[1].duration_since(w[0]) >= SignedDuration::from_millis(60)),
-        "{firsts:?}"
-    );
-    store.push_back_quota("test", Duration::from_secs(60)).await.unwrap();
-    for _ in 0..3 {
-        let Reserved::Shut(wait) = reserve(1).await.unwrap() else { panic!("it is shut") };
-        assert!(wait > Duration::from_secs(50) && wait <= Duration::from_secs(60), "{wait:?}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(long)]
     all: bool,
     /// One line of JSON on stdout: partitions, pages, rows, changed_rows, became_null, skipped,
-    /// without_answer, failed (each with slice, partition, page, error)
+    /// without_answer, pruned, failed (each with slice, partition, page, error)
     #[arg(long)]
     json: bool,
 }
@@ -79,6 +79,9 @@ fn say(r: &Reloaded) {
     );
     if r.without_answer > 0 {
         println!("{} pages have no stored answer (raw = \"off\"): they are as they were", r.without_answer);
+    }
+    if r.pruned > 0 {
+        println!("the answers of {} pages were pruned: they are as they were", r.pruned);
     }
     if !r.failed.is_empty() {
         println!("{} pages could not be read: they are as they were", r.failed.len());

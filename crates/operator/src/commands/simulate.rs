@@ -5,7 +5,9 @@ use pagemill::{
     stop::{Stage, stop},
 };
 use pagemill_core::DateWord;
-use pagemill_simulator::{Fault, Latency, Limits, OAuth, Simulator, SimulatorConfig, truth_csv, truth_digest};
+use pagemill_simulator::{
+    Fault, Latency, Limits, OAuth, Simulator, SimulatorConfig, truth_csv, truth_digest,
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -18,9 +20,14 @@ pub(crate) struct Args {
     /// The same seed gives the same rows
     #[arg(long, value_name = "S", default_value_t = SimulatorConfig::SEED)]
     seed: u64,
-    /// Requests permitted in any one second; more are throttled as the real API does
-    #[arg(long, value_name = "PER_SECOND")]
-    rate: Option<u32>,
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// Seconds to wait that a throttled answer names in Retry-After [default: it names none]
+    #[arg(long, value_name = "SECONDS")]
+    retry_after: Option<u32>,
+    /// Each answer says in X-RateLimit-Remaining and X-RateLimit-Reset what the longest limit leaves
+    #[arg(long)]
+    rate_headers: bool,
     /// How long an answer takes, as in 20..300ms
     #[arg(long, default_value = "0ms")]
     latency: Latency,
@@ -50,6 +57,42 @@ pub(crate) struct Args {
     date: DateWord,
 }
 
+/// What is throttled, as the real API does; each is a limit of its own, and unlimited unless given.
+#[derive(clap::Args)]
+struct LimitArgs {
+    /// Requests permitted in any one second; more are throttled as the real API does
+    #[arg(long, value_name = "PER_SECOND")]
+    rate: Option<u32>,
+    /// Requests permitted in any one minute
+    #[arg(long, value_name = "N")]
+    rate_per_minute: Option<u32>,
+    /// Requests permitted a day, which begins at midnight in Shanghai
+    #[arg(long, value_name = "N")]
+    rate_per_day: Option<u32>,
+    /// Requests permitted in any one second for each account
+    #[arg(long, value_name = "PER_SECOND")]
+    account_rate: Option<u32>,
+    /// Requests permitted a day for each account
+    #[arg(long, value_name = "N")]
+    account_rate_per_day: Option<u32>,
+    /// Requests permitted in any one second for each level's report, over all accounts
+    #[arg(long, value_name = "PER_SECOND")]
+    stream_rate: Option<u32>,
+}
+
+impl LimitArgs {
+    fn limits(&self) -> Limits {
+        Limits {
+            rate: self.rate,
+            rate_per_minute: self.rate_per_minute,
+            rate_per_day: self.rate_per_day,
+            account_rate: self.account_rate,
+            account_rate_per_day: self.account_rate_per_day,
+            stream_rate: self.stream_rate,
+        }
+    }
+}
+
 fn app(text: &str) -> Result<(String, String), String> {
     let (id, secret) = text.split_once(':').ok_or("write APP_ID:SECRET")?;
     Ok((id.to_owned(), secret.to_owned()))
@@ -60,7 +103,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Exit> {
         port: args.port,
         rows: args.rows,
         seed: args.seed,
-        limits: Limits { rate: args.rate },
+        limits: args.limits.limits(),
+        retry_after: args.retry_after,
+        rate_headers: args.rate_headers,
         rendered: args.rendered,
         latency: args.latency,
         token: args.token.clone(),

@@ -144,13 +144,15 @@ async fn print(store: &Store, args: &Args, runs: &[RunStatus], times: Vec<Timeli
                 format!("{}/{planned}", p.progress.done),
                 p.progress.dead.to_string(),
             ];
-            cells.map(Some).into_iter().chain([p.reason.clone()]).collect()
+            let pruned = p.pruned_at.map(|at| format!("pages pruned on {}", at.strftime("%F")));
+            let note = p.reason.iter().chain(&pruned).cloned().reduce(|a, b| format!("{a}; {b}"));
+            cells.map(Some).into_iter().chain([note]).collect()
         })
         .collect();
     writeln!(out)?;
     write_table(
         &mut out,
-        &["partition", "state", "total", "pages", "dead", "reason"].map(String::from),
+        &["partition", "state", "total", "pages", "dead", "note"].map(String::from),
         &rows,
     )?;
     for warning in store.warnings(run).await? {

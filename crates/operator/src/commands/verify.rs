@@ -37,7 +37,7 @@ async fn verify(database: &Database, args: &Args) -> anyhow::Result<Exit> {
             anyhow::bail!("{}: the config does not name its source and stream", partition.slice);
         };
         let recount = store.recount(table, &partition).await?;
-        if recount.superseded_by.is_none() && !recount.agrees() {
+        if recount.superseded_by.is_none() && !recount.agrees() && !recount.is_unknown() {
             exit = Exit::Incomplete;
         }
         if args.json {
@@ -59,6 +59,22 @@ fn in_words(r: &Recount) -> String {
         "the API states {total} rows, the ledger has {} distinct keys, the table has {} of them",
         r.ledger_keys, r.table_keys
     );
+    if let Some(day) = r.pruned_on {
+        let pruned = format!(
+            "its keys were pruned on {day}; the API stated {total} rows, the table has {}",
+            r.table_keys
+        );
+        return match (&r.reason, r.agrees()) {
+            (_, true) => format!("{slice}: sealed, verified by its content hash: {pruned}"),
+            (Some(reason), _) => format!("{slice}: {} ({reason}): {pruned}", r.state),
+            (None, _) if r.is_unknown() => {
+                format!(
+                    "{slice}: sealed, and can no longer be verified: {pruned}, others than it was sealed with"
+                )
+            }
+            (None, _) => format!("{slice}: {}, NOT verified: {pruned}", r.state),
+        };
+    }
     let older = if r.older_rows > 0 { format!(", and {} older rows", r.older_rows) } else { String::new() };
     match (&r.reason, r.agrees()) {
         (_, true) => format!("{slice}: sealed, verified: {counts}{older}"),

@@ -7,9 +7,9 @@ use pagemill_core::{Failure, Outcome, PageJob};
 use pagemill_pool as pool;
 use pagemill_queue::PageQueue;
 use pagemill_store::{DataTable, PageWrite, StoreError, StoreErrorKind, Written};
-use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
+use tokio::{task::JoinSet, time::Instant};
 
-use super::{Pipeline, Session, Trouble, Work, fetch::Fetched, follow::Follow, gate::Pass, settle};
+use super::{End, Pipeline, Session, Trouble, Work, fetch::Fetched, follow::Follow, gate::Pass, settle};
 
 /// A page waits at most so long for others to share its transaction.
 const LINGER: Duration = Duration::from_millis(5);
@@ -35,7 +35,6 @@ pub(super) async fn collect<Q: PageQueue>(
     session: &Session,
 ) {
     let most = pipeline.settings.batch_pages as usize;
-    let writers = Arc::new(Semaphore::new(pipeline.settings.writers as usize));
     let mut tasks: JoinSet<Result<(), Trouble>> = JoinSet::new();
     let mut waiting = Waiting::default();
     let mut open = true;
@@ -50,7 +49,7 @@ pub(super) async fn collect<Q: PageQueue>(
                     waiting.push(Ready { work, write: *write, pass });
                 }
                 Some(pool::Outcome::Done { job: work, result }) => {
-                    tasks.spawn(finish(pipeline.clone(), work, result));
+                    tasks.spawn(finish(pipeline.clone(), work, result, session.clone()));
                 }
                 Some(pool::Outcome::Failed { job: work, panic }) => {
                     tasks.spawn(panicked(pipeline.clone(), work, panic));
@@ -60,7 +59,7 @@ pub(super) async fn collect<Q: PageQueue>(
                 }
                 None => open = false,
             },
-            permit = writers.clone().acquire_owned(), if due => {
+            permit = pipeline.writers.clone().acquire_owned(), if due => {
                 if let Some(batch) = waiting.take(most) {
                     let pipeline = pipeline.clone();
                     tasks.spawn(async move {
@@ -73,9 +72,9 @@ pub(super) async fn collect<Q: PageQueue>(
             () = tokio::time::sleep_until(linger.unwrap_or_else(Instant::now)), if linger.is_some() && !due => {}
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => match ended {
                 Ok(Ok(())) => {}
-                Ok(Err(trouble)) => session.end(trouble),
+                Ok(Err(trouble)) => session.end(trouble.into()),
                 // A bug of ours; ending the session returns what the task held.
-                Err(error) => session.end(Trouble(format!("a collector's task failed: {error}"))),
+                Err(error) => session.end(End::Unavailable(format!("a collector's task failed: {error}"))),
             },
         }
     }
@@ -199,7 +198,12 @@ async fn stored<Q: PageQueue>(
         follow.up(progress, &pages).await?;
     }
     fail::fail_point!("before-ack");
-    settle::settle_all(pipeline, kept, &Outcome::Stored).await
+    let sent: Vec<_> = kept.iter().filter_map(|work| work.sent.get().copied()).collect();
+    settle::settle_all(pipeline, kept, &Outcome::Stored).await?;
+    if let Some(source) = pages.first().and_then(|page| pipeline.sources.get(&page.job.slice.source)) {
+        sent.iter().for_each(|sent| source.times.acked(sent.elapsed()));
+    }
+    Ok(())
 }
 
 /// The ways that end without a page to store.
@@ -207,6 +211,7 @@ async fn finish<Q: PageQueue>(
     pipeline: Arc<Pipeline<Q>>,
     work: Work,
     fetched: Fetched,
+    session: Session,
 ) -> Result<(), Trouble> {
     let pipeline = &*pipeline;
     match fetched {
@@ -228,7 +233,12 @@ async fn finish<Q: PageQueue>(
             settle::failed(pipeline, Work { job, ..work }, failure).await
         }
         Fetched::Later(cursor, wait) => settle::later(pipeline, work, cursor, wait).await,
-        Fetched::Shut(wait) => settle::park(pipeline, work, wait).await,
+        Fetched::Parked(wait) => settle::park(pipeline, work, wait).await,
+        Fetched::Shut(wait) if pipeline.patient => settle::park(pipeline, work, wait).await,
+        Fetched::Shut(wait) => {
+            session.end(End::Shut(wait));
+            settle::settle(pipeline, work, &Outcome::Unavailable, 0).await
+        }
         Fetched::Unavailable(why) => {
             settle::settle(pipeline, work, &Outcome::Unavailable, 0).await?;
             Err(Trouble(why))

@@ -1,6 +1,9 @@
 //! The worker's part: from a job to a page that is ready to be stored.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use pagemill_core::{Failure, FailureClass, PageJob};
 use pagemill_queue::PageQueue;
@@ -28,7 +31,9 @@ pub(super) enum Fetched {
     Later(String, Duration),
     /// The report that the API was to prepare is to be ordered anew.
     Anew(Failure),
-    /// The quota is shut for so long.
+    /// Nothing of its account or stream can be sent for so long: others go on.
+    Parked(Duration),
+    /// Nothing of its source can be.
     Shut(Duration),
     /// PostgreSQL cannot be used.
     Unavailable(String),
@@ -45,7 +50,7 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
     let Some(table) = source.tables.get(&job.slice.stream) else {
         // Its config may be older, or another's: the job waits for a consumer that pulls it.
         tracing::warn!(source = source.name(), stream = %job.slice.stream, "not among this consumer's `streams`: parked");
-        return Fetched::Shut(pipeline.settings.longest_retry());
+        return Fetched::Parked(pipeline.settings.longest_retry());
     };
     let pass = match admit(pipeline, work).await {
         Ok(pass) => pass,
@@ -56,22 +61,28 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
         Err(NoToken::Failed(failure)) => return Fetched::Failed(failure),
         Err(NoToken::Unavailable(why)) => return Fetched::Unavailable(why),
     };
-    let requested_at = match source.quota.acquire().await {
-        Ok(at) => at,
+    let permit = match source.quota.acquire(&job.slice).await {
+        Ok(permit) => permit,
+        Err(NoSlot::Parked(wait)) => return Fetched::Parked(wait),
         Err(NoSlot::Shut(wait)) => return Fetched::Shut(wait),
         Err(NoSlot::Unavailable(why)) => return Fetched::Unavailable(why),
     };
+    let sent = *work.sent.get_or_init(Instant::now);
     pipeline.counters.sent();
     crash::on_page(job.page);
     let token = token.newest();
     let fetched = source.client.fetch(job, token.credential()).await;
     if fetched.is_ok() {
         token.worked();
+        source.times.fetched(sent.elapsed());
     }
     match fetched {
         Ok(Fetch::Page(page)) => {
             let body = (pipeline.settings.raw == Raw::Page).then(|| pagemill_store::compress(&page.body));
-            let write = PageWrite::new(table, job.clone(), *page, requested_at, body);
+            if let Some(budget) = page.budget {
+                noticed(source, source.quota.told(&permit, budget).await);
+            }
+            let write = PageWrite::new(table, job.clone(), *page, permit.at, body);
             Fetched::Page(Box::new(write), pass)
         }
         Ok(Fetch::Later { cursor, wait }) => Fetched::Later(cursor, wait),
@@ -79,7 +90,7 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
         Err(failure) => {
             if failure.class == FailureClass::Throttled {
                 pipeline.counters.throttled();
-                throttle(source, &failure).await;
+                noticed(source, source.quota.throttled(&permit, &failure).await);
             }
             if failure.class == FailureClass::Token {
                 token.refused();
@@ -139,12 +150,9 @@ fn unavailable(error: StoreError) -> Fetched {
     }
 }
 
-/// How long nobody sends after the API asked for less without saying for how long.
-const PAUSE: Duration = Duration::from_secs(1);
-
-async fn throttle(source: &Source, failure: &Failure) {
-    let pause = failure.retry_after.unwrap_or(PAUSE);
-    if let Err(error) = source.quota.push_back(pause).await {
-        tracing::warn!(source = source.name(), %error, "the quota could not be pushed back");
+/// The page is what counts: the quota learns it from the next one.
+fn noticed(source: &Source, told: Result<(), StoreError>) {
+    if let Err(error) = told {
+        tracing::warn!(source = source.name(), %error, "the quota could not be told");
     }
 }

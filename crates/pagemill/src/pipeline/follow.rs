@@ -2,8 +2,13 @@
 //! published, the partition sealed or repaired. All of it idempotent, so that whoever comes by may
 //! ensure it.
 
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Mutex, PoisonError},
+};
+
 use jiff::ToSpan;
-use pagemill_core::{PageJob, Slice, Verdict};
+use pagemill_core::{Lane, PageJob, Slice, Verdict};
 use pagemill_queue::{Address, PageQueue};
 use pagemill_store::{DataTable, Following, PartitionRow, Progress, RescueOrder, Sealing, Store};
 
@@ -17,16 +22,23 @@ pub(crate) struct Follow<'a, Q> {
     sources: &'a Sources,
     /// The most rounds in which pages are fetched again because the proof failed.
     repairs: u32,
+    held_back: Option<&'a Mutex<Vec<i64>>>,
 }
 
 impl<'a, Q: PageQueue> Follow<'a, Q> {
     pub(super) fn pipeline(pipeline: &'a Pipeline<Q>) -> Self {
-        let Pipeline { store, queue, sources, settings, .. } = pipeline;
-        Self { store, queue, sources, repairs: settings.repairs }
+        let Pipeline { store, queue, sources, settings, held_back, .. } = pipeline;
+        Self { store, queue, sources, repairs: settings.repairs, held_back: held_back.as_ref() }
     }
 
     pub(crate) fn app(app: &'a App, queue: &'a Q) -> Self {
-        Self { store: &app.store, queue, sources: &app.sources, repairs: app.settings.repairs }
+        Self {
+            store: &app.store,
+            queue,
+            sources: &app.sources,
+            repairs: app.settings.repairs,
+            held_back: None,
+        }
     }
 
     /// After these pages of one partition are done or dead: where pages follow one another the next
@@ -77,21 +89,41 @@ impl<'a, Q: PageQueue> Follow<'a, Q> {
         if self.is_too_deep(&partition) {
             return self.split(&partition).await;
         }
-        let Some(planned) = partition.planned().filter(|_| !partition.progress.published) else {
-            return Ok(false);
-        };
-        let mut known = self.store.known_pages(id).await?.into_iter().peekable();
-        let jobs = (planned.first..=planned.last).filter_map(|page| {
-            let (generation, finished) = known.next_if(|k| k.0 == page).map_or((0, false), |k| (k.1, k.2));
-            (!finished).then(|| partition.job(page, generation))
-        });
-        let to = Address::Lane { source: partition.slice.source.clone(), lane: partition.lane };
-        self.queue.publish(&to, jobs.map(|job| message(&job))).await?;
-        fail::fail_point!("after-expansion");
-        self.store.mark_published(id).await?;
-        let total = partition.progress.total.unwrap_or(0);
-        tracing::info!(partition = id, slice = %partition.slice, total, pages = planned.count(), "expanded");
+        match self.held_back {
+            Some(held) => held.lock().unwrap_or_else(PoisonError::into_inner).push(id),
+            None => self.publish_missing(&[partition]).await?,
+        }
         Ok(false)
+    }
+
+    /// Publishes every page of these partitions that is neither done nor dead, in turn: a page of each,
+    /// then the next of each, so that one with many doesn't hold up the others.
+    pub(crate) async fn publish_missing(&self, partitions: &[PartitionRow]) -> Result<(), Trouble> {
+        let mut lanes: BTreeMap<(&str, bool), Vec<_>> = BTreeMap::new();
+        for partition in partitions.iter().filter(|partition| !partition.progress.published) {
+            let Some(planned) = partition.planned() else { continue };
+            let mut known = self.store.known_pages(partition.id).await?.into_iter().peekable();
+            let jobs = (planned.first..=planned.last).filter_map(move |page| {
+                let (generation, finished) =
+                    known.next_if(|k| k.0 == page).map_or((0, false), |k| (k.1, k.2));
+                (!finished).then(|| partition.job(page, generation))
+            });
+            let lane = (partition.slice.source.as_str(), partition.lane == Lane::Low);
+            lanes.entry(lane).or_default().push((partition, planned, jobs));
+        }
+        for ((source, low), lane) in lanes {
+            let to = Address::Lane { source: source.to_owned(), lane: Lane::ALL[usize::from(low)] };
+            let (published, jobs): (Vec<_>, Vec<_>) =
+                lane.into_iter().map(|(partition, planned, jobs)| ((partition, planned), jobs)).unzip();
+            self.queue.publish(&to, in_turn(jobs).map(|job| message(&job))).await?;
+            fail::fail_point!("after-expansion");
+            for (partition, planned) in published {
+                self.store.mark_published(partition.id).await?;
+                let (total, pages) = (partition.progress.total.unwrap_or(0), planned.count());
+                tracing::info!(partition = partition.id, slice = %partition.slice, total, pages, "expanded");
+            }
+        }
+        Ok(())
     }
 
     /// Whether the API does not show all of its rows.
@@ -196,5 +228,30 @@ impl<'a, Q: PageQueue> Follow<'a, Q> {
 
     fn table(&self, slice: &Slice) -> Option<&DataTable> {
         self.sources.get(&slice.source)?.tables.get(&slice.stream)
+    }
+}
+
+/// One of each in turn, until all have ended.
+fn in_turn<I: Iterator>(iterators: impl IntoIterator<Item = I>) -> impl Iterator<Item = I::Item> {
+    let mut turns: VecDeque<I> = iterators.into_iter().collect();
+    std::iter::from_fn(move || {
+        loop {
+            let mut iterator = turns.pop_front()?;
+            if let Some(item) = iterator.next() {
+                turns.push_back(iterator);
+                return Some(item);
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_of_each_in_turn() {
+        let turns: Vec<_> = in_turn([0..1, 10..14, 20..22]).collect();
+        assert_eq!(turns, [0, 10, 20, 11, 21, 12, 13]);
     }
 }

@@ -19,13 +19,17 @@ mod intake;
 mod settle;
 mod suspicion;
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
 
 use pagemill_core::{PageJob, RetrySchedule, Sizing};
 use pagemill_pool::Pool;
 use pagemill_queue::{Delivery, Message, PageQueue};
 use pagemill_store::Store;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::sync::{Semaphore, watch};
 
 pub(crate) use self::follow::Follow;
 pub use self::{counters::Counters, intake::Intake};
@@ -49,6 +53,12 @@ pub struct Pipeline<Q> {
     pub counters: Arc<Counters>,
     gate: Gate,
     innocent: Innocent,
+    /// Transactions at a time.
+    writers: Arc<Semaphore>,
+    /// Jobs of a source that permits nothing for long are parked, instead of ending the session.
+    patient: bool,
+    /// Partitions to be published when it is known which others there are; `None`: each at once.
+    held_back: Option<Mutex<Vec<i64>>>,
 }
 
 /// A delivery on its way, and the job in it.
@@ -57,6 +67,8 @@ struct Work {
     job: PageJob,
     /// Whether its start was recorded as suspicion, to be cleared if it is given back.
     marked: std::sync::atomic::AtomicBool,
+    /// When its request was sent.
+    sent: OnceLock<Instant>,
 }
 
 /// How a pipeline ended.
@@ -66,6 +78,8 @@ pub enum Ended {
     Drained,
     /// PostgreSQL cannot be used: everything was given back, try again when it is there.
     Unavailable(String),
+    /// The source permits nothing for so long: everything was given back.
+    Shut(Duration),
 }
 
 /// Why a page's outcome cannot be recorded now.
@@ -75,7 +89,14 @@ pub(crate) struct Trouble(String);
 
 /// Shared by what runs in one go of the pipeline: who notices trouble ends it.
 #[derive(Clone)]
-struct Session(Arc<watch::Sender<Option<String>>>);
+struct Session(Arc<watch::Sender<Option<End>>>);
+
+/// Why it ends before its time.
+#[derive(Clone, Debug)]
+enum End {
+    Unavailable(String),
+    Shut(Duration),
+}
 
 impl<Q: PageQueue> Pipeline<Q> {
     /// A pipeline over an app, publishing to `queue`.
@@ -89,12 +110,29 @@ impl<Q: PageQueue> Pipeline<Q> {
             counters: Arc::default(),
             gate: Gate::default(),
             innocent: Innocent::default(),
+            writers: Arc::new(Semaphore::new(app.settings.writers as usize)),
+            patient: false,
+            held_back: None,
         })
     }
 
-    /// Works on what the intakes deliver until they end, PostgreSQL cannot be used, or the stop
-    /// comes: draining ends the intakes, cancelling returns what runs.
-    pub async fn run(self: &Arc<Self>, intakes: Vec<Intake>, sizing: Sizing, stop: &Stop) -> Ended {
+    /// The producer's: it holds partitions back, so that they can be published interleaved, and hands on
+    /// to the consumers what has to wait for long.
+    pub fn of_producer(app: &App, queue: Q) -> Arc<Self> {
+        let pipeline = Arc::into_inner(Self::new(app, queue)).expect("nobody else has it yet");
+        Arc::new(Self { patient: true, held_back: Some(Mutex::default()), ..pipeline })
+    }
+
+    /// Takes the partitions that were held back.
+    pub fn take_held_back(&self) -> Vec<i64> {
+        let held = self.held_back.as_ref();
+        held.map(|held| std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner)))
+            .unwrap_or_default()
+    }
+
+    /// Works on what the intake delivers until it ends, PostgreSQL cannot be used, or the stop
+    /// comes: draining ends the intake, cancelling returns what runs.
+    pub async fn run(self: &Arc<Self>, intake: Intake, sizing: Sizing, stop: &Stop) -> Ended {
         if let Err(error) = self.innocent.acquit(&self.store).await {
             return Ended::Unavailable(error.to_string());
         }
@@ -110,11 +148,7 @@ impl<Q: PageQueue> Pipeline<Q> {
                 Box::pin(async move { fetch::fetch_page(&pipeline, work).await })
             });
 
-        let mut taking = JoinSet::new();
-        for intake in intakes {
-            taking.spawn(intake::take(self.clone(), intake, jobs.clone(), session.clone(), stop.clone()));
-        }
-        drop(jobs);
+        let taking = tokio::spawn(intake::take(self.clone(), intake, jobs, session.clone(), stop.clone()));
         let cancel = {
             let (session, stop) = (session.clone(), stop.clone());
             tokio::spawn(async move {
@@ -126,14 +160,16 @@ impl<Q: PageQueue> Pipeline<Q> {
             })
         };
         collect::collect(self, results, &session).await;
-        while let Some(taken) = taking.join_next().await {
-            if let Err(error) = taken {
-                tracing::error!(%error, "an intake failed");
-            }
+        if let Err(error) = taking.await {
+            tracing::error!(%error, "the intake failed");
         }
         cancel.abort();
         self.sources.settle().await;
-        session.trouble().map_or(Ended::Drained, Ended::Unavailable)
+        match session.end_seen() {
+            None => Ended::Drained,
+            Some(End::Unavailable(why)) => Ended::Unavailable(why),
+            Some(End::Shut(wait)) => Ended::Shut(wait),
+        }
     }
 
     fn publish_job(
@@ -159,10 +195,10 @@ impl Default for Session {
 
 impl Session {
     /// Ends this go of the pipeline: what runs is cancelled and given back.
-    fn end(&self, trouble: Trouble) {
+    fn end(&self, end: End) {
         self.0.send_if_modified(|now| {
             let first = now.is_none();
-            now.get_or_insert(trouble.0);
+            now.get_or_insert(end);
             first
         });
     }
@@ -172,8 +208,14 @@ impl Session {
         let _ = self.0.subscribe().wait_for(Option::is_some).await;
     }
 
-    fn trouble(&self) -> Option<String> {
+    fn end_seen(&self) -> Option<End> {
         self.0.borrow().clone()
+    }
+}
+
+impl From<Trouble> for End {
+    fn from(trouble: Trouble) -> Self {
+        Self::Unavailable(trouble.0)
     }
 }
 

@@ -115,13 +115,14 @@ pub(super) async fn recheck<Q: PageQueue>(pipeline: &Pipeline<Q>, work: Work) ->
     settle(pipeline, work, &outcome, 0).await
 }
 
-/// The quota is shut: the job waits on a rung, so that others go on; no attempt is spent.
+/// The quota is used up: the job waits on a rung, so that others go on; no attempt is spent. Rather too
+/// short than too long, so that it is there when the quota opens.
 pub(super) async fn park<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     work: Work,
     wait: Duration,
 ) -> Result<(), Trouble> {
-    let rung = pipeline.schedule.rung_for(wait);
+    let rung = pipeline.schedule.rung_within(wait);
     acquit(pipeline, std::slice::from_ref(&work)).await;
     pipeline.publish_job(retry(&work.job, rung), &work.job).await?;
     ack(work.delivery).await;

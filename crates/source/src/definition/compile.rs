@@ -8,9 +8,10 @@ use regex::Regex;
 use reqwest::Url;
 
 use super::{
-    Definition, Limits, Rate, Stream, answer, auth,
-    document::{Document, LimitsDoc, NumbersDoc, PercentDoc, RateDoc, RuleDoc},
+    Definition, Limits, Stream, answer, auth,
+    document::{ClassDoc, Document, LimitsDoc, NumbersDoc, PercentDoc, QuotaDoc, RuleDoc},
     error::Wrong,
+    rate::RateDoc,
     stream::{Source, api_names},
     words::{OneOrMany, Scalar, check_short_name},
 };
@@ -44,7 +45,7 @@ pub(super) fn definition(document: Document) -> Result<Definition, Wrong> {
     let base_url = base(&base_url).map_err(|e| Wrong::at(["base_url"], e))?;
     let zone = TimeZone::get(&time_zone).map_err(|e| Wrong::at(["time_zone"], e.to_string()))?;
     let reader = Reader { grammar: grammar(numbers)?, zone };
-    check_rate(rate)?;
+    rate.check().map_err(|e| e.within(&["rate"]))?;
     if stream.is_empty() {
         return Err(Wrong::at(["stream"], "a source needs at least one stream"));
     }
@@ -81,6 +82,7 @@ pub(super) fn definition(document: Document) -> Result<Definition, Wrong> {
         zone_name: time_zone,
         auth,
         params,
+        budget: rate.budget_headers()?,
         rate,
         limits: self::limits(limits)?,
         answer: answer::compile(&answer, false, &[])?,
@@ -104,19 +106,6 @@ fn base(text: &str) -> Result<Url, String> {
         return Err(format!("\"{text}\": no query and no fragment here"));
     }
     Ok(url)
-}
-
-fn check_rate(rate: Rate) -> Result<(), Wrong> {
-    let Rate { per_second, per_minute, per_day } = rate;
-    if per_second.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
-        return Err(Wrong::at(["rate", "per_second"], "a rate is above 0"));
-    }
-    for (key, rate) in [("per_minute", per_minute), ("per_day", per_day)] {
-        if rate == Some(0) {
-            return Err(Wrong::at(["rate", key], "a rate is above 0"));
-        }
-    }
-    Ok(())
 }
 
 fn limits(document: LimitsDoc) -> Result<Limits, Wrong> {
@@ -159,14 +148,18 @@ fn grammar(document: NumbersDoc) -> Result<Grammar, Wrong> {
 
 fn rules(documents: Vec<RuleDoc>) -> Result<Vec<Rule>, Wrong> {
     let rule = |(i, document): (usize, RuleDoc)| {
-        let RuleDoc { class, status: OneOrMany(status), code: OneOrMany(code), message } = document;
+        let RuleDoc { class, status: OneOrMany(status), code: OneOrMany(code), message, quota } = document;
         let number = i.to_string();
+        if quota != QuotaDoc::App && !matches!(class, ClassDoc::Throttled) {
+            return Err(Wrong::at(["errors", &number, "quota"], "only a throttled answer speaks of a quota"));
+        }
         if status.is_empty() && code.is_empty() && message.is_none() {
             return Err(Wrong::at(["errors", &number], "a rule names a status, a code or a message"));
         }
         let message = message.as_deref().map(Regex::new).transpose();
         Ok(Rule {
             class: class.into(),
+            quota: quota.into(),
             status,
             code: code.into_iter().map(|Scalar(code)| code).collect(),
             message: message

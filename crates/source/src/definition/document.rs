@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
-use pagemill_core::{FailureClass, Kind, Restate, Span, TimeOfDay};
+use pagemill_core::{FailureClass, Kind, QuotaScope, Restate, Span, TimeOfDay};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Deserializer,
@@ -12,8 +12,8 @@ use serde::{
 use toml::Table;
 
 use super::{
-    Rate,
     auth::AuthDoc,
+    rate::RateDoc,
     request::{ArraysDoc, EncodingDoc, MethodDoc, RequestDoc},
     words::{OneOrMany, Scalar},
 };
@@ -64,10 +64,6 @@ pub(super) struct Document {
     /// The streams: each fills one table.
     pub(super) stream: BTreeMap<String, StreamDoc>,
 }
-
-/// Windows, or `"unlimited"`: what a config writes over a definition's windows to be rid of them.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct RateDoc(pub(super) Rate);
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -148,6 +144,18 @@ pub(super) struct RuleDoc {
     pub(super) code: OneOrMany<Scalar>,
     /// A regular expression.
     pub(super) message: Option<String>,
+    /// Whose quota a throttled answer speaks of: the app's unless it says so.
+    #[serde(default)]
+    pub(super) quota: QuotaDoc,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum QuotaDoc {
+    #[default]
+    App,
+    Stream,
+    Account,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -188,6 +196,9 @@ pub(super) struct StreamDoc {
     pub(super) answer: AnswerDoc,
     /// How pages follow one another.
     pub(super) pager: PagerDoc,
+    /// How much the API permits of this stream, beside what it permits of the source.
+    #[serde(default)]
+    pub(super) rate: RateDoc,
     /// Days of a partition.
     pub(super) grid: Option<u32>,
     /// The most days that one request may span.
@@ -213,6 +224,8 @@ pub(super) struct StreamDoc {
     /// What becomes of rows that a later, sealed pull no longer contains.
     #[serde(default)]
     pub(super) missing_rows: MissingDoc,
+    /// "month": the table is partitioned by the months of its date.
+    pub(super) partition_by: Option<PartitionByDoc>,
     /// Dimensions by which a day is split that is too deep for the pager's window.
     #[serde(default)]
     pub(super) split_by: Vec<SplitDoc>,
@@ -224,6 +237,12 @@ pub(super) enum MissingDoc {
     #[default]
     Keep,
     Delete,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum PartitionByDoc {
+    Month,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -436,30 +455,13 @@ impl From<ClassDoc> for FailureClass {
     }
 }
 
-impl<'de> Deserialize<'de> for RateDoc {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Windows;
-
-        impl<'de> Visitor<'de> for Windows {
-            type Value = RateDoc;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("{ per_second = … } or \"unlimited\"")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<RateDoc, E> {
-                match text {
-                    "unlimited" => Ok(RateDoc::default()),
-                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
-                }
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RateDoc, A::Error> {
-                Rate::deserialize(MapAccessDeserializer::new(map)).map(RateDoc)
-            }
+impl From<QuotaDoc> for QuotaScope {
+    fn from(quota: QuotaDoc) -> Self {
+        match quota {
+            QuotaDoc::App => Self::App,
+            QuotaDoc::Stream => Self::Stream,
+            QuotaDoc::Account => Self::Account,
         }
-
-        deserializer.deserialize_any(Windows)
     }
 }
 
@@ -517,17 +519,6 @@ impl<'de> Deserialize<'de> for DatesDoc {
         }
 
         deserializer.deserialize_any(Dates)
-    }
-}
-
-impl JsonSchema for RateDoc {
-    fn schema_name() -> Cow<'static, str> {
-        "Rate".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let rate = generator.subschema_for::<Rate>();
-        json_schema!({ "anyOf": [rate, { "const": "unlimited" }] })
     }
 }
 

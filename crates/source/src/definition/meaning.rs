@@ -11,8 +11,9 @@ use xxhash_rust::xxh3::xxh3_64;
 /// says how its file is read): reading once too often does no harm.
 const OF_SOURCE: [&str; 9] =
     ["title", "base_url", "auth", "rate", "limits", "params", "errors", "columns", "stream"];
-const OF_STREAM: [&str; 14] = [
+const OF_STREAM: [&str; 16] = [
     "title",
+    "rate",
     "path",
     "method",
     "encoding",
@@ -25,6 +26,7 @@ const OF_STREAM: [&str; 14] = [
     "ready_at",
     "restate",
     "missing_rows",
+    "partition_by",
     "split_by",
 ];
 

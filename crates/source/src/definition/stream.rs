@@ -7,7 +7,9 @@ use toml::Table;
 
 use super::{
     Answer, Stream, answer, columns,
-    document::{AnswerDoc, ColumnDoc, MissingDoc, PagerDoc, SplitDoc, StreamDoc, TaskDoc},
+    document::{
+        AnswerDoc, ColumnDoc, DatesDoc, MissingDoc, PagerDoc, PartitionByDoc, SplitDoc, StreamDoc, TaskDoc,
+    },
     error::Wrong,
     request::{self, RequestDoc},
     words::{OneOrMany, Scalar, check_identifier, check_short_name},
@@ -126,11 +128,24 @@ impl Source<'_> {
         if !sums.columns.is_empty() && document.answer.sums.0.is_empty() && !matches!(pager, Pager::Task(_)) {
             return Err(Wrong::at(["sums"], "where does an answer state them? add sums to answer"));
         }
+        document.rate.0.check().map_err(|e| e.within(&["rate"]))?;
+        if document.rate.0.remaining_header.is_some() {
+            let what = "headers tell of the source's rate: name them there";
+            return Err(Wrong::at(["rate", "remaining_header"], what));
+        }
+        let monthly = document.partition_by == Some(PartitionByDoc::Month);
+        if monthly && matches!(document.dates, DatesDoc::None) {
+            return Err(Wrong::at(
+                ["partition_by"],
+                "the rows know no date (dates = \"none\"): there are no months",
+            ));
+        }
         let splits = document.split_by.into_iter().enumerate();
         Ok(Stream {
             meaning: 0, // of the whole text: see `Definition::parse`
             title: document.title.unwrap_or_else(|| name.to_owned()),
             name: name.to_owned(),
+            rate: document.rate.0,
             page_size,
             window,
             max_days,
@@ -138,6 +153,7 @@ impl Source<'_> {
             ready_at: document.ready_at,
             restate: document.restate,
             deletes_missing: document.missing_rows == MissingDoc::Delete,
+            monthly,
             splits: splits.map(|(i, split)| self.split(i, split)).collect::<Result<_, _>>()?,
             table: columns::table(table, shape, document.account_column, document.dates)?,
             request,

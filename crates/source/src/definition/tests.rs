@@ -80,7 +80,8 @@ fn overrides_go_over_any_key() {
     .unwrap();
     let stream = definition.stream("daily").unwrap();
     assert_eq!(definition.url().as_str(), "http://127.0.0.1:8765/");
-    assert_eq!(definition.rate(), Rate { per_second: Some(2.5), per_minute: Some(9), per_day: None });
+    let merged = Rate { per_second: Some(2.5), per_minute: Some(9), ..Rate::default() };
+    assert_eq!(definition.rate(), &merged);
     assert_eq!((stream.page_size(), stream.table_shape().name.as_str()), (50, "demo_daily"));
 }
 
@@ -111,6 +112,16 @@ fn errors_name_file_line_and_key() {
         ("time_zone = \"Asia/Shanghai\"", "", "demo.toml line 1: missing field `time_zone`"),
         ("per_second = 2.5", "per_sec = 2", "demo.toml line 6, key rate.per_sec: unknown field `per_sec`"),
         ("per_second = 2.5", "per_second = 0", "demo.toml line 6, key rate.per_second: a rate is above 0"),
+        (
+            "per_second = 2.5",
+            "account = { per_day = 0 }",
+            "demo.toml line 6, key rate.account.per_day: a rate is above 0",
+        ),
+        (
+            "per_second = 2.5",
+            "reset_header = \"x-reset\"",
+            "demo.toml line 6, key rate.reset_header: it says nothing without remaining_header",
+        ),
         ("kind = \"token\"", "kind = \"oauth\"", "demo.toml line 5, key auth"),
         ("https://api", "ftp://api", "demo.toml line 3, key base_url: "),
         ("\"demo\"", "\"Demo\"", "demo.toml line 1, key name: \"Demo\" is no name"),
@@ -263,6 +274,9 @@ fn a_config_goes_over_all_streams() {
         assert_eq!(stream.ready_at().unwrap().zone_or(definition.zone()).iana_name(), Some("UTC"));
     }
     assert_eq!(definition.stream("daily").unwrap().page_size(), 50);
+    assert!(!definition.stream("daily").unwrap().is_monthly());
+    let monthly = shared("stream.daily.partition_by = \"month\"").unwrap();
+    assert!(monthly.stream("daily").unwrap().is_monthly());
     for (overrides, said) in [
         ("restate = \"soon\"", "config, key restate: 'soon' is not a restatement window"),
         ("defaults.pager.size = 0", "config, key defaults.pager.size: 0: a page holds"),
@@ -302,6 +316,11 @@ fn errors_lead_to_where_a_shared_key_is_written() {
             "window = 1000",
             "window = 10",
             "demo.toml line 18, key defaults.pager.window: 10: not even one page",
+        ),
+        (
+            "\"delete\"",
+            "\"delete\"\npartition_by = \"month\"",
+            "demo.toml line 38, key stream.whole.partition_by: the rows know no date",
         ),
         (
             "\"delete\"",
@@ -371,7 +390,9 @@ fn the_schema_knows_every_key() {
     let schema = Definition::schema();
     let stream = &schema["$defs"]["StreamDoc"];
     assert!(stream.get("required").is_none(), "the defaults may have it");
-    for key in ["path", "pager", "split_by", "missing_rows", "restate", "ready_at", "grid", "sums"] {
+    for key in
+        ["path", "pager", "split_by", "missing_rows", "partition_by", "restate", "ready_at", "grid", "sums"]
+    {
         assert!(stream["properties"][key].is_object(), "{key}");
     }
     for key in ["name", "params", "defaults", "stream", "auth", "rate"] {
@@ -404,7 +425,11 @@ fn the_narrowest_window_sets_the_pace() {
     };
     assert_eq!(rate("rate = { per_second = 50 }"), Some(50.0));
     assert_eq!(rate("rate = { per_second = 50, per_minute = 1200 }"), Some(20.0));
-    assert_eq!(rate("rate = { per_second = 50, per_day = 43200 }"), Some(0.5));
+    assert_eq!(
+        rate("rate = { per_second = 50, per_day = 43200 }"),
+        Some(50.0),
+        "a day is counted, not spaced"
+    );
     assert_eq!(rate("rate = \"unlimited\""), None);
     let error = Definition::load("xiaohongshu", "rate = \"fast\"".parse().unwrap()).unwrap_err().to_string();
     assert!(error.contains("unlimited"), "{error}");

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use crate::{Store, StoreError};
 
@@ -19,12 +19,12 @@ pub struct ConsumerBeat {
 const ALIVE: Duration = Duration::from_secs(15);
 
 impl Store {
-    /// Records a sign of life; returns how many consumers of these sources are alive, this one
+    /// Records a sign of life; returns how many consumers of each of these sources are alive, this one
     /// included.
     ///
     /// # Errors
     /// As any query.
-    pub async fn beat(&self, beat: &ConsumerBeat) -> Result<u32, StoreError> {
+    pub async fn beat(&self, beat: &ConsumerBeat) -> Result<HashMap<String, u32>, StoreError> {
         let client = self.client().await?;
         let statement = client
             .prepare_cached(
@@ -35,7 +35,14 @@ impl Store {
         client
             .execute(&statement, &[&beat.id, &beat.sources, &(beat.workers as i32), &(beat.prefetch as i32)])
             .await?;
-        self.count_alive(&client, &beat.sources).await
+        let statement = client
+            .prepare_cached(
+                "select s, count(*) from pagemill.consumers, unnest(sources) s \
+                 where s = any($1) and heartbeat_at > now() - make_interval(secs => $2) group by s",
+            )
+            .await?;
+        let rows = client.query(&statement, &[&beat.sources, &ALIVE.as_secs_f64()]).await?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get::<_, i64>(1) as u32)).collect())
     }
 
     /// How many consumers of these sources are alive.
@@ -44,14 +51,6 @@ impl Store {
     /// As any query.
     pub async fn consumers_alive(&self, sources: &[String]) -> Result<u32, StoreError> {
         let client = self.client().await?;
-        self.count_alive(&client, sources).await
-    }
-
-    async fn count_alive(
-        &self,
-        client: &deadpool_postgres::Object,
-        sources: &[String],
-    ) -> Result<u32, StoreError> {
         let statement = client
             .prepare_cached(
                 "select count(*) from pagemill.consumers where sources && $1 and heartbeat_at > now() - make_interval(secs => $2)",

@@ -63,7 +63,7 @@ const PROSPECTS: &str = "with wanted as (\
         cross join lateral (select p.total::float8 / (p.to_date - p.from_date + 1) as per_day from pagemill.partitions p \
             where p.source = w.source and p.stream = w.stream and p.account = w.account \
                 and p.state = 'sealed' and p.total is not null and p.parent is null \
-            order by p.to_date desc, p.id desc limit 1) k) \
+            order by p.from_date desc, p.to_date desc, p.id desc limit 1) k) \
     select newest.*, ceil(known.per_day * (w.to_date - w.from_date + 1))::bigint \
     from wanted w \
     left join lateral (select {columns}, last_page - first_page + 1 as planned, done + dead as ended, total \

@@ -45,7 +45,7 @@ const PACE: &str = "with own as (\
         cross join lateral (select p.total::float8 / (p.to_date - p.from_date + 1) as per_day from pagemill.partitions p \
             where p.source = w.source and p.stream = w.stream and p.account = w.account \
                 and p.state = 'sealed' and p.total is not null and p.parent is null \
-            order by p.to_date desc, p.id desc limit 1) k), \
+            order by p.from_date desc, p.to_date desc, p.id desc limit 1) k), \
     missing as (\
         select o.source, o.state, o.closed_at, case when o.state = 'open' then greatest(coalesce( \
             o.last_page - o.first_page + 1, \
@@ -53,9 +53,10 @@ const PACE: &str = "with own as (\
             1)::bigint - o.done - o.dead, 0) end as pages \
         from own o left join known k on k.source = o.source and k.stream = o.stream and k.account = o.account), \
     lately as (\
-        select o.source, count(*) as pages, extract(epoch from clock_timestamp() - min(g.requested_at))::float8 as seconds \
-        from own o join pagemill.pages g on g.partition = o.id \
-        where g.state = 'done' and g.requested_at > clock_timestamp() - make_interval(secs => $2) group by o.source) \
+        select o.source, sum(g.pages)::bigint as pages, extract(epoch from clock_timestamp() - min(g.first))::float8 as seconds \
+        from own o cross join lateral (select count(*) as pages, min(requested_at) as first from pagemill.pages g \
+            where g.partition = o.id and g.state = 'done' and g.requested_at > clock_timestamp() - make_interval(secs => $2)) g \
+        where g.pages > 0 group by o.source) \
     select m.source, count(*) filter (where m.state = 'open'), coalesce(sum(m.pages), 0)::bigint, max(m.closed_at), \
         coalesce(max(l.pages), 0), coalesce(max(l.seconds), 0) \
     from missing m left join lately l on l.source = m.source group by m.source order by m.source";

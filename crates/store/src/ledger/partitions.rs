@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use pagemill_core::{Lane, PageJob, PageRange, Slice};
 use serde_json::Value;
 use tokio_postgres::Row;
@@ -76,6 +77,12 @@ pub struct PartitionRow {
     pub parts: Option<u32>,
     /// Rounds in which pages were fetched again because the proof failed.
     pub repairs: u32,
+    /// When its stored answers were pruned.
+    pub answers_pruned_at: Option<Timestamp>,
+    /// When its pages were pruned.
+    pub pruned_at: Option<Timestamp>,
+    /// When earlier attempts at its slice were pruned.
+    pub older_pruned_at: Option<Timestamp>,
     /// Its counters.
     pub progress: Progress,
 }
@@ -83,7 +90,7 @@ pub struct PartitionRow {
 /// The columns that [`PartitionRow::from_row`] reads, of `pagemill.partitions p`.
 pub(crate) const PARTITION_COLUMNS: &str = "p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null, \
     p.run, p.source, p.stream, p.account, p.from_date, p.to_date, p.lane, p.page_size, p.state, p.reason, p.subset_first is not null, \
-    p.part, p.chained, p.parent, p.parts, p.repairs";
+    p.part, p.chained, p.parent, p.parts, p.repairs, p.answers_pruned_at, p.pruned_at, p.older_pruned_at";
 
 impl PartitionRow {
     pub(crate) fn from_row(row: &Row) -> Self {
@@ -107,6 +114,9 @@ impl PartitionRow {
             parent: row.get(20),
             parts: row.get::<_, Option<i32>>(21).map(|n| n as u32),
             repairs: row.get::<_, i32>(22) as u32,
+            answers_pruned_at: row.get(23),
+            pruned_at: row.get(24),
+            older_pruned_at: row.get(25),
             progress: Progress::from_row(row),
         }
     }

@@ -91,6 +91,7 @@ impl Store {
     /// # Errors
     /// As any query.
     pub async fn plan(&self, request: &RunRequest, wanted: &[NewPartition]) -> Result<Planned, StoreError> {
+        self.open_months(wanted.iter().map(|w| &w.slice)).await?;
         let mut client = self.client().await?;
         let tx = client.transaction().await?;
         // One plan at a time: two cron ticks must not both find nothing and both begin.

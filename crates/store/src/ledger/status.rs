@@ -48,6 +48,8 @@ pub struct RunStatus {
     pub only_subsets: bool,
 }
 
+/// `{runs}` are conditions and order of the runs. What is summed is looked up partition by partition,
+/// so that its cost is the run's own, however large the ledger.
 const STATUS: &str = "select r.id::text, rp.partitions, rp.sealed, rp.incomplete, rp.pages::bigint, coalesce(g.rows, 0)::bigint, rp.dead::bigint, \
         coalesce(g.requests, 0)::bigint, coalesce(g.throttled, 0)::bigint, \
         extract(epoch from (case when rp.open > 0 then now() else rp.closed_at end) - greatest(rp.opened_at, r.created_at))::float8, \
@@ -57,10 +59,15 @@ const STATUS: &str = "select r.id::text, rp.partitions, rp.sealed, rp.incomplete
         rp.planned_pages::bigint, rp.total::bigint, to_char(r.created_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
         not exists (select from pagemill.run_partitions x join pagemill.partitions p on p.id = x.partition \
                     where x.run = r.id and p.state = 'incomplete' and p.reason <> 'subset') \
-    from pagemill.runs r join pagemill.run_progress rp on rp.run = r.id \
-    left join lateral (select sum(g.rows) filter (where g.state = 'done' and p.parts is null) as rows, sum(g.requests) as requests, sum(g.throttled) as throttled \
+    from (select * from pagemill.runs where {runs}) r \
+    cross join lateral (select * from pagemill.run_progress rp where rp.run = r.id) rp \
+    left join lateral (select sum(coalesce((p.pruned->>'rows')::bigint, g.rows)) filter (where p.parts is null) as rows, \
+            sum(coalesce((p.pruned->>'requests')::bigint, g.requests)) as requests, \
+            sum(coalesce((p.pruned->>'throttled')::bigint, g.throttled)) as throttled \
         from pagemill.run_partitions x join pagemill.partitions p on coalesce(p.top, p.id) = x.partition \
-        join pagemill.pages g on g.partition = p.id where x.run = r.id) g on true";
+        cross join lateral (select sum(g.rows) filter (where g.state = 'done') as rows, sum(g.requests) as requests, sum(g.throttled) as throttled \
+            from pagemill.pages g where g.partition = p.id) g \
+        where x.run = r.id) g on true order by r.id desc";
 
 impl Store {
     /// One run.
@@ -69,7 +76,7 @@ impl Store {
     /// [`crate::StoreErrorKind::Invalid`] if there is none with this id.
     pub async fn run_status(&self, run: i64) -> Result<RunStatus, StoreError> {
         let client = self.client().await?;
-        let statement = client.prepare_cached(&format!("{STATUS} where r.id = $1")).await?;
+        let statement = client.prepare_cached(&STATUS.replace("{runs}", "id = $1")).await?;
         let row = client.query_opt(&statement, &[&run]).await?;
         row.map(|r| from_row(&r)).ok_or_else(|| none_found(&format!("run {run}")))
     }
@@ -80,7 +87,8 @@ impl Store {
     /// As any query.
     pub async fn recent_runs(&self, most: i64) -> Result<Vec<RunStatus>, StoreError> {
         let client = self.client().await?;
-        let rows = client.query(&format!("{STATUS} order by r.id desc limit $1"), &[&most]).await?;
+        let rows =
+            client.query(&STATUS.replace("{runs}", "true order by id desc limit $1"), &[&most]).await?;
         Ok(rows.iter().map(from_row).collect())
     }
 

@@ -1,6 +1,7 @@
 use std::pin::pin;
 
 use futures_util::TryStreamExt;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use pagemill_core::{Column, Kind, Rows};
 use serde::Serialize;
 use serde_json::Value;
@@ -48,15 +49,24 @@ pub struct Recount {
     pub sums: Value,
     /// What is odd about the data although it is complete.
     pub warnings: Value,
+    /// The day on which its keys were pruned: its rows cannot be told from older ones since.
+    pub pruned_on: Option<Date>,
 }
 
 impl Recount {
     /// Whether the table holds exactly what the seal says.
     pub fn agrees(&self) -> bool {
         self.state == "sealed"
-            && Some(self.ledger_keys as i64) == self.total
-            && self.table_keys == self.ledger_keys
+            && Some(self.table_keys as i64) == self.total
+            && (self.pruned_on.is_some() || self.table_keys == self.ledger_keys)
             && self.content_hash.as_ref().is_none_or(|sealed| *sealed == self.table_content_hash)
+    }
+
+    /// Whether nothing can be said: its keys were pruned, and the table has rows enough but others
+    /// than it was sealed with, which an older pull may have left.
+    pub fn is_unknown(&self) -> bool {
+        let enough = self.total.is_none_or(|total| self.table_keys as i64 >= total);
+        self.pruned_on.is_some() && self.state == "sealed" && enough && !self.agrees()
     }
 }
 
@@ -107,6 +117,7 @@ impl Store {
                 request_ids.push(row.get(2));
             }
         }
+        let pruned = partition.pruned_at.is_some();
         ledger.sort_unstable();
         ledger.dedup();
 
@@ -124,7 +135,7 @@ impl Store {
             if chunk.len() == CHUNK || last {
                 let rows = read_rows(&chunk, table.shape.columns.iter().map(|c| c.kind));
                 for (key, row) in rows.key_hashes(&table.key).iter().zip(rows.row_hashes()) {
-                    if ledger.binary_search(key).is_ok() {
+                    if pruned || ledger.binary_search(key).is_ok() {
                         table_keys += 1;
                         content_hash = content_hash.wrapping_add(row);
                     } else {
@@ -156,8 +167,14 @@ impl Store {
             repairs: partition.repairs,
             sums: proof["sums"].clone(),
             warnings: proof["warnings"].clone(),
+            pruned_on: partition.pruned_at.map(day),
         })
     }
+}
+
+/// The day of an instant, in UTC.
+pub(super) fn day(at: Timestamp) -> Date {
+    at.to_zoned(TimeZone::UTC).date()
 }
 
 /// Rows of the database as the decoder makes them, columns of these types.

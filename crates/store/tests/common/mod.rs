@@ -71,11 +71,23 @@ impl World {
         planned.open[0].partition.job(1, 0)
     }
 
-    pub(crate) async fn execute(&self, sql: &str) {
+    pub(crate) async fn connect(&self) -> tokio_postgres::Client {
         let url = format!("{}/{}", server().rsplit_once('/').unwrap().0, self.database);
         let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
         tokio::spawn(connection);
-        client.batch_execute(sql).await.unwrap();
+        client
+    }
+
+    pub(crate) async fn execute(&self, sql: &str) {
+        self.connect().await.batch_execute(sql).await.unwrap();
+    }
+
+    /// The table with a column more.
+    pub(crate) fn wider(&self) -> DataTable {
+        let mut shape = shape();
+        shape.columns.push(ColumnShape { name: "more".into(), kind: Kind::Text, key: false });
+        let rules = StreamRules { monthly: true, ..StreamRules::default() };
+        DataTable::new(&self.store, "test", "rows", &shape).unwrap().ruled(rules)
     }
 
     pub(crate) async fn rows(&self) -> Vec<(i64, i64)> {

@@ -1,0 +1,88 @@
+//! What may leave the ledger, and when.
+
+use std::time::Duration;
+
+/// How long the ledger keeps what attempts left. What is not named is kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Retention {
+    /// Attempts, their pages, and everything of them.
+    pub history: Option<Duration>,
+    /// Their raw answers; these go with the pages at the latest.
+    pub answers: Option<Duration>,
+}
+
+/// An attempt at a slice, with all its parts, as far as its fate hangs on it.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptFacts {
+    /// Since when it is closed; `None` while it or a part of it is open.
+    pub closed: Option<Duration>,
+    /// Dead letters of it wait for an operator: requeued, their pages are sealed with the others.
+    pub dead_wait: bool,
+    /// It is the newest at its slice, or the newest that is sealed: the table's rows are its.
+    pub stands: bool,
+}
+
+/// What becomes of an attempt. Each fate contains the ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// It stays as it is.
+    Stays,
+    /// Its answers go.
+    LosesAnswers,
+    /// Its pages go too; the partition and its proof stay.
+    LosesPages,
+    /// It goes, and with it all that the ledger knows of it.
+    Goes,
+}
+
+impl Retention {
+    /// What becomes of an attempt.
+    pub fn fate(&self, attempt: &AttemptFacts) -> Fate {
+        let Some(closed) = attempt.closed.filter(|_| !attempt.dead_wait) else { return Fate::Stays };
+        let over = |limit: Option<Duration>| limit.is_some_and(|limit| closed >= limit);
+        match (over(self.history), attempt.stands) {
+            (true, false) => Fate::Goes,
+            (true, true) => Fate::LosesPages,
+            (false, _) if over(self.answers) => Fate::LosesAnswers,
+            (false, _) => Fate::Stays,
+        }
+    }
+
+    /// Nothing that closed later is touched; `None` if nothing is.
+    pub fn shortest(&self) -> Option<Duration> {
+        [self.history, self.answers].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    #[test]
+    fn what_becomes_of_attempts() {
+        let both = (Some(90), Some(30));
+        for ((history, answers), closed, dead_wait, stands, fate) in [
+            (both, Some(29), false, false, Fate::Stays),
+            (both, Some(30), false, false, Fate::LosesAnswers),
+            (both, Some(89), false, true, Fate::LosesAnswers),
+            (both, Some(90), false, true, Fate::LosesPages),
+            (both, Some(90), false, false, Fate::Goes),
+            // What is open, or waits for an operator, stays, however old.
+            (both, None, false, false, Fate::Stays),
+            (both, Some(900), true, false, Fate::Stays),
+            ((Some(90), None), Some(89), false, false, Fate::Stays),
+            ((Some(90), None), Some(90), false, true, Fate::LosesPages),
+            ((None, Some(30)), Some(900), false, false, Fate::LosesAnswers),
+            ((None, None), Some(900), false, false, Fate::Stays),
+            // Answers without their pages would be of no use.
+            ((Some(30), Some(90)), Some(30), false, true, Fate::LosesPages),
+        ] {
+            let retention =
+                Retention { history: history.map(|n| n * DAY), answers: answers.map(|n| n * DAY) };
+            let attempt = AttemptFacts { closed: closed.map(|n: u32| n * DAY), dead_wait, stands };
+            assert_eq!(retention.fate(&attempt), fate, "{retention:?} {attempt:?}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! One quota for all replicas: request slots reserved in PostgreSQL, each request sent at its slot.
+//!
+//! ```text
+//! keys     which quotas a request falls under                       keys.rs
+//! slots    reserves for the workers that wait, late and in batches  slots.rs
+//! ```
+//!
+//! The rules of windows, narrowing and widening are SQL: `migrations/V5__quota.sql`.
+
+mod keys;
+mod slots;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use pagemill_core::{Budget, Failure, Slice};
+use pagemill_source::Definition;
+use pagemill_store::{DatabaseClock, Store, StoreError};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+pub(crate) use self::keys::{Key, Keys};
+use self::slots::{Slots, Waiting};
+
+/// A slot missed by more than this is void: sent late it would crowd those after it. With the way to
+/// the API it stays within the margin ([`pagemill_store::JITTER`]).
+const LATE: Duration = Duration::from_millis(4);
+/// A reading of the database's clock is used for so long where no rate reads it anyway.
+const CLOCK: Duration = Duration::from_secs(10);
+/// The API's word on what is left is passed on no more often than this, unless nothing is.
+const TELL: Duration = Duration::from_secs(1);
+
+/// The quota of one source, as seen by this process.
+pub struct Quota {
+    store: Store,
+    keys: Keys,
+    waiting: mpsc::Sender<Waiting>,
+    replicas: Arc<AtomicU32>,
+    clock: Mutex<Option<DatabaseClock>>,
+    told: std::sync::Mutex<Option<Instant>>,
+    /// Without any limit the API may still ask for a pause, which holds for this process.
+    paused: std::sync::Mutex<Option<Instant>>,
+}
+
+/// Leave to send one request, now.
+#[derive(Debug)]
+pub struct Permit {
+    /// The time of sending on the database's clock: the page's fence.
+    pub at: Timestamp,
+    keys: Arc<[Arc<Key>]>,
+}
+
+/// Why there is no slot.
+#[derive(Clone, Debug)]
+pub enum NoSlot {
+    /// PostgreSQL cannot be asked.
+    Unavailable(String),
+    /// The account's or the stream's quota is used up for so long: its jobs wait in the queue, others go on.
+    Parked(Duration),
+    /// The whole source's is: nothing of it can be sent for so long.
+    Shut(Duration),
+}
+
+impl Quota {
+    /// The quota of a source, as its definition has it.
+    pub fn new(store: Store, definition: &Definition) -> Self {
+        let (waiting, receiver) = mpsc::channel(1_024);
+        let replicas = Arc::new(AtomicU32::new(1));
+        let keys = Keys::new(definition);
+        if !keys.is_unlimited() {
+            tokio::spawn(Slots::new(store.clone(), definition, replicas.clone()).run(receiver));
+        }
+        Self {
+            store,
+            keys,
+            waiting,
+            replicas,
+            clock: Mutex::default(),
+            told: Default::default(),
+            paused: Default::default(),
+        }
+    }
+
+    /// Requests a second that the source permits, for as long as one likes.
+    pub fn per_second(&self) -> Option<f64> {
+        self.keys.sustained()
+    }
+
+    /// So many consumers share it: leases are sized by that.
+    pub fn shared_by(&self, replicas: u32) {
+        self.replicas.store(replicas.max(1), Ordering::Relaxed);
+    }
+
+    /// Waits for a request slot. Only workers that stand ready reserve, so nothing is hoarded.
+    ///
+    /// # Errors
+    /// [`NoSlot`]
+    pub async fn acquire(&self, slice: &Slice) -> Result<Permit, NoSlot> {
+        let keys = self.keys.of(slice);
+        if keys.is_empty() {
+            let pause = self.pause().filter(|until| *until > Instant::now());
+            if let Some(until) = pause {
+                tokio::time::sleep_until(until.into()).await;
+            }
+            let at = self.database_time().await.map_err(|e| NoSlot::Unavailable(e.to_string()))?;
+            return Ok(Permit { at, keys });
+        }
+        loop {
+            let (answer, slot) = oneshot::channel();
+            let gone = || NoSlot::Unavailable("the quota has stopped".into());
+            self.waiting.send(Waiting { keys: keys.clone(), answer }).await.map_err(|_| gone())?;
+            let slot = slot.await.map_err(|_| gone())??;
+            tokio::time::sleep_until(slot.local.into()).await;
+            if slot.local.elapsed() <= LATE && slot.is_valid() {
+                return Ok(Permit { at: slot.database, keys });
+            }
+            // This process was stopped or starved past its slot, or the quota was pushed back.
+        }
+    }
+
+    /// The API refused this request because there were too many.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn throttled(&self, permit: &Permit, failure: &Failure) -> Result<(), StoreError> {
+        let pause = failure.retry_after;
+        let Some(key) = keys::of_scope(&permit.keys, failure.quota) else {
+            *self.paused() = Some(Instant::now() + pause.unwrap_or(Duration::from_secs(1)));
+            return Ok(());
+        };
+        if let Some(narrowing) = self.store.narrow_quota(&key.name, permit.at, pause).await? {
+            key.raise(narrowing.epoch);
+            if narrowing.narrowed {
+                let percent = (narrowing.share * 100.0).round();
+                tracing::warn!(quota = key.name, "throttled: the rate is narrowed to {percent} %");
+            }
+        }
+        Ok(())
+    }
+
+    /// The API said what is left.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn told(&self, permit: &Permit, budget: Budget) -> Result<(), StoreError> {
+        let Some(key) = permit.keys.first() else {
+            if budget.remaining == 0 {
+                *self.paused() = Some(Instant::now() + budget.reset);
+            }
+            return Ok(());
+        };
+        let pace = key.limits.per_second.or(key.limits.per_minute.map(|n| f64::from(n) / 60.0));
+        let needed = pace.map_or(f64::INFINITY, |pace| pace * budget.reset.as_secs_f64());
+        if f64::from(budget.remaining) >= needed {
+            return Ok(());
+        }
+        {
+            let mut told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if budget.remaining > 0 && told.is_some_and(|last| last.elapsed() < TELL) {
+                return Ok(());
+            }
+            *told = Some(Instant::now());
+        }
+        self.store.tell_quota(&key.name, budget.remaining, budget.reset).await
+    }
+
+    fn pause(&self) -> Option<Instant> {
+        *self.paused()
+    }
+
+    fn paused(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.paused.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    async fn database_time(&self) -> Result<Timestamp, StoreError> {
+        let mut clock = self.clock.lock().await;
+        let fresh = match *clock {
+            Some(clock) if clock.age() < CLOCK => clock,
+            _ => self.store.clock().await?,
+        };
+        *clock = Some(fresh);
+        Ok(fresh.now())
+    }
+}

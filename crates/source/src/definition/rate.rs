@@ -1,0 +1,155 @@
+//! What a source permits.
+
+use std::{borrow::Cow, fmt};
+
+use reqwest::header::HeaderName;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, Unexpected, Visitor, value::MapAccessDeserializer},
+};
+
+use super::error::Wrong;
+
+/// What a source or a stream permits, over all replicas. A window that isn't named isn't limited.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// Requests a second; below 1 it is one request in so many seconds.
+    pub per_second: Option<f64>,
+    /// Requests in any 60 seconds.
+    pub per_minute: Option<u32>,
+    /// Requests a day, in the source's zone.
+    pub per_day: Option<u32>,
+    /// So many may come at once; 1 if left out: evenly spaced.
+    pub burst: Option<u32>,
+    /// What each account by itself is permitted, beside.
+    pub account: Option<Windows>,
+    /// The header of an answer that says how many further requests are permitted.
+    pub remaining_header: Option<String>,
+    /// The header that says after how many seconds that begins anew.
+    pub reset_header: Option<String>,
+}
+
+/// Windows of one quota.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Windows {
+    /// Requests a second; below 1 it is one request in so many seconds.
+    pub per_second: Option<f64>,
+    /// Requests in any 60 seconds.
+    pub per_minute: Option<u32>,
+    /// Requests a day, in the source's zone.
+    pub per_day: Option<u32>,
+    /// So many may come at once; 1 if left out.
+    pub burst: Option<u32>,
+}
+
+/// Headers in which answers tell what is left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BudgetHeaders {
+    pub(crate) remaining: HeaderName,
+    pub(crate) reset: Option<HeaderName>,
+}
+
+/// Windows, or `"unlimited"`: what a config writes over a definition's windows to be rid of them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RateDoc(pub(super) Rate);
+
+impl Rate {
+    /// The source's or stream's own windows.
+    pub fn windows(&self) -> Windows {
+        let Self { per_second, per_minute, per_day, burst, .. } = *self;
+        Windows { per_second, per_minute, per_day, burst }
+    }
+
+    /// Requests a second that keep within the windows for as long as one likes, days apart; `None`
+    /// without a limit.
+    pub fn sustained(&self) -> Option<f64> {
+        self.windows().sustained()
+    }
+
+    pub(super) fn check(&self) -> Result<(), Wrong> {
+        self.windows().check()?;
+        self.account.unwrap_or_default().check().map_err(|e| e.within(&["account"]))?;
+        self.budget_headers()?;
+        Ok(())
+    }
+
+    pub(super) fn budget_headers(&self) -> Result<Option<BudgetHeaders>, Wrong> {
+        let header = |key: &str, name: &Option<String>| {
+            let parsed = name.as_ref().map(|name| name.parse::<HeaderName>());
+            parsed.transpose().map_err(|_| Wrong::at([key], "this can name no header"))
+        };
+        let remaining = header("remaining_header", &self.remaining_header)?;
+        let reset = header("reset_header", &self.reset_header)?;
+        match (remaining, reset) {
+            (None, Some(_)) => Err(Wrong::at(["reset_header"], "it says nothing without remaining_header")),
+            (remaining, reset) => Ok(remaining.map(|remaining| BudgetHeaders { remaining, reset })),
+        }
+    }
+}
+
+impl Windows {
+    /// Whether nothing is limited.
+    pub fn is_unlimited(&self) -> bool {
+        self.per_second.is_none() && self.per_minute.is_none() && self.per_day.is_none()
+    }
+
+    /// Requests a second that keep within the windows for as long as one likes, days apart.
+    pub fn sustained(&self) -> Option<f64> {
+        let minute = self.per_minute.map(|n| f64::from(n) / 60.0);
+        [self.per_second, minute].into_iter().flatten().reduce(f64::min)
+    }
+
+    fn check(&self) -> Result<(), Wrong> {
+        if self.per_second.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
+            return Err(Wrong::at(["per_second"], "a rate is above 0"));
+        }
+        for (key, rate) in [("per_minute", self.per_minute), ("per_day", self.per_day), ("burst", self.burst)]
+        {
+            if rate == Some(0) {
+                return Err(Wrong::at([key], "a rate is above 0"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for RateDoc {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Words;
+
+        impl<'de> Visitor<'de> for Words {
+            type Value = RateDoc;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("{ per_second = … } or \"unlimited\"")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<RateDoc, E> {
+                match text {
+                    "unlimited" => Ok(RateDoc::default()),
+                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RateDoc, A::Error> {
+                Rate::deserialize(MapAccessDeserializer::new(map)).map(RateDoc)
+            }
+        }
+
+        deserializer.deserialize_any(Words)
+    }
+}
+
+impl JsonSchema for RateDoc {
+    fn schema_name() -> Cow<'static, str> {
+        "RateOrUnlimited".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let rate = generator.subschema_for::<Rate>();
+        json_schema!({ "anyOf": [rate, { "const": "unlimited" }] })
+    }
+}

@@ -1,0 +1,415 @@
+//! Whether a page costs the same in a large ledger as in a small one: fills a ledger of each size,
+//! and measures every statement of a page's way at both.
+//!
+//! ```sh
+//! cargo run --release -p pagemill-store --example scale -- postgres://postgres@127.0.0.1/postgres 10000 1000000
+//! ```
+//!
+//! Wants a server of its own with `pg_stat_statements` among its `shared_preload_libraries`: the time
+//! is the server's, the median of rounds; buffers are pages of 8 KiB touched a call. The databases
+//! `pagemill_scale_<pages>` are kept, so that a second run measures at once.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::{
+    SignedDuration, Timestamp, ToSpan,
+    civil::{Date, date},
+};
+use pagemill_core::{Column, ColumnShape, DateScope, Kind, Lane, PageJob, Rows, Slice, TableShape};
+use pagemill_store::{
+    DataTable, NewPartition, Next, PageWrite, PartitionRow, Planned, RunRequest, Sealing, Slices, Store,
+    StoreConfig,
+};
+use tokio_postgres::{Client, NoTls};
+
+/// Pages of a large partition.
+const PAGES: u32 = 10_000;
+const PAGE_ROWS: usize = 100;
+const BATCH: u32 = 20;
+/// Most rows of the data table: beyond, the ledger alone is filled.
+const MOST_ROWS: i64 = 10_000_000;
+/// Calls of a cheap statement, in so many rounds.
+const CALLS: usize = 100;
+const ROUNDS: usize = 7;
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// What was done, and its milliseconds and buffers a call.
+type Costs = Vec<(String, f64, f64)>;
+
+#[tokio::main]
+async fn main() -> Outcome<()> {
+    let mut args = std::env::args().skip(1);
+    let server = args.next().ok_or("usage: scale URL PAGES...")?;
+    let mut all: Vec<(i64, Costs)> = Vec::new();
+    for pages in args {
+        let pages: i64 = pages.parse()?;
+        all.push((pages, measure(&server, pages).await?));
+    }
+    print!("{:40}", "ms and buffers a call");
+    all.iter().for_each(|(pages, _)| print!("{:>24}", format!("{pages} pages")));
+    println!("{:>12}", "last/first");
+    for (i, (name, first, _)) in all[0].1.iter().enumerate() {
+        print!("{name:40}");
+        all.iter().for_each(|(_, costs)| print!("{:>14.3} {:>9.1}", costs[i].1, costs[i].2));
+        println!("{:>12.2}", all.last().map_or(0.0, |(_, costs)| costs[i].1) / first);
+    }
+    Ok(())
+}
+
+async fn connect(url: &str) -> Outcome<Client> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+struct World {
+    store: Store,
+    table: DataTable,
+    db: Client,
+    costs: Costs,
+}
+
+async fn measure(server: &str, pages: i64) -> Outcome<Costs> {
+    let database = format!("pagemill_scale_{pages}");
+    let admin = connect(server).await?;
+    let there = admin.query_opt("select from pg_database where datname = $1", &[&database]).await?.is_some();
+    if !there {
+        admin.batch_execute(&format!("create database {database}")).await?;
+    }
+    let url = format!("{}/{database}", server.rsplit_once('/').ok_or("a URL with a database")?.0);
+    let config = StoreConfig { url: url.clone().into(), schema: "public".into(), connections: 2 };
+    let store = Store::connect(&config).await?;
+    let table = DataTable::new(&store, "scale", "rows", &shape())?;
+    store.migrate(std::slice::from_ref(&table)).await?;
+    let db = connect(&url).await?;
+    if !there {
+        fill(&db, pages).await?;
+    }
+    db.batch_execute("create extension if not exists pg_stat_statements").await?;
+    let mut world = World { store, table, db, costs: Vec::new() };
+    world.way_of_a_page().await?;
+    world.looks(pages).await?;
+    world.sizes(pages).await?;
+    Ok(world.costs)
+}
+
+/// The ledger as years of pulls leave it: nine tenths of the pages in partitions of 10,000 at most,
+/// the others alone in theirs, one run a day of 50 accounts.
+async fn fill(db: &Client, pages: i64) -> Outcome<()> {
+    let (large, single) = ((pages * 9 / 10 / i64::from(PAGES)).max(1), pages / 10);
+    let of_large = pages * 9 / 10 / large;
+    let rows = MOST_ROWS.min(pages * PAGE_ROWS as i64);
+    eprintln!("{pages} pages: {large} partitions of {of_large}, {single} of 1, {rows} rows");
+    let proof = "{\"keys\": 100, \"distinct_keys\": 100, \"content_hash\": \"00000000000000ff\", \
+                 \"quality\": {\"blank\": [], \"absent\": [], \"unmapped\": []}, \"warnings\": []}";
+    let columns = "id, run, source, stream, account, from_date, to_date, lane, page_size, state, total, done, \
+                   expanded_at, published_at, closed_at, proof";
+    db.batch_execute(&format!(
+        "set statement_timeout = 0; set synchronous_commit = off; \
+         insert into pagemill.runs (request, created_at) \
+             select jsonb_build_object('n', n), now() - interval '1 day' * ({single} / 50 + 1 - n) from generate_series(1, {single} / 50 + 1) n; \
+         insert into pagemill.partitions ({columns}) \
+             select 20250100000000 + n, 1 + n / 50, 'scale', 'rows', (n % 50)::text, d, d, 'pages', 100, 'sealed', 100, 1, now(), now(), now(), '{proof}' \
+             from generate_series(0, {single} - 1) n, lateral (select date '2020-01-01' + n / 50 as d) x; \
+         insert into pagemill.partitions ({columns}) \
+             select 20250200000000 + n, 1, 'scale', 'rows', 'large', d, d, 'pages', 100, 'sealed', 100 * {of_large}, {of_large}, now(), now(), now(), '{proof}' \
+             from generate_series(0, {large} - 1) n, lateral (select date '2020-01-01' + n::int as d) x; \
+         insert into pagemill.run_partitions select run, id from pagemill.partitions; \
+         select pagemill.open_month('2025-01-01'), pagemill.open_month('2025-02-01'); \
+         insert into pagemill.pages (partition, page, state, requests, versions, rows, total, keys, content_hash, requested_at) \
+             select p.id, n, 'done', 1, 1, 100, p.total, \
+                 (select array_agg(hashint8extended(p.id, n * 100 + k)) from generate_series(1, 100) k), n, now() - interval '1 day' \
+             from pagemill.partitions p, generate_series(1, p.done) n; \
+         insert into rows select 'large', date '2020-01-01' + (n / 1000000)::int, n, 'name ' || n, n, n / 100.0, n / 7.0, 1, 1, now() - interval '1 day' \
+             from generate_series(0, {rows} - 1) n;"
+    ))
+    .await?;
+    db.batch_execute("vacuum analyze").await?;
+    db.batch_execute("checkpoint").await?;
+    Ok(())
+}
+
+impl World {
+    /// Makes the calls in rounds, and notes the median round's time and buffers a call.
+    async fn cost<F: AsyncFnMut(&Store, usize) -> Outcome<()>>(
+        &mut self,
+        name: &str,
+        (rounds, calls): (usize, usize),
+        mut call: F,
+    ) -> Outcome<()> {
+        call(&self.store, 0).await?;
+        let (mut times, mut buffers) = (Vec::new(), Vec::new());
+        for round in 0..rounds {
+            self.db.execute("select pg_stat_statements_reset()", &[]).await?;
+            for n in 0..calls {
+                call(&self.store, round * calls + n + 1).await?;
+            }
+            let sql = "select coalesce(sum(total_exec_time), 0)::float8, coalesce(sum(shared_blks_hit + shared_blks_read), 0)::float8 \
+                       from pg_stat_statements s join pg_database d on d.oid = s.dbid \
+                       where d.datname = current_database() and toplevel and query not like '%pg_stat_statements%'";
+            let row = self.db.query_one(sql, &[]).await?;
+            times.push(row.get::<_, f64>(0) / calls as f64);
+            buffers.push(row.get::<_, f64>(1) / calls as f64);
+        }
+        let median = |mut of: Vec<f64>| {
+            of.sort_by(f64::total_cmp);
+            of[of.len() / 2]
+        };
+        eprintln!("{name}: {:.3} ms", median(times.clone()));
+        self.costs.push((name.to_owned(), median(times), median(buffers)));
+        Ok(())
+    }
+
+    /// Days of 10,000 pages are planned, stored, looked at and sealed.
+    async fn way_of_a_page(&mut self) -> Outcome<()> {
+        let mut partitions: Vec<PartitionRow> = Vec::new();
+        for n in 0..3 {
+            let planned = plan(&self.store, "work", date(2019, 1, 1 + n), true).await?;
+            partitions.extend(planned.open.into_iter().map(|o| o.partition));
+        }
+        let table = self.table.clone();
+        for (nth, partition) in partitions.iter().enumerate() {
+            let stored = async |store: &Store, n: usize| -> Outcome<()> {
+                let first = n as u32 * BATCH + 1;
+                let pages: Vec<PageWrite> =
+                    (first..first + BATCH).map(|page| write(&table, partition, page)).collect();
+                let written = store.write(&table, &pages).await?;
+                assert!(written.stored.iter().all(|stored| *stored), "a page was refused");
+                Ok(())
+            };
+            if nth == 0 {
+                // Of 500 batches one warms up, and one is left.
+                self.cost("store 20 pages of 100 rows", (6, 83), stored).await?;
+                stored(&self.store, 499).await?;
+            } else {
+                for n in 0..500 {
+                    stored(&self.store, n).await?;
+                }
+            }
+        }
+        let (first, id, run) = (partitions[0].clone(), partitions[0].id, partitions[0].run);
+        let cheap = (ROUNDS, CALLS);
+        let job = |n: usize| first.job(1 + (n as u32 * 37) % PAGES, 0);
+        self.cost("look a page up (start_page)", cheap, async |s, n| {
+            s.start_page(&job(n), false, 8).await?;
+            Ok(())
+        })
+        .await?;
+        self.cost("mark a start (redelivered)", cheap, async |s, n| {
+            let ahead = PageJob { page: PAGES + 1 + n as u32, ..job(n) };
+            s.start_page(&ahead, true, 8).await?;
+            Ok(())
+        })
+        .await?;
+        let started = "delete from pagemill.pages where partition = $1 and state = 'planned'";
+        self.db.execute(started, &[&id]).await?;
+        self.cost("known pages of 10,000 (expand)", (ROUNDS, 5), async |s, _| {
+            s.known_pages(id).await?;
+            Ok(())
+        })
+        .await?;
+        self.cost("missing pages of 10,000 (rescue)", (ROUNDS, 5), async |s, _| {
+            s.reorder_missing(id).await?;
+            Ok(())
+        })
+        .await?;
+        self.cost("look for a stranded partition", cheap, async |s, _| {
+            s.rescue("scale", Duration::from_secs(86_400)).await?;
+            Ok(())
+        })
+        .await?;
+        self.cost("any partition open?", cheap, async |s, _| {
+            assert!(s.has_open_partitions(&["scale".into()]).await?);
+            Ok(())
+        })
+        .await?;
+        self.cost("open partitions", cheap, async |s, _| {
+            s.open_partitions(&["scale".into()]).await?;
+            Ok(())
+        })
+        .await?;
+        self.cost("progress of a run", cheap, async |s, _| {
+            s.run_progress(run).await?;
+            Ok(())
+        })
+        .await?;
+        self.cost("pace of a run of 10,000 pages", (ROUNDS, 5), async |s, _| {
+            s.run_pace(run).await?;
+            Ok(())
+        })
+        .await?;
+        self.cost("status of a run of 10,000 pages", (ROUNDS, 5), async |s, _| {
+            s.run_status(run).await?;
+            Ok(())
+        })
+        .await?;
+        let mut seals = partitions.iter();
+        // The call that warms up seals as well.
+        self.cost("seal 10,000 pages", (2, 1), async |s, _| {
+            let partition = seals.next().ok_or("three partitions")?;
+            let sealing = s.seal(partition.id, Some(&table), 0).await?;
+            assert!(matches!(sealing, Some(Sealing::Closed(_))), "{sealing:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// What is asked beside the way of a page.
+    async fn looks(&mut self, pages: i64) -> Outcome<()> {
+        let last_day = date(2020, 1, 1) + (pages / 10 / 50 - 1).days();
+        self.cost("plan 50 slices that are sealed", (ROUNDS, 10), async |s, _| {
+            let (request, wanted) = accounts(last_day);
+            assert_eq!(s.plan(&request, &wanted).await?.sealed.len(), 50);
+            Ok(())
+        })
+        .await?;
+        self.cost("outlook of 50 slices", (ROUNDS, 10), async |s, _| {
+            let (request, wanted) = accounts(last_day);
+            s.outlook(&request, &wanted).await?;
+            Ok(())
+        })
+        .await?;
+        self.cost("plan a run of one slice", (ROUNDS, 10), async |s, n| {
+            plan(s, "new", date(2018, 1, 1) + (n as i64).days(), true).await?;
+            Ok(())
+        })
+        .await?;
+        let closed =
+            "update pagemill.partitions set state = 'incomplete', closed_at = now() where account = 'new'";
+        self.db.batch_execute(closed).await?;
+        self.cost("the 20 newest runs", (ROUNDS, 1), async |s, _| {
+            s.recent_runs(20).await?;
+            Ok(())
+        })
+        .await?;
+        let one_day = Slices { accounts: vec!["1".into()], days: Some((last_day, last_day)) };
+        let table = self.table.clone();
+        self.cost("attempts to reload, of a day", (ROUNDS, 5), async |s, _| {
+            s.attempts_in_table(&table, &one_day).await?;
+            Ok(())
+        })
+        .await?;
+        self.cost("dead letters counted", (ROUNDS, CALLS), async |s, _| {
+            s.count_dead("scale").await?;
+            Ok(())
+        })
+        .await?;
+        for (name, table) in
+            [("a day's 1,000,000 rows, sealed (view)", "rows_sealed"), ("the same, all", "rows")]
+        {
+            self.cost(name, (3, 1), async |s, _| {
+                let sql = format!(
+                    "select count(*), sum(fee) from {table} where account = 'large' and day = '2020-01-01'"
+                );
+                s.query_text(&sql).await?;
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// What is on the disk, and how the hot rows fared.
+    async fn sizes(&self, pages: i64) -> Outcome<()> {
+        let sql = "select c.relname::text, s.n_live_tup, s.n_dead_tup, s.n_tup_upd, s.n_tup_hot_upd, s.autovacuum_count, \
+                       pg_table_size(c.oid), pg_indexes_size(c.oid) \
+                   from pg_class c join pg_stat_user_tables s on s.relid = c.oid where s.n_live_tup > 0 \
+                   order by pg_total_relation_size(c.oid) desc";
+        eprintln!("{pages} pages: table, live, dead, updated, heap-only, autovacuums, bytes a row, of index");
+        for r in self.db.query(sql, &[]).await? {
+            let n = |i| r.get::<_, i64>(i);
+            let (name, a_row): (&str, _) = (r.get(0), |i| n(i) as f64 / n(1) as f64);
+            eprintln!(
+                "{name:24} {:>10} {:>8} {:>8} {:>8} {:>3} {:>8.1} {:>8.1}",
+                n(1),
+                n(2),
+                n(3),
+                n(4),
+                n(5),
+                a_row(6),
+                a_row(7)
+            );
+        }
+        Ok(())
+    }
+}
+
+fn shape() -> TableShape {
+    let column = |name: &str, kind, key| ColumnShape { name: name.into(), kind, key };
+    TableShape {
+        name: "rows".into(),
+        columns: vec![
+            column("account", Kind::Text, true),
+            column("day", Kind::Date, true),
+            column("id", Kind::Bigint, true),
+            column("name", Kind::Text, false),
+            column("impressions", Kind::Bigint, false),
+            column("fee", Kind::Numeric, false),
+            column("ctr", Kind::Numeric, false),
+        ],
+        account: Some("account".into()),
+        dates: DateScope::Within("day".into()),
+    }
+}
+
+fn wanted(account: &str, day: Date) -> NewPartition {
+    let (source, stream, account) = ("scale".into(), "rows".into(), account.into());
+    NewPartition {
+        slice: Slice { source, stream, account, from: day, to: day, part: BTreeMap::new() },
+        lane: Lane::Pages,
+        page_size: PAGE_ROWS as u32,
+        subset: None,
+        chained: false,
+        due_if_sealed_before: None,
+    }
+}
+
+async fn plan(store: &Store, account: &str, day: Date, again: bool) -> Outcome<Planned> {
+    let asked = serde_json::json!({ "account": account, "day": day, "at": Timestamp::now().to_string() });
+    let request = RunRequest { asked, again, owner: "scale".into() };
+    Ok(store.plan(&request, &[wanted(account, day)]).await?)
+}
+
+fn accounts(day: Date) -> (RunRequest, Vec<NewPartition>) {
+    let request = RunRequest { asked: "accounts".into(), again: false, owner: "scale".into() };
+    (request, (0..50).map(|n| wanted(&n.to_string(), day)).collect())
+}
+
+/// A page of rows that are new to the table, or at least requested later.
+fn write(table: &DataTable, partition: &PartitionRow, page: u32) -> PageWrite {
+    let first = i64::from(page) * PAGE_ROWS as i64;
+    let numbers = || (0..PAGE_ROWS as i64).map(move |n| first + n);
+    let text = || Column::with_capacity(Kind::Text, PAGE_ROWS);
+    let (mut account, mut name) = (text(), text());
+    if let (Column::Text(accounts), Column::Text(names)) = (&mut account, &mut name) {
+        for n in numbers() {
+            accounts.push(Some("work"));
+            names.push(Some(&format!("name {n}")));
+        }
+    }
+    let decimal = |n: i64| Some(rust_decimal::Decimal::new(n, 2));
+    let columns = vec![
+        account,
+        Column::Date(vec![Some(partition.slice.from); PAGE_ROWS]),
+        Column::Bigint(numbers().map(Some).collect()),
+        name,
+        Column::Bigint(numbers().map(Some).collect()),
+        Column::Numeric(numbers().map(decimal).collect()),
+        Column::Numeric(numbers().map(decimal).collect()),
+    ];
+    let rows = Rows::new(PAGE_ROWS, columns);
+    PageWrite {
+        job: partition.job(page, 0),
+        keys: rows.key_hashes(table.key()),
+        content_hash: rows.content_hash(),
+        rows,
+        total: Some(u64::from(PAGES) * PAGE_ROWS as u64),
+        next: Next::Numbered,
+        facts: None,
+        request_id: None,
+        requested_at: Timestamp::now() - SignedDuration::from_secs(1),
+        body: None,
+        casts: vec![],
+    }
+}
