@@ -25,13 +25,19 @@ test: ## Run all tests, with a private RabbitMQ and PostgreSQL (started, and ins
 	cargo test --doc --workspace --all-features $(locked); \
 	$(if $(nextest),cargo nextest run --workspace --all-features $(locked) $(ARGS),cargo test --workspace --all-features --lib --bins --tests $(locked) $(ARGS))
 
+.PHONY: bench
+bench: ## Measure quota and speed beside other programs, into docs/bench (bench/peers/install; ARGS="speed --quick")
+	@scripts/servers up
+	cargo build --release --bins -p pagemill -p pagemill-operator -p pagemill-bench $(locked)
+	@env=$$(scripts/servers env); eval "$$env"; $(target)/release/pagemill-bench $(ARGS)
+
 .PHONY: check
 check: ## Formatting, lints, documentation, licences, scripts: what CI checks before the tests
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features $(locked) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --lib --no-deps --all-features $(locked)
 	@scripts/check-dependencies
-	@if command -v shellcheck >/dev/null; then shellcheck scripts/* .ci/run && echo "shellcheck: good"; \
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/* .ci/run bench/peers/install && echo "shellcheck: good"; \
 	else echo "shellcheck is not installed (apt-get install shellcheck): scripts not checked"; fi
 
 .PHONY: build

@@ -39,19 +39,19 @@ impl Machine {
     }
 }
 
+/// What the bench itself wrote does not count as a difference.
 fn commit() -> Option<String> {
-    let output =
-        Command::new("git").args(["describe", "--always", "--dirty", "--exclude", "*"]).output().ok()?;
-    let name = String::from_utf8(output.stdout).ok()?.trim().to_owned();
-    (!name.is_empty()).then_some(name)
+    let head = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output().ok()?;
+    let name = String::from_utf8(head.stdout).ok()?.trim().to_owned();
+    let differs = ["diff", "--quiet", "HEAD", "--", ".", ":(exclude)docs/bench"];
+    let clean = Command::new("git").args(differs).status().ok()?.success();
+    (!name.is_empty()).then(|| if clean { name } else { format!("{name}-dirty") })
 }
 
 /// `name : value`, the first.
 fn field(text: &str, name: &str) -> Option<String> {
-    let (key, value) =
-        text.lines().filter_map(|line| line.split_once(':')).find(|(key, _)| key.trim() == name)?;
-    debug_assert_eq!(key.trim(), name);
-    Some(value.trim().to_owned())
+    let mut pairs = text.lines().filter_map(|line| line.split_once(':'));
+    pairs.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim().to_owned())
 }
 
 fn kib(text: &str) -> Option<u64> {

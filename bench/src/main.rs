@@ -67,6 +67,7 @@ async fn main() -> anyhow::Result<()> {
     if matches!(command, Command::All | Command::Quota) {
         report::keep(&args.out, "quota.json", &quota::run(&args, &servers).await?)?;
     }
+    servers.sweep().await?;
     print!("{}", report::write(&args.out)?);
     Ok(())
 }

@@ -55,6 +55,9 @@ pub(crate) struct Hold {
     pub(crate) reservations: Option<i64>,
     /// CPU seconds of all consumers.
     pub(crate) cpu: f64,
+    /// Lines that the consumers logged, warnings and errors, from their start.
+    #[serde(default)]
+    pub(crate) warnings: usize,
 }
 
 /// One of several replicas stopped (SIGSTOP) and woken.
@@ -226,6 +229,15 @@ impl<'a> Stand<'a> {
         self.world.count(sql).await.ok()
     }
 
+    /// How many lines the consumers logged; the first is shown.
+    fn warnings(&self) -> usize {
+        let said: String = self.consumers.iter().map(Program::said).collect();
+        if let Some(first) = said.lines().next() {
+            eprintln!("a consumer said: {first}");
+        }
+        said.lines().count()
+    }
+
     fn cpu(&self) -> f64 {
         self.consumers.iter().map(Program::cpu).sum()
     }
@@ -253,6 +265,7 @@ async fn hold(args: &Args, servers: &Servers, rate: u32, replicas: u32) -> anyho
         throttled: counts.throttled,
         reservations: stand.reservations().await.zip(reserved).map(|(after, before)| after - before),
         cpu: stand.cpu() - cpu,
+        warnings: stand.warnings(),
     };
     stand.clear().await?;
     Ok(hold)

@@ -114,7 +114,9 @@ impl Goal {
     }
 
     fn new(what: &str, wanted: String, measured: Option<f64>, unit: &str, met: bool) -> Self {
-        let shown = or_dash(measured, |m| format!("{m:.2}{unit}"));
+        let shown = or_dash(measured, |m| {
+            if m.is_finite() { format!("{m:.2}{unit}") } else { "not while it was watched".to_owned() }
+        });
         Self { what: what.to_owned(), wanted, measured, shown, met }
     }
 }

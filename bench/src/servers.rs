@@ -69,6 +69,18 @@ impl Servers {
         Ok(admin.batch_execute(&format!("drop database if exists {database} with (force)")).await?)
     }
 
+    /// Takes away what failed runs of this process have left.
+    pub(crate) async fn sweep(&self) -> anyhow::Result<()> {
+        let admin = connect(&self.postgres).await?;
+        let ours = format!("^bench{}_", std::process::id());
+        for row in admin.query("select datname::text from pg_database where datname ~ $1", &[&ours]).await? {
+            let left: String = row.get(0);
+            self.delete_queues(&left).await?;
+            self.drop_database(&left).await?;
+        }
+        Ok(())
+    }
+
     /// One text from PostgreSQL.
     pub(crate) async fn ask(&self, sql: &str) -> anyhow::Result<String> {
         Ok(connect(&self.postgres).await?.query_one(sql, &[]).await?.get(0))

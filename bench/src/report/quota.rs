@@ -12,7 +12,15 @@ pub(super) fn page(quota: &Quota) -> String {
     );
     let rows: Vec<_> = quota.holds.iter().map(row).collect();
     text += &table(
-        &["rate", "replicas", "used", "throttled", "round trips / 1,000 requests", "CPU of all consumers"],
+        &[
+            "rate",
+            "replicas",
+            "used",
+            "throttled",
+            "round trips / 1,000 requests",
+            "CPU of all consumers",
+            "warnings logged",
+        ],
         &rows,
     );
     text += "\n";
@@ -62,6 +70,7 @@ fn row(hold: &Hold) -> Vec<String> {
         percent(hold.throttled(), 3),
         or_dash(hold.round_trips(), |n| format!("{n:.0}")),
         percent(hold.cpu / hold.seconds, 1),
+        hold.warnings.to_string(),
     ]
 }
 
