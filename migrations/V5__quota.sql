@@ -198,8 +198,8 @@ begin
 end $$;
 
 -- A request that was sent at `sent` was throttled: nobody sends for `pause` seconds, if the API said
--- so, and the rate narrows once throttled answers are more than single ones. `full` is how many of
--- them close together that takes, at least, as a share of the requests in that time.
+-- so, and the rate narrows once throttled answers are more than single ones: two within a second (or
+-- four slots, where these take longer), and 1 % of the requests in that time.
 --
 -- The rule: met while widening, the rate was a little too high: back by 5 %, and no widening for 20 s.
 -- Met otherwise, the API permits less than it did: back by 30 %, a second's pause, no widening for 3 s.

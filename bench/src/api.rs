@@ -20,21 +20,17 @@ pub(crate) struct Api {
 pub(crate) struct Counts {
     /// Requests that came.
     pub(crate) seen: u64,
+    /// Within the rate.
+    pub(crate) admitted: u64,
     pub(crate) throttled: u64,
-    pub(crate) refused: u64,
 }
 
 impl Counts {
-    /// Within the rate.
-    pub(crate) fn admitted(self) -> u64 {
-        self.seen - self.throttled - self.refused
-    }
-
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             seen: self.seen - earlier.seen,
+            admitted: self.admitted - earlier.admitted,
             throttled: self.throttled - earlier.throttled,
-            refused: self.refused - earlier.refused,
         }
     }
 }

@@ -261,7 +261,7 @@ async fn hold(args: &Args, servers: &Servers, rate: u32, replicas: u32) -> anyho
         rate,
         replicas,
         seconds: (ended - begun).as_secs_f64(),
-        admitted: counts.admitted(),
+        admitted: counts.admitted,
         throttled: counts.throttled,
         reservations: stand.reservations().await.zip(reserved).map(|(after, before)| after - before),
         cpu: stand.cpu() - cpu,

@@ -53,7 +53,7 @@ impl Recovery {
             ticks.tick().await;
             let counts = api.counts().await?.since(before);
             let at = begun.elapsed().as_secs_f64();
-            self.samples.push(Sample { at, admitted: counts.admitted(), throttled: counts.throttled });
+            self.samples.push(Sample { at, admitted: counts.admitted, throttled: counts.throttled });
         }
         Ok(())
     }

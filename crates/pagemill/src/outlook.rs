@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use pagemill_core::{Lane, TimeOfDay};
+use pagemill_source::Rate;
 use pagemill_store::{NewPartition, Standing, Store};
 use serde::Serialize;
 
@@ -98,7 +99,7 @@ pub struct PartitionOutlook {
 /// What a source permits, and when its data is needed.
 struct Terms<'a> {
     name: &'a str,
-    per_second: Option<f64>,
+    rate: &'a Rate,
     deadline: Option<&'a TimeOfDay>,
     zone: &'a TimeZone,
 }
@@ -119,7 +120,7 @@ pub async fn outlook(
     let terms =
         sources.iter().filter(|s| asked.source.as_ref().is_none_or(|name| name == s.name())).map(|s| Terms {
             name: s.name(),
-            per_second: s.quota.per_second(),
+            rate: s.definition.rate(),
             deadline: by.or(s.deadline.as_ref()),
             zone: &s.zone,
         });
@@ -184,12 +185,12 @@ fn of_source(
     let requests: u64 = own().map(|p| p.requests).sum();
     let others = others.get(terms.name).copied().unwrap_or(0);
     let ahead = if requests == 0 { 0 } else { requests + others };
-    let seconds = match terms.per_second {
+    let average = terms.rate.average(ahead);
+    let seconds = match average {
         _ if ahead == 0 => Some(0.0),
         rate => rate.map(|rate| ahead as f64 / rate),
     };
-    let ends_at =
-        if ahead == 0 { Some(at) } else { terms.per_second.and_then(|rate| after(at, ahead, rate)) };
+    let ends_at = if ahead == 0 { Some(at) } else { average.and_then(|rate| after(at, ahead, rate)) };
     let deadline = terms.deadline.and_then(|deadline| deadline.next(at, terms.zone));
     let at_least = own().any(|p| matches!(p.state, "due" | "open") && p.rows.is_none());
     SourceOutlook {
@@ -200,7 +201,7 @@ fn of_source(
         requests,
         at_least,
         others,
-        per_second: terms.per_second,
+        per_second: terms.rate.sustained(),
         seconds,
         ends_at,
         deadline,
@@ -257,8 +258,8 @@ mod tests {
         let wanted =
             [wanted("s", 4, Some("2026-03-05T02:15:00Z")), wanted("s", 3, None), wanted("s", 2, None)];
         let (deadline, zone) = (deadline.map(|d| d.parse().unwrap()), TimeZone::UTC);
-        let terms =
-            ["s", "t"].map(|name| Terms { name, per_second, deadline: deadline.as_ref(), zone: &zone });
+        let rate = &Rate { per_second, ..Rate::default() };
+        let terms = ["s", "t"].map(|name| Terms { name, rate, deadline: deadline.as_ref(), zone: &zone });
         reckon(&seen, &wanted, terms.into_iter())
     }
 

@@ -147,11 +147,7 @@ async fn run_wave<Q: PageQueue>(
         Ended::Drained | Ended::Shut(_) => {}
         Ended::Unavailable(why) => return Err(Unavailable(why).into()),
     }
-    let mut partitions = Vec::new();
-    for id in pipeline.take_held_back() {
-        partitions.push(app.store.partition(id).await?);
-    }
-    Follow::app(app, queue).publish_missing(&partitions).await.map_err(anyhow::Error::from)
+    Follow::app(app, queue).expand(&pipeline.take_held_back()).await.map_err(anyhow::Error::from)
 }
 
 /// The heartbeat lease of whoever publishes a run. Dropped, it runs out.

@@ -74,7 +74,7 @@ async fn times(store: &Store, sources: &[Resolved], run: i64) -> anyhow::Result<
     let pace = store.run_pace(run).await?;
     let of_source = |p: &Pace| {
         let source = sources.iter().find(|s| s.name() == p.source)?;
-        let rate = source.definition().rate().sustained();
+        let rate = source.definition().rate().average(p.remaining);
         timeliness(&pace, p, rate, source.deadline()?, source.definition().zone())
     };
     Ok(pace.sources.iter().filter_map(of_source).collect())

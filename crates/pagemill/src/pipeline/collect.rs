@@ -234,7 +234,8 @@ async fn finish<Q: PageQueue>(
         }
         Fetched::Later(cursor, wait) => settle::later(pipeline, work, cursor, wait).await,
         Fetched::Parked(wait) => settle::park(pipeline, work, wait).await,
-        Fetched::Shut(wait) if pipeline.patient => settle::park(pipeline, work, wait).await,
+        // A producer hands on to the consumers what would keep it.
+        Fetched::Shut(wait) if pipeline.held_back.is_some() => settle::park(pipeline, work, wait).await,
         Fetched::Shut(wait) => {
             session.end(End::Shut(wait));
             settle::settle(pipeline, work, &Outcome::Unavailable, 0).await

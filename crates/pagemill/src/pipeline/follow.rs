@@ -22,7 +22,7 @@ pub(crate) struct Follow<'a, Q> {
     sources: &'a Sources,
     /// The most rounds in which pages are fetched again because the proof failed.
     repairs: u32,
-    held_back: Option<&'a Mutex<Vec<i64>>>,
+    held_back: Option<&'a Mutex<Vec<PartitionRow>>>,
 }
 
 impl<'a, Q: PageQueue> Follow<'a, Q> {
@@ -90,15 +90,15 @@ impl<'a, Q: PageQueue> Follow<'a, Q> {
             return self.split(&partition).await;
         }
         match self.held_back {
-            Some(held) => held.lock().unwrap_or_else(PoisonError::into_inner).push(id),
-            None => self.publish_missing(&[partition]).await?,
+            Some(held) => held.lock().unwrap_or_else(PoisonError::into_inner).push(partition),
+            None => self.expand(&[partition]).await?,
         }
         Ok(false)
     }
 
     /// Publishes every page of these partitions that is neither done nor dead, in turn: a page of each,
     /// then the next of each, so that one with many doesn't hold up the others.
-    pub(crate) async fn publish_missing(&self, partitions: &[PartitionRow]) -> Result<(), Trouble> {
+    pub(crate) async fn expand(&self, partitions: &[PartitionRow]) -> Result<(), Trouble> {
         let mut lanes: BTreeMap<(&str, bool), Vec<_>> = BTreeMap::new();
         for partition in partitions.iter().filter(|partition| !partition.progress.published) {
             let Some(planned) = partition.planned() else { continue };

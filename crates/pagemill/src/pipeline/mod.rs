@@ -28,7 +28,7 @@ use std::{
 use pagemill_core::{PageJob, RetrySchedule, Sizing};
 use pagemill_pool::Pool;
 use pagemill_queue::{Delivery, Message, PageQueue};
-use pagemill_store::Store;
+use pagemill_store::{PartitionRow, Store};
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use self::follow::Follow;
@@ -55,10 +55,9 @@ pub struct Pipeline<Q> {
     innocent: Innocent,
     /// Transactions at a time.
     writers: Arc<Semaphore>,
-    /// Jobs of a source that permits nothing for long are parked, instead of ending the session.
-    patient: bool,
-    /// Partitions to be published when it is known which others there are; `None`: each at once.
-    held_back: Option<Mutex<Vec<i64>>>,
+    /// The producer's: partitions to be published when it is known which others there are. `None`: each
+    /// at once.
+    held_back: Option<Mutex<Vec<PartitionRow>>>,
 }
 
 /// A delivery on its way, and the job in it.
@@ -101,6 +100,16 @@ enum End {
 impl<Q: PageQueue> Pipeline<Q> {
     /// A pipeline over an app, publishing to `queue`.
     pub fn new(app: &App, queue: Q) -> Arc<Self> {
+        Self::built(app, queue, None)
+    }
+
+    /// The producer's: it holds partitions back, so that they can be published in turn, and hands on to
+    /// the consumers what has to wait for long.
+    pub fn of_producer(app: &App, queue: Q) -> Arc<Self> {
+        Self::built(app, queue, Some(Mutex::default()))
+    }
+
+    fn built(app: &App, queue: Q, held_back: Option<Mutex<Vec<PartitionRow>>>) -> Arc<Self> {
         Arc::new(Self {
             store: app.store.clone(),
             queue,
@@ -111,20 +120,12 @@ impl<Q: PageQueue> Pipeline<Q> {
             gate: Gate::default(),
             innocent: Innocent::default(),
             writers: Arc::new(Semaphore::new(app.settings.writers as usize)),
-            patient: false,
-            held_back: None,
+            held_back,
         })
     }
 
-    /// The producer's: it holds partitions back, so that they can be published interleaved, and hands on
-    /// to the consumers what has to wait for long.
-    pub fn of_producer(app: &App, queue: Q) -> Arc<Self> {
-        let pipeline = Arc::into_inner(Self::new(app, queue)).expect("nobody else has it yet");
-        Arc::new(Self { patient: true, held_back: Some(Mutex::default()), ..pipeline })
-    }
-
     /// Takes the partitions that were held back.
-    pub fn take_held_back(&self) -> Vec<i64> {
+    pub fn take_held_back(&self) -> Vec<PartitionRow> {
         let held = self.held_back.as_ref();
         held.map(|held| std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner)))
             .unwrap_or_default()

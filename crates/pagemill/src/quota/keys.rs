@@ -19,6 +19,8 @@ pub(crate) struct Key {
     pub(crate) name: String,
     pub(crate) scope: QuotaScope,
     pub(crate) limits: QuotaLimits,
+    /// Seconds from one slot to the next at the full rate, 0 where only days are limited.
+    pub(crate) interval: f64,
     /// The newest epoch seen: slots of an older one are void.
     epoch: AtomicI64,
 }
@@ -78,7 +80,8 @@ impl Keys {
         }
         let Windows { per_second, per_minute, per_day, burst } = windows;
         let limits = QuotaLimits { per_second, per_minute, per_day, burst: burst.unwrap_or(1) };
-        let key = Arc::new(Key { name: name.clone(), scope, limits, epoch: AtomicI64::new(0) });
+        let interval = windows.sustained().map_or(0.0, f64::recip);
+        let key = Arc::new(Key { name: name.clone(), scope, limits, interval, epoch: AtomicI64::new(0) });
         known.insert(name, key.clone());
         key
     }
@@ -92,13 +95,6 @@ impl Key {
     /// An epoch was seen.
     pub(crate) fn raise(&self, epoch: i64) {
         self.epoch.fetch_max(epoch, Ordering::Relaxed);
-    }
-
-    /// Seconds from one slot to the next at the full rate, 0 where only days are limited.
-    pub(crate) fn interval(&self) -> f64 {
-        let second = self.limits.per_second.map(f64::recip);
-        let minute = self.limits.per_minute.map(|n| 60.0 / f64::from(n));
-        second.into_iter().chain(minute).fold(0.0, f64::max)
     }
 }
 

@@ -32,6 +32,8 @@ use self::slots::{Slots, Waiting};
 const LATE: Duration = Duration::from_millis(4);
 /// A reading of the database's clock is used for so long where no rate reads it anyway.
 const CLOCK: Duration = Duration::from_secs(10);
+/// Without any limit, so long after a throttled answer that says nothing of it.
+const PAUSE: Duration = Duration::from_secs(1);
 /// The API's word on what is left is passed on no more often than this, unless nothing is.
 const TELL: Duration = Duration::from_secs(1);
 
@@ -42,6 +44,7 @@ pub struct Quota {
     waiting: mpsc::Sender<Waiting>,
     replicas: Arc<AtomicU32>,
     clock: Mutex<Option<DatabaseClock>>,
+    /// When its word on what is left was last passed on.
     told: std::sync::Mutex<Option<Instant>>,
     /// Without any limit the API may still ask for a pause, which holds for this process.
     paused: std::sync::Mutex<Option<Instant>>,
@@ -103,8 +106,8 @@ impl Quota {
     pub async fn acquire(&self, slice: &Slice) -> Result<Permit, NoSlot> {
         let keys = self.keys.of(slice);
         if keys.is_empty() {
-            let pause = self.pause().filter(|until| *until > Instant::now());
-            if let Some(until) = pause {
+            let paused = *locked(&self.paused);
+            if let Some(until) = paused {
                 tokio::time::sleep_until(until.into()).await;
             }
             let at = self.database_time().await.map_err(|e| NoSlot::Unavailable(e.to_string()))?;
@@ -130,7 +133,7 @@ impl Quota {
     pub async fn throttled(&self, permit: &Permit, failure: &Failure) -> Result<(), StoreError> {
         let pause = failure.retry_after;
         let Some(key) = keys::of_scope(&permit.keys, failure.quota) else {
-            *self.paused() = Some(Instant::now() + pause.unwrap_or(Duration::from_secs(1)));
+            *locked(&self.paused) = Some(Instant::now() + pause.unwrap_or(PAUSE));
             return Ok(());
         };
         if let Some(narrowing) = self.store.narrow_quota(&key.name, permit.at, pause).await? {
@@ -150,31 +153,21 @@ impl Quota {
     pub async fn told(&self, permit: &Permit, budget: Budget) -> Result<(), StoreError> {
         let Some(key) = permit.keys.first() else {
             if budget.remaining == 0 {
-                *self.paused() = Some(Instant::now() + budget.reset);
+                *locked(&self.paused) = Some(Instant::now() + budget.reset);
             }
             return Ok(());
         };
-        let pace = key.limits.per_second.or(key.limits.per_minute.map(|n| f64::from(n) / 60.0));
-        let needed = pace.map_or(f64::INFINITY, |pace| pace * budget.reset.as_secs_f64());
-        if f64::from(budget.remaining) >= needed {
+        if f64::from(budget.remaining) * key.interval >= budget.reset.as_secs_f64() {
             return Ok(());
         }
         {
-            let mut told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut told = locked(&self.told);
             if budget.remaining > 0 && told.is_some_and(|last| last.elapsed() < TELL) {
                 return Ok(());
             }
             *told = Some(Instant::now());
         }
         self.store.tell_quota(&key.name, budget.remaining, budget.reset).await
-    }
-
-    fn pause(&self) -> Option<Instant> {
-        *self.paused()
-    }
-
-    fn paused(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.paused.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     async fn database_time(&self) -> Result<Timestamp, StoreError> {
@@ -186,4 +179,8 @@ impl Quota {
         *clock = Some(fresh);
         Ok(fresh.now())
     }
+}
+
+fn locked(at: &std::sync::Mutex<Option<Instant>>) -> std::sync::MutexGuard<'_, Option<Instant>> {
+    at.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -161,7 +161,7 @@ impl Slots {
 
     /// The most slots of one round trip.
     fn lease(&self) -> u32 {
-        let intervals = self.groups.values().flat_map(|group| group.keys.iter().map(|key| key.interval()));
+        let intervals = self.groups.values().flat_map(|group| group.keys.iter().map(|key| key.interval));
         // The shortest interval is the fastest quota's, which the others share.
         let shortest = intervals.filter(|interval| *interval > 0.0).fold(f64::INFINITY, f64::min);
         if shortest.is_finite() { lease(1.0 / shortest / self.replicas()) } else { u32::MAX >> 1 }
@@ -212,7 +212,7 @@ impl Slots {
             (names.iter().map(place).collect(), wants)
         });
         let groups = groups.collect();
-        let longest = ready.iter().flat_map(|names| self.groups[names].keys.iter()).map(|key| key.interval());
+        let longest = ready.iter().flat_map(|names| self.groups[names].keys.iter()).map(|key| key.interval);
         let longest = Duration::from_secs_f64(2.0 * self.replicas() * longest.fold(0.0, f64::max));
         SlotRequest { keys, groups, lead: self.lead, horizon: HORIZON.max(longest) }
     }
@@ -295,7 +295,7 @@ impl Group {
         let now = Instant::now();
         let wait = opens.saturating_duration_since(now);
         let key = key.map(|k| &self.keys[k]);
-        let interval = Duration::from_secs_f64(key.map_or(0.0, |key| key.interval()) * replicas);
+        let interval = Duration::from_secs_f64(key.map_or(0.0, |key| key.interval) * replicas);
         let whole = key.is_none_or(|key| key.scope == QuotaScope::App);
         let patience = if whole { SHUT } else { PARKED }.max(interval + interval / 2);
         if whole {

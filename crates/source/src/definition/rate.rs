@@ -69,6 +69,13 @@ impl Rate {
         self.windows().sustained()
     }
 
+    /// Requests a second at which so many pass, the wait for new days included where they are more than
+    /// one permits; `None` without a limit.
+    pub fn average(&self, requests: u64) -> Option<f64> {
+        let day = self.per_day.filter(|most| requests > u64::from(*most)).map(|n| f64::from(n) / 86_400.0);
+        [self.sustained(), day].into_iter().flatten().reduce(f64::min)
+    }
+
     pub(super) fn check(&self) -> Result<(), Wrong> {
         self.windows().check()?;
         self.account.unwrap_or_default().check().map_err(|e| e.within(&["account"]))?;

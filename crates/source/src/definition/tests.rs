@@ -430,6 +430,9 @@ fn the_narrowest_window_sets_the_pace() {
         Some(50.0),
         "a day is counted, not spaced"
     );
+    let days: Table = "rate = { per_second = 50, per_day = 43200 }".parse().unwrap();
+    let days = Definition::load("xiaohongshu", days).unwrap();
+    assert_eq!([43_200, 43_201].map(|n| days.rate().average(n)), [Some(50.0), Some(0.5)]);
     assert_eq!(rate("rate = \"unlimited\""), None);
     let error = Definition::load("xiaohongshu", "rate = \"fast\"".parse().unwrap()).unwrap_err().to_string();
     assert!(error.contains("unlimited"), "{error}");
