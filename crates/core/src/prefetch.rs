@@ -38,13 +38,14 @@ pub struct PageTimes {
 /// workers = ceil(share × fetch) + a lease, those who are out and those who stand ready for the next
 /// slots; prefetch = clamp(ceil(share × (page + 1 s)), workers, 2000), so that no worker waits for the
 /// broker and no replica holds more than about a second of permitted requests beyond what is under way.
-/// Without: prefetch = 2 × workers + a batch. A page's time counts from its request and not from its
-/// delivery: it would grow with the prefetch that follows from it.
+/// Without: prefetch = 2 × workers + 2 batches, of which one is stored while the other fills. A page's
+/// time counts from its request and not from its delivery: it would grow with the prefetch that follows
+/// from it.
 pub fn sizing(share: Option<f64>, times: PageTimes, workers: Option<u32>, batch: u32) -> Sizing {
     match share {
         None => {
             let workers = workers.unwrap_or(UNLIMITED_WORKERS);
-            Sizing { workers, prefetch: (2 * workers + batch).min(MOST_PREFETCH) }
+            Sizing { workers, prefetch: (2 * workers + 2 * batch).min(MOST_PREFETCH) }
         }
         Some(share) => {
             let out = (share * times.fetch.as_secs_f64()).ceil() as u32;
@@ -70,7 +71,7 @@ mod tests {
         let ms = Duration::from_millis;
         let times = PageTimes { fetch: ms(200), page: ms(500) };
         let auto = |share| sizing(share, times, None, 20);
-        assert_eq!(auto(None), Sizing { workers: 8, prefetch: 36 });
+        assert_eq!(auto(None), Sizing { workers: 8, prefetch: 56 });
         assert_eq!(auto(Some(50.0)), Sizing { workers: 10 + 24, prefetch: 75 });
         assert_eq!(auto(Some(5.0)), Sizing { workers: 1 + 4, prefetch: 8 });
         assert_eq!(auto(Some(0.5)), Sizing { workers: 2, prefetch: 2 });

@@ -216,9 +216,11 @@ impl Column {
     }
 }
 
+/// A tag and at most sixteen bytes.
 fn put<const N: usize>(out: &mut Vec<u8>, tag: u8, value: [u8; N]) {
-    out.push(tag);
-    out.extend_from_slice(&value);
+    let mut field = [tag; 17];
+    field[1..=N].copy_from_slice(&value);
+    out.extend_from_slice(&field[..=N]);
 }
 
 /// Mantissa and scale without zeros at the end, as [`Decimal::normalize`] makes them.

@@ -26,8 +26,8 @@ use tokio_postgres::{Client, NoTls};
 const PAGES: u32 = 10_000;
 const PAGE_ROWS: usize = 100;
 const BATCH: u32 = 20;
-/// Most rows of the data table: beyond, the ledger alone is filled.
-const MOST_ROWS: i64 = 10_000_000;
+/// Rows of the data table, equally large beside each ledger: only the ledger differs.
+const ROWS: i64 = 10_000_000;
 /// Calls of a cheap statement, in so many rounds.
 const CALLS: usize = 100;
 const ROUNDS: usize = 7;
@@ -42,9 +42,16 @@ async fn main() -> Outcome<()> {
     let mut args = std::env::args().skip(1);
     let server = args.next().ok_or("usage: scale URL PAGES...")?;
     let mut all: Vec<(i64, Costs)> = Vec::new();
+    let mut worlds = Vec::new();
     for pages in args {
-        let pages: i64 = pages.parse()?;
-        all.push((pages, measure(&server, pages).await?));
+        worlds.push(World::of(&server, pages.parse()?).await?);
+    }
+    store_pages(&mut worlds).await?;
+    for mut world in worlds {
+        world.way_of_a_page().await?;
+        world.looks().await?;
+        world.sizes().await?;
+        all.push((world.pages, world.costs));
     }
     print!("{:40}", "ms and buffers a call");
     all.iter().for_each(|(pages, _)| print!("{:>24}", format!("{pages} pages")));
@@ -64,34 +71,76 @@ async fn connect(url: &str) -> Outcome<Client> {
 }
 
 struct World {
+    pages: i64,
     store: Store,
     table: DataTable,
     db: Client,
+    /// Days of 10,000 pages, open.
+    days: Vec<PartitionRow>,
     costs: Costs,
 }
 
-async fn measure(server: &str, pages: i64) -> Outcome<Costs> {
-    let database = format!("pagemill_scale_{pages}");
-    let admin = connect(server).await?;
-    let there = admin.query_opt("select from pg_database where datname = $1", &[&database]).await?.is_some();
-    if !there {
-        admin.batch_execute(&format!("create database {database}")).await?;
+impl World {
+    async fn of(server: &str, pages: i64) -> Outcome<Self> {
+        let database = format!("pagemill_scale_{pages}");
+        let admin = connect(server).await?;
+        let found = "select from pg_database where datname = $1";
+        let there = admin.query_opt(found, &[&database]).await?.is_some();
+        if !there {
+            admin.batch_execute(&format!("create database {database}")).await?;
+        }
+        let url = format!("{}/{database}", server.rsplit_once('/').ok_or("a URL with a database")?.0);
+        let config = StoreConfig { url: url.clone().into(), schema: "public".into(), connections: 2 };
+        let store = Store::connect(&config).await?;
+        let table = DataTable::new(&store, "scale", "rows", &shape())?;
+        store.migrate(std::slice::from_ref(&table)).await?;
+        let db = connect(&url).await?;
+        if !there {
+            fill(&db, pages).await?;
+        }
+        db.batch_execute(
+            "create extension if not exists pg_stat_statements; delete from rows where account = 'work'",
+        )
+        .await?;
+        let mut days = Vec::new();
+        for n in 0..3 {
+            let planned = plan(&store, "work", date(2019, 1, 1 + n), true).await?;
+            days.extend(planned.open.into_iter().map(|o| o.partition));
+        }
+        Ok(Self { pages, store, table, db, days, costs: Vec::new() })
     }
-    let url = format!("{}/{database}", server.rsplit_once('/').ok_or("a URL with a database")?.0);
-    let config = StoreConfig { url: url.clone().into(), schema: "public".into(), connections: 2 };
-    let store = Store::connect(&config).await?;
-    let table = DataTable::new(&store, "scale", "rows", &shape())?;
-    store.migrate(std::slice::from_ref(&table)).await?;
-    let db = connect(&url).await?;
-    if !there {
-        fill(&db, pages).await?;
+
+    async fn store_batch(&self, day: usize, n: usize) -> Outcome<()> {
+        let first = n as u32 * BATCH + 1;
+        let pages: Vec<PageWrite> =
+            (first..first + BATCH).map(|page| write(&self.table, &self.days[day], page)).collect();
+        let written = self.store.write(&self.table, &pages).await?;
+        assert!(written.stored.iter().all(|stored| *stored), "a page was refused");
+        Ok(())
     }
-    db.batch_execute("create extension if not exists pg_stat_statements").await?;
-    let mut world = World { store, table, db, costs: Vec::new() };
-    world.way_of_a_page().await?;
-    world.looks(pages).await?;
-    world.sizes(pages).await?;
-    Ok(world.costs)
+}
+
+/// Batches of 20 pages into each ledger by turns, so that what else the machine does meets all alike.
+async fn store_pages(worlds: &mut [World]) -> Outcome<()> {
+    let (rounds, batches) = (25, PAGES as usize / BATCH as usize / 25);
+    let mut costs = vec![(Vec::new(), Vec::new()); worlds.len()];
+    for day in 0..3 {
+        for round in 0..rounds {
+            for (world, (times, buffers)) in worlds.iter().zip(&mut costs) {
+                world.db.execute("select pg_stat_statements_reset()", &[]).await?;
+                for n in 0..batches {
+                    world.store_batch(day, round * batches + n).await?;
+                }
+                let (time, touched) = world.spent().await?;
+                times.push(time / batches as f64);
+                buffers.push(touched / batches as f64);
+            }
+        }
+    }
+    for (world, (times, buffers)) in worlds.iter_mut().zip(costs) {
+        world.note("store 20 pages of 100 rows", times, buffers);
+    }
+    Ok(())
 }
 
 /// The ledger as years of pulls leave it: nine tenths of the pages in partitions of 10,000 at most,
@@ -99,8 +148,7 @@ async fn measure(server: &str, pages: i64) -> Outcome<Costs> {
 async fn fill(db: &Client, pages: i64) -> Outcome<()> {
     let (large, single) = ((pages * 9 / 10 / i64::from(PAGES)).max(1), pages / 10);
     let of_large = pages * 9 / 10 / large;
-    let rows = MOST_ROWS.min(pages * PAGE_ROWS as i64);
-    eprintln!("{pages} pages: {large} partitions of {of_large}, {single} of 1, {rows} rows");
+    eprintln!("{pages} pages: {large} partitions of {of_large}, {single} of 1, {ROWS} rows");
     let proof = "{\"keys\": 100, \"distinct_keys\": 100, \"content_hash\": \"00000000000000ff\", \
                  \"quality\": {\"blank\": [], \"absent\": [], \"unmapped\": []}, \"warnings\": []}";
     let columns = "id, run, source, stream, account, from_date, to_date, lane, page_size, state, total, done, \
@@ -122,7 +170,7 @@ async fn fill(db: &Client, pages: i64) -> Outcome<()> {
                  (select array_agg(hashint8extended(p.id, n * 100 + k)) from generate_series(1, 100) k), n, now() - interval '1 day' \
              from pagemill.partitions p, generate_series(1, p.done) n; \
          insert into rows select 'large', date '2020-01-01' + (n / 1000000)::int, n, 'name ' || n, n, n / 100.0, n / 7.0, 1, 1, now() - interval '1 day' \
-             from generate_series(0, {rows} - 1) n;"
+             from generate_series(0, {ROWS} - 1) n;"
     ))
     .await?;
     db.batch_execute("vacuum analyze").await?;
@@ -145,49 +193,34 @@ impl World {
             for n in 0..calls {
                 call(&self.store, round * calls + n + 1).await?;
             }
-            let sql = "select coalesce(sum(total_exec_time), 0)::float8, coalesce(sum(shared_blks_hit + shared_blks_read), 0)::float8 \
-                       from pg_stat_statements s join pg_database d on d.oid = s.dbid \
-                       where d.datname = current_database() and toplevel and query not like '%pg_stat_statements%'";
-            let row = self.db.query_one(sql, &[]).await?;
-            times.push(row.get::<_, f64>(0) / calls as f64);
-            buffers.push(row.get::<_, f64>(1) / calls as f64);
+            let (time, touched) = self.spent().await?;
+            times.push(time / calls as f64);
+            buffers.push(touched / calls as f64);
         }
+        self.note(name, times, buffers);
+        Ok(())
+    }
+
+    /// Milliseconds and buffers since the last reset.
+    async fn spent(&self) -> Outcome<(f64, f64)> {
+        let sql = "select coalesce(sum(total_exec_time), 0)::float8, coalesce(sum(shared_blks_hit + shared_blks_read), 0)::float8 \
+                   from pg_stat_statements s join pg_database d on d.oid = s.dbid \
+                   where d.datname = current_database() and toplevel and query not like '%pg_stat_statements%'";
+        let row = self.db.query_one(sql, &[]).await?;
+        Ok((row.get(0), row.get(1)))
+    }
+
+    fn note(&mut self, name: &str, times: Vec<f64>, buffers: Vec<f64>) {
         let median = |mut of: Vec<f64>| {
             of.sort_by(f64::total_cmp);
             of[of.len() / 2]
         };
-        eprintln!("{name}: {:.3} ms", median(times.clone()));
         self.costs.push((name.to_owned(), median(times), median(buffers)));
-        Ok(())
     }
 
-    /// Days of 10,000 pages are planned, stored, looked at and sealed.
+    /// Days of 10,000 stored pages are looked at and sealed.
     async fn way_of_a_page(&mut self) -> Outcome<()> {
-        let mut partitions: Vec<PartitionRow> = Vec::new();
-        for n in 0..3 {
-            let planned = plan(&self.store, "work", date(2019, 1, 1 + n), true).await?;
-            partitions.extend(planned.open.into_iter().map(|o| o.partition));
-        }
-        let table = self.table.clone();
-        for (nth, partition) in partitions.iter().enumerate() {
-            let stored = async |store: &Store, n: usize| -> Outcome<()> {
-                let first = n as u32 * BATCH + 1;
-                let pages: Vec<PageWrite> =
-                    (first..first + BATCH).map(|page| write(&table, partition, page)).collect();
-                let written = store.write(&table, &pages).await?;
-                assert!(written.stored.iter().all(|stored| *stored), "a page was refused");
-                Ok(())
-            };
-            if nth == 0 {
-                // Of 500 batches one warms up, and one is left.
-                self.cost("store 20 pages of 100 rows", (6, 83), stored).await?;
-                stored(&self.store, 499).await?;
-            } else {
-                for n in 0..500 {
-                    stored(&self.store, n).await?;
-                }
-            }
-        }
+        let (partitions, table) = (self.days.clone(), self.table.clone());
         let (first, id, run) = (partitions[0].clone(), partitions[0].id, partitions[0].run);
         let cheap = (ROUNDS, CALLS);
         let job = |n: usize| first.job(1 + (n as u32 * 37) % PAGES, 0);
@@ -256,8 +289,8 @@ impl World {
     }
 
     /// What is asked beside the way of a page.
-    async fn looks(&mut self, pages: i64) -> Outcome<()> {
-        let last_day = date(2020, 1, 1) + (pages / 10 / 50 - 1).days();
+    async fn looks(&mut self) -> Outcome<()> {
+        let last_day = date(2020, 1, 1) + (self.pages / 10 / 50 - 1).days();
         self.cost("plan 50 slices that are sealed", (ROUNDS, 10), async |s, _| {
             let (request, wanted) = accounts(last_day);
             assert_eq!(s.plan(&request, &wanted).await?.sealed.len(), 50);
@@ -311,12 +344,15 @@ impl World {
     }
 
     /// What is on the disk, and how the hot rows fared.
-    async fn sizes(&self, pages: i64) -> Outcome<()> {
+    async fn sizes(&self) -> Outcome<()> {
         let sql = "select c.relname::text, s.n_live_tup, s.n_dead_tup, s.n_tup_upd, s.n_tup_hot_upd, s.autovacuum_count, \
                        pg_table_size(c.oid), pg_indexes_size(c.oid) \
                    from pg_class c join pg_stat_user_tables s on s.relid = c.oid where s.n_live_tup > 0 \
                    order by pg_total_relation_size(c.oid) desc";
-        eprintln!("{pages} pages: table, live, dead, updated, heap-only, autovacuums, bytes a row, of index");
+        eprintln!(
+            "{} pages: table, live, dead, updated, heap-only, autovacuums, bytes a row, of index",
+            self.pages
+        );
         for r in self.db.query(sql, &[]).await? {
             let n = |i| r.get::<_, i64>(i);
             let (name, a_row): (&str, _) = (r.get(0), |i| n(i) as f64 / n(1) as f64);

@@ -3,10 +3,11 @@
 
 use std::error::Error;
 
-use bytes::BytesMut;
-use pagemill_core::{Column, Kind, Rows};
-use postgres_protocol::types::{ArrayDimension, array_to_sql};
+use bytes::{BufMut, BytesMut};
+use pagemill_core::{Kind, Rows};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+
+use crate::wire::{self, Element};
 
 type BoxError = Box<dyn Error + Sync + Send>;
 
@@ -37,17 +38,11 @@ impl ToSql for ColumnArray<'_> {
     fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, BoxError> {
         let element = element(self.kind);
         debug_assert!(matches!(ty.kind(), tokio_postgres::types::Kind::Array(e) if *e == element));
-        write_array(&element, self.order, out, |at, buffer| {
-            let row = at.row as usize;
-            match &self.pages[at.page as usize].columns()[self.column] {
-                Column::Bigint(v) => v[row].to_sql(&element, buffer),
-                Column::Numeric(v) => v[row].to_sql(&element, buffer),
-                Column::Text(v) => v.get(row).to_sql(&element, buffer),
-                Column::Boolean(v) => v[row].to_sql(&element, buffer),
-                Column::Date(v) => v[row].to_sql(&element, buffer),
-                Column::Timestamptz(v) => v[row].to_sql(&element, buffer),
-            }
-        })
+        let column = |at: &RowRef| &self.pages[at.page as usize].columns()[self.column];
+        let nulls = self.order.iter().any(|at| column(at).is_null(at.row as usize));
+        begin_array(&element, self.order.len(), nulls, out)?;
+        self.order.iter().for_each(|at| wire::value(column(at), at.row as usize, out));
+        Ok(IsNull::No)
     }
 
     fn accepts(ty: &Type) -> bool {
@@ -57,14 +52,14 @@ impl ToSql for ColumnArray<'_> {
     to_sql_checked!();
 }
 
-impl<T: ToSql> ToSql for PerPage<'_, T> {
+impl<T: Element + ToSql> ToSql for PerPage<'_, T> {
     fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, BoxError> {
         let tokio_postgres::types::Kind::Array(element) = ty.kind() else {
             return Err(format!("{ty} is no array").into());
         };
-        write_array(element, self.order, out, |at, buffer| {
-            self.values[at.page as usize].to_sql(element, buffer)
-        })
+        begin_array(element, self.order.len(), false, out)?;
+        self.order.iter().for_each(|at| self.values[at.page as usize].write(out));
+        Ok(IsNull::No)
     }
 
     fn accepts(ty: &Type) -> bool {
@@ -74,26 +69,15 @@ impl<T: ToSql> ToSql for PerPage<'_, T> {
     to_sql_checked!();
 }
 
-fn write_array(
-    element: &Type,
-    order: &[RowRef],
-    out: &mut BytesMut,
-    mut value: impl FnMut(RowRef, &mut BytesMut) -> Result<IsNull, BoxError>,
-) -> Result<IsNull, BoxError> {
-    let dimension = ArrayDimension { len: i32::try_from(order.len())?, lower_bound: 1 };
-    array_to_sql(
-        Some(dimension),
-        element.oid(),
-        order.iter().copied(),
-        |at, buffer| {
-            Ok(match value(at, buffer)? {
-                IsNull::Yes => postgres_protocol::IsNull::Yes,
-                IsNull::No => postgres_protocol::IsNull::No,
-            })
-        },
-        out,
-    )?;
-    Ok(IsNull::No)
+/// One dimension, from 1.
+fn begin_array(element: &Type, len: usize, nulls: bool, out: &mut BytesMut) -> Result<(), BoxError> {
+    out.put_i32(1);
+    out.put_i32(nulls.into());
+    out.put_u32(element.oid());
+    out.put_i32(i32::try_from(len)?);
+    out.put_i32(1);
+    out.reserve(12 * len);
+    Ok(())
 }
 
 fn element(kind: Kind) -> Type {

@@ -6,14 +6,13 @@ use std::collections::HashSet;
 use deadpool_postgres::Object;
 use futures_util::future;
 use jiff::Timestamp;
-use pagemill_core::Rows;
 use serde_json::{Value, json};
-use tokio_postgres::{Statement, types::ToSql};
+use tokio_postgres::{Row, Statement, error::SqlState, types::ToSql};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    DataTable, Next, PageWrite, Progress, Store, StoreError,
-    arrays::{ColumnArray, PerPage, RowRef},
+    DataTable, Next, PageWrite, Progress, Store, StoreError, StoreErrorKind, error::kind_of, fresh::FRESH,
+    rows::RowParams,
 };
 
 /// What became of a batch.
@@ -28,13 +27,20 @@ pub struct Written {
 
 /// How one try at the transaction ended.
 enum Tried {
-    Committed(Vec<Progress>),
+    /// The partitions as they stand now, as the counters return them.
+    Committed(Vec<Row>),
     /// These positions must not be in the batch; nothing was changed.
     Without(Vec<usize>),
+    /// A row was there that should have been new; nothing was changed.
+    Occupied,
 }
 
-/// A connection keeps a buffer as large as its largest statement; beyond this size nothing is gained.
-const ROWS_A_STATEMENT: usize = 500;
+/// How rows get into the table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Copy,
+    Upsert,
+}
 
 const PAGES: &str = "insert into pagemill.pages as p \
     (partition, page, generation, state, requests, versions, rows, total, keys, content_hash, request_id, requested_at, casts, \
@@ -67,7 +73,7 @@ const COUNTERS: &str = "with wanted as materialized ( \
     update pagemill.partitions p set done = p.done + c.done, total = coalesce(p.total, c.total), end_page = coalesce(c.ended, p.end_page), \
         expanded_at = coalesce(p.expanded_at, now()), progressed_at = now() \
     from counted c where p.id = c.id \
-    returning p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null";
+    returning p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null, ";
 
 impl Store {
     /// Stores a batch of pages of one table in one transaction. Rows are sorted by key, so that
@@ -83,13 +89,22 @@ impl Store {
         let statements = Statements::prepare(&client, table).await?;
         let mut included = newest_copies(pages);
         let mut progress = Vec::new();
+        let new = pages.iter().all(|page| self.fresh.is(page.job.partition));
+        let mut way = if new { Way::Copy } else { Way::Upsert };
         while !included.is_empty() {
-            match try_write(&mut client, &statements, table, pages, &included).await? {
-                Tried::Committed(partitions) => {
-                    progress = partitions;
+            match try_write(&mut client, &statements, table, pages, &included, way).await? {
+                Tried::Committed(counted) => {
+                    if way == Way::Upsert && table.is_by_date() {
+                        self.fresh.note(counted.iter().map(|row| (row.get(0), row.get(7))));
+                    }
+                    progress = counted.iter().map(Progress::from_row).collect();
                     break;
                 }
                 Tried::Without(refused) => included.retain(|i| !refused.contains(i)),
+                Tried::Occupied => {
+                    self.fresh.note(pages.iter().map(|page| (page.job.partition, false)));
+                    way = Way::Upsert;
+                }
             }
         }
         let mut stored = vec![false; pages.len()];
@@ -105,6 +120,7 @@ fn whole(total: u64) -> i64 {
 struct Statements {
     pages: Statement,
     bodies: Statement,
+    copy: Statement,
     upsert: Statement,
     counters: Statement,
 }
@@ -114,8 +130,9 @@ impl Statements {
         Ok(Self {
             pages: client.prepare_cached(PAGES).await?,
             bodies: client.prepare_cached(BODIES).await?,
+            copy: client.prepare_cached(&table.copy).await?,
             upsert: client.prepare_cached(&table.upsert).await?,
-            counters: client.prepare_cached(COUNTERS).await?,
+            counters: client.prepare_cached(&[COUNTERS, FRESH].concat()).await?,
         })
     }
 }
@@ -136,6 +153,7 @@ async fn try_write(
     table: &DataTable,
     pages: &[PageWrite],
     included: &[usize],
+    way: Way,
 ) -> Result<Tried, StoreError> {
     let batch: Vec<&PageWrite> = included.iter().map(|&i| &pages[i]).collect();
     let ledger = LedgerParams::new(&batch);
@@ -161,29 +179,43 @@ async fn try_write(
             [&ledger.body_partitions, &ledger.body_pages, &ledger.bodies, &table.meaning];
         tx.execute(&statements.bodies, &params).await
     };
-    let upsert = async { rows.upsert(&tx, &statements.upsert).await };
-    let (ledger_answer, bodies, upsert) = future::join3(ledger_then_counters, bodies, upsert).await;
+    let rows = async {
+        match way {
+            Way::Copy => rows.copy(&tx, &statements.copy).await,
+            Way::Upsert => rows.upsert(&tx, &statements.upsert).await,
+        }
+    };
+    let (ledger_answer, bodies, rows) = future::join3(ledger_then_counters, bodies, rows).await;
 
     // Which statement failed first says why; those after it only echo an aborted transaction.
     if let Err(aborted) = &ledger_answer
-        && aborted.code() != Some(&tokio_postgres::error::SqlState::IN_FAILED_SQL_TRANSACTION)
+        && aborted.code() != Some(&SqlState::IN_FAILED_SQL_TRANSACTION)
     {
         ledger_answer?;
         unreachable!("an error was just seen");
     }
-    bodies?;
-    upsert?;
-    let (accepted, counted) = ledger_answer?;
-
-    let Some(counted) = counted else {
+    // What the ledger refuses may have been stored by another, and so be in the way of these rows.
+    if let Ok((accepted, None)) = &ledger_answer {
         tx.rollback().await?;
         let accepted: HashSet<(i64, i32)> = accepted.iter().map(|r| (r.get(0), r.get(1))).collect();
         let refused =
             |i: &&usize| !accepted.contains(&(pages[**i].job.partition, pages[**i].job.page as i32));
         return Ok(Tried::Without(included.iter().filter(refused).copied().collect()));
+    }
+    bodies?;
+    match rows {
+        // Whatever the table has against the copies, the upsert says it better.
+        Err(error)
+            if way == Way::Copy
+                && error.as_db_error().is_some_and(|db| kind_of(db.code()) == StoreErrorKind::Permanent) =>
+        {
+            tx.rollback().await?;
+            return Ok(Tried::Occupied);
+        }
+        rows => rows?,
     };
-    let progress: Vec<Progress> = counted.iter().map(Progress::from_row).collect();
-    let open: HashSet<i64> = progress.iter().map(|p| p.partition).collect();
+    let counted = ledger_answer?.1.expect("refusals ended above");
+    let open: HashSet<i64> = counted.iter().map(|row| row.get(0)).collect();
     let closed: Vec<usize> =
         included.iter().copied().filter(|&i| !open.contains(&pages[i].job.partition)).collect();
     if !closed.is_empty() {
@@ -193,7 +225,7 @@ async fn try_write(
     fail::fail_point!("before-commit");
     tx.commit().await?;
     fail::fail_point!("after-commit");
-    Ok(Tried::Committed(progress))
+    Ok(Tried::Committed(counted))
 }
 
 /// The batch's pages as arrays, one element a page.
@@ -266,78 +298,6 @@ impl<'a> LedgerParams<'a> {
             &self.next_hashes,
             &self.facts,
         ]
-    }
-}
-
-/// The batch's data rows: which, in which order, and where each came from.
-pub(crate) struct RowParams<'a> {
-    table: &'a DataTable,
-    rows: Vec<&'a Rows>,
-    order: Vec<RowRef>,
-    runs: Vec<i64>,
-    pages: Vec<i32>,
-    requested_at: Vec<Timestamp>,
-}
-
-impl<'a> RowParams<'a> {
-    pub(crate) fn new(table: &'a DataTable, batch: &[&'a PageWrite]) -> Self {
-        let rows: Vec<&Rows> = batch.iter().map(|p| &p.rows).collect();
-        let mut order: Vec<RowRef> = (0u32..)
-            .zip(&rows)
-            .flat_map(|(page, rows)| (0..rows.len() as u32).map(move |row| RowRef { page, row }))
-            .collect();
-        let compare = |a: &RowRef, b: &RowRef| {
-            rows[a.page as usize].compare_keys(
-                a.row as usize,
-                rows[b.page as usize],
-                b.row as usize,
-                &table.key,
-            )
-        };
-        // The later request first among equal keys, later rows of a page before earlier ones: the
-        // first of each key is then the one to keep.
-        order.sort_by(|a, b| {
-            compare(a, b)
-                .then_with(|| batch[b.page as usize].requested_at.cmp(&batch[a.page as usize].requested_at))
-                .then_with(|| (b.page, b.row).cmp(&(a.page, a.row)))
-        });
-        order.dedup_by(|later, first| compare(later, first).is_eq());
-        Self {
-            table,
-            rows,
-            order,
-            runs: batch.iter().map(|p| p.job.run).collect(),
-            pages: batch.iter().map(|p| p.job.page as i32).collect(),
-            requested_at: batch.iter().map(|p| p.requested_at).collect(),
-        }
-    }
-
-    /// All of it at once, in statements of a bounded size. Returns the rows inserted or changed.
-    pub(crate) async fn upsert(
-        &self,
-        tx: &deadpool_postgres::Transaction<'_>,
-        statement: &Statement,
-    ) -> Result<u64, tokio_postgres::Error> {
-        let parts = self.order.chunks(ROWS_A_STATEMENT);
-        let written = future::try_join_all(parts.map(|order| self.upsert_part(tx, statement, order))).await?;
-        Ok(written.iter().sum())
-    }
-
-    async fn upsert_part(
-        &self,
-        tx: &deadpool_postgres::Transaction<'_>,
-        statement: &Statement,
-        order: &[RowRef],
-    ) -> Result<u64, tokio_postgres::Error> {
-        let columns: Vec<ColumnArray<'_>> = (self.table.shape.columns.iter().enumerate())
-            .map(|(column, c)| ColumnArray { pages: &self.rows, order, column, kind: c.kind })
-            .collect();
-        let runs = PerPage { values: &self.runs, order };
-        let pages = PerPage { values: &self.pages, order };
-        let requested_at = PerPage { values: &self.requested_at, order };
-        let mut params: Vec<&(dyn ToSql + Sync)> = columns.iter().map(|c| c as &(dyn ToSql + Sync)).collect();
-        params.extend([&runs as &(dyn ToSql + Sync), &pages, &requested_at]);
-        tx.execute(statement, &params).await
     }
 }
 

@@ -10,18 +10,20 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{StoreError, StoreErrorKind};
+use crate::{StoreError, StoreErrorKind, fresh::Fresh};
 
 const CONNECT: Duration = Duration::from_secs(10);
 const WAIT: Duration = Duration::from_secs(60);
 /// Every connection's settings. `search_path` is fixed, so that no object of another schema can
 /// stand in for ours; the timeouts keep a stuck statement or a forgotten transaction from holding
-/// locks; a commit is durable when it returns, since the ack follows it.
+/// locks; a commit is durable when it returns, since the ack follows it. Compiling a statement costs up
+/// to a second where there are many months, and no statement here runs for as long.
 const SESSION: &str = "set search_path = pg_catalog; \
     set statement_timeout = '60s'; \
     set lock_timeout = '30s'; \
     set idle_in_transaction_session_timeout = '10s'; \
     set synchronous_commit = on; \
+    set jit = off; \
     set timezone = 'UTC'; \
     set client_min_messages = warning";
 
@@ -41,6 +43,7 @@ pub struct StoreConfig {
 pub struct Store {
     pub(crate) pool: Pool,
     pub(crate) schema: String,
+    pub(crate) fresh: Fresh,
     place: String,
 }
 
@@ -95,7 +98,9 @@ impl Store {
             }))
             .build()
             .map_err(|e| invalid(e.to_string()))?;
-        let store = Self { pool, schema: config.schema.clone(), place };
+        // The embedded database, which has one connection, is not asked to COPY.
+        let fresh = Fresh::new(config.connections > 1);
+        let store = Self { pool, schema: config.schema.clone(), fresh, place };
         drop(store.client().await?);
         Ok(store)
     }

@@ -74,7 +74,7 @@ fn describe(db: &DbError) -> String {
     format!("PostgreSQL {}: {}{table}{hint}", db.code().code(), db.message())
 }
 
-fn kind_of(state: &SqlState) -> StoreErrorKind {
+pub(crate) fn kind_of(state: &SqlState) -> StoreErrorKind {
     let code = state.code();
     match (&code[..2], code) {
         // Deadlock and friends; 0A000 is "cached plan must not change result type" after DDL.

@@ -13,14 +13,17 @@ mod body;
 mod clock;
 mod connect;
 mod error;
+mod fresh;
 mod ledger;
 mod migrate;
 mod months;
 mod page;
 mod query;
 mod quota;
+mod rows;
 mod table;
 mod tokens;
+mod wire;
 
 pub use batch::Written;
 pub use body::{compress, decompress};

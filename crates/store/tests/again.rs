@@ -26,14 +26,15 @@ impl World {
         rows[0][0].clone().unwrap_or_default()
     }
 
-    /// Which version of each row is where, and how large the table and its index are.
+    /// Which version of each row is where, and whether it was locked since (which is WAL too); how
+    /// large the table and its index are.
     async fn versions(&self) -> (String, String) {
-        let versions = "select md5(string_agg(concat(id, ctid, xmin), ',' order by id)) from test_rows";
+        let versions = "select md5(string_agg(concat(id, ctid, xmin, xmax), ',' order by id)) from test_rows";
         let sizes = "select concat(pg_table_size('test_rows'), ' ', pg_indexes_size('test_rows'))";
         (self.text(versions).await, self.text(sizes).await)
     }
 
-    /// Rows that have another version than before.
+    /// Rows whose version is of this run.
     async fn written_by_run(&self, run: i64) -> String {
         self.text(&format!("select count(*) from test_rows where _run = {run}")).await
     }
@@ -46,7 +47,7 @@ async fn an_unchanged_day_pulled_again_writes_no_row() {
     let before = world.versions().await;
     for requested in 2..5 {
         world.pulled(|page| page, requested).await;
-        assert_eq!(world.versions().await, before, "no row has a new version, no page and no index grew");
+        assert_eq!(world.versions().await, before, "no row was written or locked, no page and no index grew");
     }
     // What changed, and nothing else, is written.
     world.pulled(|page| if page == 3 { 99 } else { page }, 5).await;

@@ -70,6 +70,56 @@ async fn eight_writers_of_the_same_keys_never_deadlock() {
 }
 
 /// Of consumers that store the last pages at once exactly one sees the end, and the seal is made once.
+#[tokio::test]
+async fn new_rows_are_copied_and_what_is_in_their_way_meets_the_fence() {
+    let world = World::new().await;
+    world
+        .execute(
+            "create table ways (at bigint generated always as identity, way text); \
+             create function note() returns trigger language plpgsql as \
+                 $$ begin insert into public.ways (way) values (left(current_query(), 6)); return null; end $$; \
+             create trigger note after insert on test_rows execute function note()",
+        )
+        .await;
+    let job = world.partition(false).await;
+    let write = async |pages: &[PageWrite]| world.store.write(&world.table, pages).await.unwrap();
+
+    // The first batch learns that the slice was never pulled before.
+    write(&[page(&job, 1, &[1, 2], 10, 100, 8)]).await;
+    write(&[page(&job, 2, &[3, 4], 20, 101, 8)]).await;
+    // A copy of a page that is stored hinders nobody.
+    let written = write(&[page(&job, 2, &[3, 4], 20, 101, 8), page(&job, 3, &[5, 6], 30, 102, 8)]).await;
+    assert_eq!(written.stored, [false, true]);
+    // Somebody else's rows: one requested earlier, one later.
+    world
+        .execute(
+            "insert into test_rows select '7', '2026-01-15', id, 99, 0, 0, to_timestamp(at) \
+             from (values (7, 60), (8, 200)) as v(id, at)",
+        )
+        .await;
+    let written = write(&[page(&job, 4, &[7, 8], 40, 103, 8)]).await;
+    assert_eq!((written.stored, written.progress[0].done), (vec![true], 4));
+
+    let values = [(1, 10), (2, 10), (3, 20), (4, 20), (5, 30), (6, 30), (7, 40), (8, 99)];
+    assert_eq!(world.rows().await, values);
+    let (_, ways) = world.store.query_text("select way from ways order by at").await.unwrap();
+    let ways: Vec<_> = ways.iter().map(|row| row[0].clone().unwrap()).collect();
+    assert_eq!(ways, ["insert", "copy \"", "copy \"", "insert", "insert"]);
+
+    // Another attempt at the slice finds rows, and does not try.
+    closed(world.store.seal(job.partition, None, 0).await.unwrap());
+    let again = world.partition(true).await;
+    write(&[page(&again, 1, &[1, 2], 11, 300, 8)]).await;
+    write(&[page(&again, 2, &[3, 4], 21, 301, 8)]).await;
+    let (_, ways) = world
+        .store
+        .query_text("select distinct way from ways where at > (select max(at) - 2 from ways)")
+        .await
+        .unwrap();
+    assert_eq!(ways.len(), 1);
+    assert_eq!(ways[0][0].as_deref(), Some("insert"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_pages_at_once_seal_once() {
     let world = World::new().await;

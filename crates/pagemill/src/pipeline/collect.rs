@@ -14,6 +14,10 @@ use super::{End, Pipeline, Session, Trouble, Work, fetch::Fetched, follow::Follo
 /// A page waits at most so long for others to share its transaction.
 const LINGER: Duration = Duration::from_millis(5);
 
+/// While another batch is being stored it waits longer: few large transactions cost PostgreSQL much
+/// less than many small ones, and at full speed the next batch is full by then.
+const LINGER_MEANWHILE: Duration = Duration::from_millis(25);
+
 /// A fetched page on its way into a batch.
 struct Ready {
     work: Work,
@@ -39,7 +43,8 @@ pub(super) async fn collect<Q: PageQueue>(
     let mut waiting = Waiting::default();
     let mut open = true;
     while open || waiting.count > 0 || !tasks.is_empty() {
-        let linger = waiting.since.map(|since| since + LINGER);
+        let idle = pipeline.writers.available_permits() == pipeline.settings.writers as usize;
+        let linger = waiting.since.map(|since| since + if idle { LINGER } else { LINGER_MEANWHILE });
         let due = waiting.count >= most
             || (waiting.count > 0 && !open)
             || linger.is_some_and(|at| at <= Instant::now());

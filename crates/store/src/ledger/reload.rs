@@ -8,7 +8,7 @@ use tokio_postgres::types::ToSql;
 
 use super::partitions::{PARTITION_COLUMNS, PartitionRow};
 use crate::{
-    DataTable, PageWrite, Store, StoreError, StoreErrorKind, again::again, batch::RowParams, body::decompress,
+    DataTable, PageWrite, Store, StoreError, StoreErrorKind, again::again, body::decompress, rows::RowParams,
 };
 
 /// Of which slices of a table's stream.

@@ -57,8 +57,8 @@ const STATUS: &str = "select r.id::text, rp.partitions, rp.sealed, rp.incomplete
         (select coalesce(sum(jsonb_array_length(p.proof->'warnings')), 0)::bigint from pagemill.run_partitions x \
             join pagemill.partitions p on p.id = x.partition where x.run = r.id and p.proof ? 'warnings'), \
         rp.planned_pages::bigint, rp.total::bigint, to_char(r.created_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
-        not exists (select from pagemill.run_partitions x join pagemill.partitions p on p.id = x.partition \
-                    where x.run = r.id and p.state = 'incomplete' and p.reason <> 'subset') \
+        (select coalesce(bool_and(p.state <> 'incomplete' or p.reason = 'subset'), true) from pagemill.run_partitions x \
+            join pagemill.partitions p on p.id = x.partition where x.run = r.id) \
     from (select * from pagemill.runs where {runs}) r \
     cross join lateral (select * from pagemill.run_progress rp where rp.run = r.id) rp \
     left join lateral (select sum(coalesce((p.pruned->>'rows')::bigint, g.rows)) filter (where p.parts is null) as rows, \
