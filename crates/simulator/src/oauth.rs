@@ -91,11 +91,11 @@ impl Grants {
         self.pairs.iter().any(|pair| pair.access == access && now < pair.access_until)
     }
 
-    /// The access token dies before its time.
-    pub(crate) fn expire(&mut self, access: &str) {
-        for pair in self.pairs.iter_mut().filter(|pair| pair.access == access) {
-            pair.access_until = Duration::ZERO;
-        }
+    /// The access token dies before its time; false if it was dead already.
+    pub(crate) fn expire(&mut self, access: &str) -> bool {
+        let mut living =
+            self.pairs.iter_mut().filter(|pair| pair.access == access && !pair.access_until.is_zero());
+        living.next().map(|pair| pair.access_until = Duration::ZERO).is_some()
     }
 
     fn check(&self, app: (&str, &str)) -> Result<(), Denial> {

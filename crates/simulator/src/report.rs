@@ -95,7 +95,10 @@ async fn admitted(request: &Arrived<'_>, reset: &AtomicBool, read: Result<Asked,
         }
     };
     let fault = state.faults().decide(asked.hash(), asked.page, |kind| can_strike(kind, &asked));
-    if let Some(kind) = fault {
+    // A token dies once, also where several requests with it are under way.
+    if let Some(kind) = fault
+        && (kind != FaultKind::Expire || state.expire(request.access))
+    {
         state.count(|stats| stats.strike(kind));
     }
     let changes = state.faults().changes();
@@ -112,11 +115,7 @@ async fn admitted(request: &Arrived<'_>, reset: &AtomicBool, read: Result<Asked,
         Some(FaultKind::Error500 | FaultKind::FailPage) => request.refuse(&Refusal::System),
         Some(FaultKind::ErrorIn200) => request.refuse(&Refusal::System).fine(),
         Some(FaultKind::Throttle) => request.refuse(&Refusal::Throttled),
-        Some(FaultKind::Token) => request.refuse(&Refusal::Token),
-        Some(FaultKind::Expire) => {
-            state.expire(request.access);
-            request.refuse(&Refusal::Token)
-        }
+        Some(FaultKind::Token | FaultKind::Expire) => request.refuse(&Refusal::Token),
         Some(FaultKind::UnknownColumns) => request.refuse(&Refusal::Parameter("columns")),
         Some(FaultKind::DeepPage) => request.refuse(&Refusal::Parameter("page_num")),
         Some(FaultKind::Reset) => {
