@@ -51,8 +51,9 @@ pub(crate) struct Hold {
     pub(crate) seconds: f64,
     pub(crate) admitted: u64,
     pub(crate) throttled: u64,
-    /// Reservations in PostgreSQL meanwhile; `None` where the ledger does not count them.
-    pub(crate) reservations: Option<i64>,
+    /// Reservations in PostgreSQL meanwhile, and the slots that they got.
+    pub(crate) reservations: i64,
+    pub(crate) slots: i64,
     /// CPU seconds of all consumers.
     pub(crate) cpu: f64,
     /// Lines that the consumers logged, warnings and errors, from their start.
@@ -92,8 +93,13 @@ impl Hold {
     }
 
     /// Reservations for 1,000 requests.
-    pub(crate) fn round_trips(&self) -> Option<f64> {
-        Some(self.reservations? as f64 * 1e3 / self.admitted as f64)
+    pub(crate) fn round_trips(&self) -> f64 {
+        self.reservations as f64 * 1e3 / self.admitted as f64
+    }
+
+    /// Share of the slots that no request was sent in.
+    pub(crate) fn void(&self) -> f64 {
+        1.0 - (self.admitted + self.throttled) as f64 / self.slots as f64
     }
 }
 
@@ -123,9 +129,10 @@ pub(crate) async fn run(args: &Args, servers: &Servers) -> anyhow::Result<Quota>
         match hold(args, servers, rate, replicas).await {
             Ok(hold) => {
                 eprintln!(
-                    "{name}: {:.2} % used, {:.3} % throttled",
+                    "{name}: {:.2} % used, {:.3} % throttled, {:.2} % void",
                     100.0 * hold.used(),
-                    100.0 * hold.throttled()
+                    100.0 * hold.throttled(),
+                    100.0 * hold.void(),
                 );
                 quota.holds.push(hold);
             }
@@ -223,10 +230,11 @@ impl<'a> Stand<'a> {
         }
     }
 
-    /// Reservations so far, where the ledger counts them.
-    async fn reservations(&self) -> Option<i64> {
-        let sql = "select coalesce(sum(reservations), 0)::bigint from pagemill.quotas";
-        self.world.count(sql).await.ok()
+    /// Reservations so far, and the slots that they got.
+    async fn reserved(&self) -> anyhow::Result<(i64, i64)> {
+        let sql = "select coalesce(sum(reservations), 0)::bigint, coalesce(sum(requests), 0)::bigint from pagemill.quotas";
+        let row = self.world.db().query_one(sql, &[]).await?;
+        Ok((row.get(0), row.get(1)))
     }
 
     /// How many lines the consumers logged; the first is shown.
@@ -251,10 +259,12 @@ impl<'a> Stand<'a> {
 
 async fn hold(args: &Args, servers: &Servers, rate: u32, replicas: u32) -> anyhow::Result<Hold> {
     let stand = Stand::warm(args, servers, rate, replicas, args.measure()).await?;
-    let (reserved, cpu) = (stand.reservations().await, stand.cpu());
+    let cpu = stand.cpu();
     let (begun, before) = stand.edge().await?;
+    let reserved = stand.reserved().await?;
     sleep(args.measure()).await;
     let (ended, after) = stand.edge().await?;
+    let reserved_after = stand.reserved().await?;
     let counts = after.since(before);
     all_alive(&stand.consumers)?;
     let hold = Hold {
@@ -263,7 +273,8 @@ async fn hold(args: &Args, servers: &Servers, rate: u32, replicas: u32) -> anyho
         seconds: (ended - begun).as_secs_f64(),
         admitted: counts.admitted,
         throttled: counts.throttled,
-        reservations: stand.reservations().await.zip(reserved).map(|(after, before)| after - before),
+        reservations: reserved_after.0 - reserved.0,
+        slots: reserved_after.1 - reserved.1,
         cpu: stand.cpu() - cpu,
         warnings: stand.warnings(),
     };
@@ -284,6 +295,7 @@ async fn recover(args: &Args, servers: &Servers, rate: u32) -> anyhow::Result<Re
     recovery.lifted();
     recovery.watch(&stand.api, args.recovery()).await?;
     all_alive(&stand.consumers)?;
+    stand.warnings();
     stand.clear().await?;
     Ok(recovery)
 }

@@ -7,8 +7,9 @@ pub(super) fn page(quota: &Quota) -> String {
         "The simulator's strict window (no second, wherever it begins, admits more than the rate), latency \
          {latency}, pages of {page_size} rows so that the quota is what limits; the whole way through RabbitMQ and \
          PostgreSQL, `workers = \"auto\"`. After {warmup_seconds} s of warming up {measured_seconds} s are measured, \
-         from one request's arrival to another's. Used is admitted ÷ (rate × seconds); round trips are reservations \
-         in PostgreSQL.\n\n"
+         from one request's arrival to another's. Used is admitted ÷ (rate × seconds), of which the margin for jitter \
+         leaves 99.5 %; round trips are reservations in PostgreSQL; a slot is void if no request was sent in it in \
+         time.\n\n"
     );
     let rows: Vec<_> = quota.holds.iter().map(row).collect();
     text += &table(
@@ -18,6 +19,7 @@ pub(super) fn page(quota: &Quota) -> String {
             "used",
             "throttled",
             "round trips / 1,000 requests",
+            "slots void",
             "CPU of all consumers",
             "warnings logged",
         ],
@@ -68,7 +70,8 @@ fn row(hold: &Hold) -> Vec<String> {
         hold.replicas.to_string(),
         percent(hold.used(), 2),
         percent(hold.throttled(), 3),
-        or_dash(hold.round_trips(), |n| format!("{n:.0}")),
+        format!("{:.0}", hold.round_trips()),
+        percent(hold.void(), 2),
         percent(hold.cpu / hold.seconds, 1),
         hold.warnings.to_string(),
     ]
@@ -89,8 +92,7 @@ fn targets(quota: &Quota) -> Vec<Goal> {
     let throttled = |crowd: bool| {
         extreme(holds, |h| ((h.replicas >= CROWD) == crowd).then(|| 100.0 * h.throttled()), f64::max)
     };
-    let round_trips =
-        extreme(holds, |h| if h.replicas * 20 <= h.rate { h.round_trips() } else { None }, f64::max);
+    let round_trips = extreme(holds, |h| (h.replicas * 20 <= h.rate).then(|| h.round_trips()), f64::max);
     let recovery = quota.recovery.as_ref();
     // What never settled took longer than was looked.
     let seconds = |after: Option<f64>| after.unwrap_or(f64::INFINITY);

@@ -4,6 +4,9 @@ use std::time::Duration;
 const MOST_PREFETCH: u32 = 2_000;
 /// Workers when neither the config nor a rate says how many.
 const UNLIMITED_WORKERS: u32 = 8;
+/// Jobs at hand without a rate: a worker that is free takes one within microseconds, the broker sends
+/// more within a millisecond.
+const AT_HAND: u32 = 8;
 /// More workers than this in one process is never what a report API needs.
 const MOST_WORKERS: u32 = 512;
 
@@ -38,14 +41,15 @@ pub struct PageTimes {
 /// workers = ceil(share × fetch) + a lease, those who are out and those who stand ready for the next
 /// slots; prefetch = clamp(ceil(share × (page + 1 s)), workers, 2000), so that no worker waits for the
 /// broker and no replica holds more than about a second of permitted requests beyond what is under way.
-/// Without: prefetch = 2 × workers + 2 batches, of which one is stored while the other fills. A page's
-/// time counts from its request and not from its delivery: it would grow with the prefetch that follows
-/// from it.
+/// Without: prefetch = workers + those at hand for whoever is free next + 2 batches, of which one is
+/// stored while the other fills. A page's time counts from its request and not from its delivery: it
+/// would grow with the prefetch that follows from it.
 pub fn sizing(share: Option<f64>, times: PageTimes, workers: Option<u32>, batch: u32) -> Sizing {
     match share {
         None => {
             let workers = workers.unwrap_or(UNLIMITED_WORKERS);
-            Sizing { workers, prefetch: (2 * workers + 2 * batch).min(MOST_PREFETCH) }
+            let at_hand = workers.min(AT_HAND);
+            Sizing { workers, prefetch: (workers + at_hand + 2 * batch).min(MOST_PREFETCH) }
         }
         Some(share) => {
             let out = (share * times.fetch.as_secs_f64()).ceil() as u32;

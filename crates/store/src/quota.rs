@@ -178,21 +178,21 @@ impl Store {
         }))
     }
 
-    /// A request sent at `sent` was throttled. For `pause`, if the API named one, nobody sends, and the
-    /// slots reserved are void; the rate narrows if this was no single one.
+    /// A request with a slot of `epoch` was throttled. For `pause`, if the API named one, nobody sends,
+    /// and the slots reserved are void; the rate narrows if this was no single one.
     ///
     /// # Errors
     /// As any query.
     pub async fn narrow_quota(
         &self,
         key: &str,
-        sent: Timestamp,
+        epoch: i64,
         pause: Option<Duration>,
     ) -> Result<Option<Narrowing>, StoreError> {
         let client = self.client().await?;
         let statement = client.prepare_cached(NARROW).await?;
         let pause = pause.map(|pause| pause.as_secs_f64());
-        let row = client.query_opt(&statement, &[&key, &sent, &pause, &JITTER.as_secs_f64()]).await?;
+        let row = client.query_opt(&statement, &[&key, &epoch, &pause, &JITTER.as_secs_f64()]).await?;
         Ok(row.map(|row| Narrowing { epoch: row.get(0), share: row.get(1), narrowed: row.get(2) }))
     }
 

@@ -6,10 +6,12 @@ use backon::{ExponentialBuilder, Retryable};
 use pagemill_core::{Failure, Outcome, PageJob};
 use pagemill_pool as pool;
 use pagemill_queue::PageQueue;
-use pagemill_store::{DataTable, PageWrite, StoreError, StoreErrorKind, Written};
+use pagemill_store::{DataTable, Next, PageWrite, StoreError, StoreErrorKind, Written};
 use tokio::{task::JoinSet, time::Instant};
 
-use super::{End, Pipeline, Session, Trouble, Work, fetch::Fetched, follow::Follow, gate::Pass, settle};
+use super::{
+    End, Pipeline, Session, Trouble, Work, Working, fetch::Fetched, follow::Follow, gate::Pass, settle,
+};
 
 /// A page waits at most so long for others to share its transaction.
 const LINGER: Duration = Duration::from_millis(5);
@@ -17,6 +19,9 @@ const LINGER: Duration = Duration::from_millis(5);
 /// While another batch is being stored it waits longer: few large transactions cost PostgreSQL much
 /// less than many small ones, and at full speed the next batch is full by then.
 const LINGER_MEANWHILE: Duration = Duration::from_millis(25);
+
+/// Where a rate sets the pace, nothing is gained by haste while others are on their way.
+const LINGER_PACED: Duration = Duration::from_millis(500);
 
 /// A fetched page on its way into a batch.
 struct Ready {
@@ -31,11 +36,15 @@ struct Waiting {
     streams: HashMap<(String, String), Vec<Ready>>,
     count: usize,
     since: Option<Instant>,
+    /// One of them holds others up: the next of a chain cannot be fetched before it is stored, or no
+    /// rate sets the pace.
+    hurried: bool,
 }
 
 pub(super) async fn collect<Q: PageQueue>(
     pipeline: &Arc<Pipeline<Q>>,
     mut results: pool::Results<Work, Fetched>,
+    working: &Working,
     session: &Session,
 ) {
     let most = pipeline.settings.batch_pages as usize;
@@ -43,15 +52,21 @@ pub(super) async fn collect<Q: PageQueue>(
     let mut waiting = Waiting::default();
     let mut open = true;
     while open || waiting.count > 0 || !tasks.is_empty() {
-        let idle = pipeline.writers.available_permits() == pipeline.settings.writers as usize;
-        let linger = waiting.since.map(|since| since + if idle { LINGER } else { LINGER_MEANWHILE });
+        let storing = pipeline.writers.available_permits() < pipeline.settings.writers as usize;
+        let linger = match () {
+            () if !waiting.hurried && working.any() => LINGER_PACED,
+            () if storing => LINGER_MEANWHILE,
+            () => LINGER,
+        };
+        let linger = waiting.since.map(|since| since + linger);
         let due = waiting.count >= most
             || (waiting.count > 0 && !open)
             || linger.is_some_and(|at| at <= Instant::now());
         tokio::select! {
             outcome = results.next(), if open && waiting.count < 2 * most => match outcome {
                 Some(pool::Outcome::Done { job: work, result: Fetched::Page(write, pass) }) => {
-                    waiting.push(Ready { work, write: *write, pass });
+                    let paced = pipeline.is_paced(&work.job.slice.source);
+                    waiting.push(Ready { work, write: *write, pass }, paced);
                 }
                 Some(pool::Outcome::Done { job: work, result }) => {
                     tasks.spawn(finish(pipeline.clone(), work, result, session.clone()));
@@ -86,9 +101,10 @@ pub(super) async fn collect<Q: PageQueue>(
 }
 
 impl Waiting {
-    fn push(&mut self, ready: Ready) {
+    fn push(&mut self, ready: Ready, paced: bool) {
         let slice = &ready.work.job.slice;
         self.count += 1;
+        self.hurried |= !paced || matches!(ready.write.next, Next::Is(_));
         self.since.get_or_insert_with(Instant::now);
         self.streams.entry((slice.source.clone(), slice.stream.clone())).or_default().push(ready);
     }
@@ -99,6 +115,7 @@ impl Waiting {
         let batch: Vec<Ready> = pages.drain(..pages.len().min(most)).collect();
         self.streams.retain(|_, pages| !pages.is_empty());
         self.count -= batch.len();
+        self.hurried &= self.count > 0;
         self.since = (self.count > 0).then(Instant::now);
         Some(batch)
     }

@@ -21,7 +21,10 @@ mod suspicion;
 
 use std::{
     future::Future,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -86,6 +89,13 @@ pub enum Ended {
 #[error("{0}")]
 pub(crate) struct Trouble(String);
 
+/// How many workers have a job.
+#[derive(Clone, Default)]
+struct Working(Arc<AtomicUsize>);
+
+/// One of them.
+struct AtWork(Working);
+
 /// Shared by what runs in one go of the pipeline: who notices trouble ends it.
 #[derive(Clone)]
 struct Session(Arc<watch::Sender<Option<End>>>);
@@ -139,14 +149,19 @@ impl<Q: PageQueue> Pipeline<Q> {
         }
         let session = Session::default();
         let workers = sizing.workers as usize;
-        let pipeline = self.clone();
+        let working = Working::default();
+        let (pipeline, at_work) = (self.clone(), working.clone());
         let Pool { jobs, results, stopper } = Pool::builder()
             .workers(workers)
             .jobs(workers)
             .results(workers + self.settings.batch_pages as usize)
             .start(move |work: &Work| {
-                let pipeline = pipeline.clone();
-                Box::pin(async move { fetch::fetch_page(&pipeline, work).await })
+                let (pipeline, at_work) = (pipeline.clone(), at_work.begin());
+                Box::pin(async move {
+                    let fetched = fetch::fetch_page(&pipeline, work).await;
+                    drop(at_work);
+                    fetched
+                })
             });
 
         let taking = tokio::spawn(intake::take(self.clone(), intake, jobs, session.clone(), stop.clone()));
@@ -160,7 +175,7 @@ impl<Q: PageQueue> Pipeline<Q> {
                 stopper.cancel();
             })
         };
-        collect::collect(self, results, &session).await;
+        collect::collect(self, results, &working, &session).await;
         if let Err(error) = taking.await {
             tracing::error!(%error, "the intake failed");
         }
@@ -171,6 +186,11 @@ impl<Q: PageQueue> Pipeline<Q> {
             Some(End::Unavailable(why)) => Ended::Unavailable(why),
             Some(End::Shut(wait)) => Ended::Shut(wait),
         }
+    }
+
+    /// Whether a rate sets the pace at which a source's pages come.
+    fn is_paced(&self, source: &str) -> bool {
+        self.sources.get(source).is_some_and(|source| source.quota.per_second().is_some())
     }
 
     fn publish_job(
@@ -186,6 +206,23 @@ impl<Q: PageQueue> Pipeline<Q> {
 /// A job as a message.
 pub fn message(job: &PageJob) -> Message {
     Message { id: job.id(), body: job.encode(), note: None }
+}
+
+impl Working {
+    fn begin(&self) -> AtWork {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        AtWork(self.clone())
+    }
+
+    fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Default for Session {

@@ -98,11 +98,6 @@ impl Key {
     }
 }
 
-/// The quota that a throttled answer speaks of: the one of that scope, or the nearest that there is.
-pub(crate) fn of_scope(keys: &[Arc<Key>], scope: QuotaScope) -> Option<&Arc<Key>> {
-    keys.iter().find(|key| key.scope == scope).or(keys.first())
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

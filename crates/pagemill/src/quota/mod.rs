@@ -19,7 +19,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use pagemill_core::{Budget, Failure, Slice};
+use pagemill_core::{Budget, Failure, QuotaScope, Slice};
 use pagemill_source::Definition;
 use pagemill_store::{DatabaseClock, Store, StoreError};
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -55,7 +55,8 @@ pub struct Quota {
 pub struct Permit {
     /// The time of sending on the database's clock: the page's fence.
     pub at: Timestamp,
-    keys: Arc<[Arc<Key>]>,
+    /// Whose slots it took, and their epochs.
+    slots: Vec<(Arc<Key>, i64)>,
 }
 
 /// Why there is no slot.
@@ -111,7 +112,7 @@ impl Quota {
                 tokio::time::sleep_until(until.into()).await;
             }
             let at = self.database_time().await.map_err(|e| NoSlot::Unavailable(e.to_string()))?;
-            return Ok(Permit { at, keys });
+            return Ok(Permit { at, slots: vec![] });
         }
         loop {
             let (answer, slot) = oneshot::channel();
@@ -120,7 +121,7 @@ impl Quota {
             let slot = slot.await.map_err(|_| gone())??;
             tokio::time::sleep_until(slot.local.into()).await;
             if slot.local.elapsed() <= LATE && slot.is_valid() {
-                return Ok(Permit { at: slot.database, keys });
+                return Ok(Permit { at: slot.database, slots: slot.epochs });
             }
             // This process was stopped or starved past its slot, or the quota was pushed back.
         }
@@ -132,11 +133,11 @@ impl Quota {
     /// As any query.
     pub async fn throttled(&self, permit: &Permit, failure: &Failure) -> Result<(), StoreError> {
         let pause = failure.retry_after;
-        let Some(key) = keys::of_scope(&permit.keys, failure.quota) else {
+        let Some((key, epoch)) = of_scope(&permit.slots, failure.quota) else {
             *locked(&self.paused) = Some(Instant::now() + pause.unwrap_or(PAUSE));
             return Ok(());
         };
-        if let Some(narrowing) = self.store.narrow_quota(&key.name, permit.at, pause).await? {
+        if let Some(narrowing) = self.store.narrow_quota(&key.name, *epoch, pause).await? {
             key.raise(narrowing.epoch);
             if narrowing.narrowed {
                 let percent = (narrowing.share * 100.0).round();
@@ -151,7 +152,7 @@ impl Quota {
     /// # Errors
     /// As any query.
     pub async fn told(&self, permit: &Permit, budget: Budget) -> Result<(), StoreError> {
-        let Some(key) = permit.keys.first() else {
+        let Some((key, _)) = permit.slots.first() else {
             if budget.remaining == 0 {
                 *locked(&self.paused) = Some(Instant::now() + budget.reset);
             }
@@ -179,6 +180,11 @@ impl Quota {
         *clock = Some(fresh);
         Ok(fresh.now())
     }
+}
+
+/// The quota that a throttled answer speaks of: the one of that scope, or the nearest that there is.
+fn of_scope(slots: &[(Arc<Key>, i64)], scope: QuotaScope) -> Option<&(Arc<Key>, i64)> {
+    slots.iter().find(|(key, _)| key.scope == scope).or(slots.first())
 }
 
 fn locked(at: &std::sync::Mutex<Option<Instant>>) -> std::sync::MutexGuard<'_, Option<Instant>> {

@@ -44,7 +44,7 @@ pub(super) struct Waiting {
 pub(super) struct Slot {
     pub(super) local: Instant,
     pub(super) database: Timestamp,
-    epochs: Vec<(Arc<Key>, i64)>,
+    pub(super) epochs: Vec<(Arc<Key>, i64)>,
 }
 
 /// Reserves the slots of one source.
