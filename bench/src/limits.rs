@@ -10,10 +10,10 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt, TryStreamExt, stream::FuturesUnordered};
 use pagemill::{app, config::Config};
-use pagemill_core::{Lane, PageJob, Slice};
+use pagemill_core::{FetchedPage, Lane, PageJob, Rows, Slice};
 use pagemill_queue::{Address, Message, PageQueue, Rabbit, RabbitConfig};
 use pagemill_source::{Client, Fetch};
-use pagemill_store::{DataTable, NewPartition, PageWrite, RunRequest, Store, StoreConfig, compress};
+use pagemill_store::{DataTable, NewPartition, PageWrite, RunRequest, Sealing, Store, StoreConfig, compress};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
@@ -29,15 +29,27 @@ const IN_FLIGHT: usize = 8;
 const WRITERS: usize = 3;
 const BATCH: usize = 20;
 const PREFETCH: u16 = 250;
+/// Pages of a limit that one core alone tells.
+const SOME: u32 = 2_000;
 
 /// One limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Probe {
     /// Pages fetched and decoded into typed columns, 8 in flight
     Fetch,
-    /// Pages in memory written by the collector's transaction, 3 at a time
+    /// What the proof wants of a page: hashes of keys and rows, sums, blank columns
+    Prove,
+    /// Answers compressed
+    Compress,
+    /// Pages in memory written by the collector's transaction, 3 at a time: a first pull, copied in
+    Store,
+    /// The same where rows may be in the way
     Upsert,
-    /// The table that `upsert` filled copied into one of the same columns and key, 1 connection
+    /// The same without rows and answers: what the ledger costs
+    Ledger,
+    /// A partition sealed: keys counted, totals compared, hashes added up
+    Seal,
+    /// The table that `store` filled copied into one of the same columns and key, 1 connection
     Copy,
     /// Jobs published and confirmed
     Publish,
@@ -67,12 +79,28 @@ struct Probed {
 }
 
 impl Probe {
-    pub(crate) const ALL: [Self; 5] = [Self::Fetch, Self::Upsert, Self::Copy, Self::Publish, Self::Consume];
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Fetch,
+        Self::Prove,
+        Self::Compress,
+        Self::Store,
+        Self::Upsert,
+        Self::Ledger,
+        Self::Seal,
+        Self::Copy,
+        Self::Publish,
+        Self::Consume,
+    ];
 
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Fetch => "limit: fetch and decode alone",
+            Self::Prove => "limit: hashes and sums alone",
+            Self::Compress => "limit: compression alone",
+            Self::Store => "limit: a first pull stored from memory",
             Self::Upsert => "limit: upsert alone",
+            Self::Ledger => "limit: ledger alone",
+            Self::Seal => "limit: seal alone",
             Self::Copy => "limit: COPY alone",
             Self::Publish => "limit: publish alone (jobs)",
             Self::Consume => "limit: consume and ack alone (jobs)",
@@ -102,7 +130,9 @@ pub(crate) async fn run(args: &ProbeArgs) -> anyhow::Result<()> {
     let at = Place::open(args).await?;
     let probed = match args.probe {
         Probe::Fetch => at.fetch().await,
-        Probe::Upsert => at.upsert().await,
+        Probe::Prove => at.prove().await,
+        Probe::Compress => at.compress().await,
+        Probe::Store | Probe::Upsert | Probe::Ledger | Probe::Seal => at.store(args.probe).await,
         Probe::Copy => at.copy().await,
         Probe::Publish => at.publish().await,
         Probe::Consume => at.consume().await,
@@ -128,12 +158,7 @@ impl Place {
         let config = Config::read(&args.config)?;
         let resolved = app::resolve(&config)?;
         let source = resolved.first().context("a source")?;
-        let store = Store::connect(&StoreConfig {
-            url: config.postgres.url.clone(),
-            schema: config.postgres.schema.clone(),
-            connections: WRITERS,
-        })
-        .await?;
+        let store = Store::connect(&store_config(&config)).await?;
         let table = source.tables(&store)?.remove(STREAM).context("the stream's table")?;
         let definition = Arc::new(pagemill_source::Definition::load(
             &config.sources[0].definition,
@@ -175,29 +200,68 @@ impl Place {
         Ok(self.probed(begun, rows, true))
     }
 
-    async fn upsert(&self) -> anyhow::Result<Probed> {
+    async fn prove(&self) -> anyhow::Result<Probed> {
+        let (pages, now) = (self.some_pages().await?, self.store.clock().await?.now());
+        let begun = self.begin();
+        let rows =
+            pages.into_iter().map(|(job, page)| PageWrite::new(&self.table, job, page, now, None).rows.len());
+        let rows: usize = rows.sum();
+        Ok(self.probed(begun, rows as u64, false))
+    }
+
+    async fn compress(&self) -> anyhow::Result<Probed> {
+        let pages = self.some_pages().await?;
+        let begun = self.begin();
+        let bytes: usize = pages.iter().map(|(_, page)| compress(&page.body).len()).sum();
+        anyhow::ensure!(bytes > 0, "nothing was compressed");
+        let rows = pages.iter().map(|(_, page)| page.rows.len() as u64).sum();
+        Ok(self.probed(begun, rows, false))
+    }
+
+    /// As many pages as show what one costs.
+    async fn some_pages(&self) -> anyhow::Result<Vec<(PageJob, FetchedPage)>> {
+        self.fetched(self.job(0), self.pages.min(SOME)).await
+    }
+
+    async fn fetched(&self, job: PageJob, pages: u32) -> anyhow::Result<Vec<(PageJob, FetchedPage)>> {
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        each_page(self.client.clone(), job, pages, move |job, page| drop(sender.send((job, page)))).await?;
+        let mut fetched = Vec::new();
+        while let Some(page) = receiver.recv().await {
+            fetched.push(page);
+        }
+        Ok(fetched)
+    }
+
+    async fn store(&self, probe: Probe) -> anyhow::Result<Probed> {
         let partition = self.partition().await?;
         let job = self.job(partition);
-        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-        each_page(self.client.clone(), job, self.pages, move |job, page| {
-            let _ = sender.send((job, page));
-        })
-        .await?;
         let now = self.store.clock().await?.now();
-        let (mut batches, mut batch, mut rows) = (Vec::new(), Vec::new(), 0);
-        while let Some((job, page)) = receiver.recv().await {
-            rows += page.rows.len() as u64;
-            let body = Some(compress(&page.body));
-            batch.push(PageWrite::new(&self.table, job, page, now, body));
-            if batch.len() == BATCH {
-                batches.push(std::mem::take(&mut batch));
+        let write = |(job, page): (PageJob, FetchedPage)| {
+            let body = (probe != Probe::Ledger).then(|| compress(&page.body));
+            let write = PageWrite::new(&self.table, job, page, now, body);
+            if probe == Probe::Ledger { PageWrite { rows: Rows::default(), ..write } } else { write }
+        };
+        let pages: Vec<_> = self.fetched(job, self.pages).await?.into_iter().map(write).collect();
+        let rows = pages.iter().map(|page| page.keys.len() as u64).sum();
+        let mut batches: Vec<Vec<PageWrite>> = Vec::new();
+        for page in pages {
+            match batches.last_mut() {
+                Some(batch) if batch.len() < BATCH => batch.push(page),
+                _ => batches.push(vec![page]),
             }
         }
-        batches.extend((!batch.is_empty()).then_some(batch));
         let batches = Arc::new(std::sync::Mutex::new(batches));
-        let begun = self.begin();
-        let writers = (0..WRITERS).map(|_| {
-            let (batches, store, table) = (batches.clone(), self.store.clone(), self.table.clone());
+        // A store of one connection, as the embedded database has it, does not copy.
+        let connections = if probe == Probe::Upsert { 1 } else { WRITERS };
+        let mut stores = Vec::new();
+        for _ in 0..WRITERS / connections {
+            stores.push(Store::connect(&StoreConfig { connections, ..store_config(&self.config) }).await?);
+        }
+        let mut begun = self.begin();
+        let writers = (0..WRITERS).map(|n| {
+            let store = stores[n % stores.len()].clone();
+            let (batches, table) = (batches.clone(), self.table.clone());
             tokio::spawn(async move {
                 loop {
                     let next = batches.lock().map(|mut batches| batches.pop()).ok().flatten();
@@ -210,6 +274,13 @@ impl Place {
         let mut writers: FuturesUnordered<_> = writers.collect();
         while let Some(ended) = writers.next().await {
             ended??;
+        }
+        if probe == Probe::Seal {
+            begun = self.begin();
+            anyhow::ensure!(
+                matches!(self.store.seal(partition, Some(&self.table), 0).await?, Some(Sealing::Closed(_))),
+                "no seal"
+            );
         }
         Ok(self.probed(begun, rows, false))
     }
@@ -320,12 +391,17 @@ impl Place {
     }
 }
 
+fn store_config(config: &Config) -> StoreConfig {
+    let pagemill::config::Postgres { url, schema } = &config.postgres;
+    StoreConfig { url: url.clone(), schema: schema.clone(), connections: WRITERS }
+}
+
 /// Fetches every page, so many in flight.
 async fn each_page(
     client: Client,
     job: PageJob,
     pages: u32,
-    done: impl Fn(PageJob, pagemill_core::FetchedPage) + Clone + Send + 'static,
+    done: impl Fn(PageJob, FetchedPage) + Clone + Send + 'static,
 ) -> anyhow::Result<()> {
     let next = Arc::new(AtomicU32::new(1));
     let fetchers = (0..IN_FLIGHT).map(|_| {

@@ -4,10 +4,12 @@
 
 mod api;
 mod args;
+mod contestant;
 mod figures;
 mod limits;
 mod machine;
 mod peers;
+mod place;
 mod plot;
 mod proc;
 mod process;

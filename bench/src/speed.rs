@@ -8,22 +8,19 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::Api,
     args::Args,
+    contestant::{Contestant, Way},
     figures::{Cpu, Meter, Run},
     limits::{self, Probe},
     machine::Machine,
     peers::{Errand, Peers},
+    place::PeerPlace,
     process::{Program, Used},
     repull::{self, Repull},
-    servers::{Servers, connect},
+    servers::Servers,
     world::{Settings, World, log_in, within},
 };
 
 pub(crate) const PAGE_ROWS: u64 = 100;
-/// Workers of the run that shows what more of them cost in memory.
-const MANY_WORKERS: u32 = 32;
-/// The peer that ratios are made to.
-pub(crate) const BASE: &str = "Go pool";
-
 /// All that `speed` measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Speed {
@@ -37,28 +34,6 @@ pub(crate) struct Speed {
     pub(crate) repulls: Vec<Repull>,
     /// Who did not run, and why.
     pub(crate) skipped: Vec<(String, String)>,
-}
-
-/// Who does the work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Contestant {
-    /// `pagemill run`, its database in the same process.
-    Embedded,
-    /// `pagemill run --postgres`.
-    InProcess,
-    /// Over RabbitMQ.
-    Consumers {
-        consumers: usize,
-        workers: u32,
-    },
-    GoPool,
-    GoRabbit,
-    Celery {
-        pool: &'static str,
-    },
-    Dlt,
-    Faucet,
-    Limit(Probe),
 }
 
 /// How a run came out.
@@ -98,7 +73,7 @@ pub(crate) async fn run(args: &Args, servers: &Servers) -> anyhow::Result<Speed>
     eprintln!("warming the API: {pages} pages");
     bench.limit(Probe::Fetch, 0).await?;
     for round in 1..=speed.rounds {
-        for contestant in bench.contestants() {
+        for contestant in Contestant::all(args) {
             let name = contestant.name();
             if speed.skipped.iter().any(|(skipped, _)| *skipped == name) {
                 continue;
@@ -124,49 +99,7 @@ pub(crate) async fn run(args: &Args, servers: &Servers) -> anyhow::Result<Speed>
     Ok(speed)
 }
 
-impl Contestant {
-    fn name(self) -> String {
-        match self {
-            Self::Embedded => "Pagemill, embedded database".into(),
-            Self::InProcess => "Pagemill, one process".into(),
-            Self::Consumers { consumers: 1, workers } if workers >= MANY_WORKERS => {
-                format!("Pagemill over RabbitMQ, 1 consumer, {workers} workers")
-            }
-            Self::Consumers { consumers: 1, .. } => "Pagemill over RabbitMQ, 1 consumer".into(),
-            Self::Consumers { consumers, .. } => format!("Pagemill over RabbitMQ, {consumers} consumers"),
-            Self::GoPool => BASE.into(),
-            Self::GoRabbit => "Go over RabbitMQ".into(),
-            Self::Celery { pool } => format!("Celery, {pool}"),
-            Self::Dlt => "dlt".into(),
-            Self::Faucet => "faucet-cli".into(),
-            Self::Limit(probe) => probe.title().into(),
-        }
-    }
-}
-
 impl Bench<'_> {
-    fn contestants(&self) -> Vec<Contestant> {
-        use Contestant::{Celery, Consumers, Dlt, Embedded, Faucet, GoPool, GoRabbit, InProcess, Limit};
-        let workers = self.args.workers;
-        let mut all = vec![
-            GoPool,
-            Consumers { consumers: 1, workers },
-            GoRabbit,
-            Consumers { consumers: 2, workers },
-            Celery { pool: "prefork" },
-            Consumers { consumers: 4, workers },
-            Celery { pool: "threads" },
-            Consumers { consumers: 1, workers: MANY_WORKERS },
-            Faucet,
-            InProcess,
-            Embedded,
-            Dlt,
-        ];
-        all.extend(Probe::ALL.map(Limit));
-        all.retain(|contestant| self.args.wants(&contestant.name()));
-        all
-    }
-
     fn rows(&self) -> u64 {
         self.args.pages() * PAGE_ROWS
     }
@@ -180,9 +113,13 @@ impl Bench<'_> {
         match contestant {
             Contestant::Embedded => self.one_process(contestant, round, true).await,
             Contestant::InProcess => self.one_process(contestant, round, false).await,
-            Contestant::Consumers { consumers, workers } => {
-                let repulled = (consumers == 1 && workers == self.args.workers).then_some(repulls);
-                self.consumers(contestant, round, consumers, workers, repulled).await
+            Contestant::Consumers { consumers, workers, way } => {
+                let repulled =
+                    (consumers == 1 && workers == self.args.workers && way == Way::Whole).then_some(repulls);
+                let world = self
+                    .world(Settings { rate: way.rate(), raw: way.raw(), ..self.settings(workers) })
+                    .await?;
+                self.consumers(contestant, round, world, consumers, repulled).await
             }
             Contestant::GoPool => self.peer(contestant, round, "baseline", &["pool"], None).await,
             Contestant::GoRabbit => {
@@ -200,11 +137,17 @@ impl Bench<'_> {
     }
 
     fn settings(&self, workers: u32) -> Settings<'static> {
-        Settings { workers: Some(workers), rate: "\"unlimited\"", page_size: PAGE_ROWS as u32, writers: None }
+        Settings {
+            workers: Some(workers),
+            rate: Way::Whole.rate(),
+            page_size: PAGE_ROWS as u32,
+            writers: None,
+            raw: None,
+        }
     }
 
-    async fn world(&self, workers: u32) -> anyhow::Result<World<'_>> {
-        World::new(self.servers, &self.args.bin, &self.api.url, self.settings(workers)).await
+    async fn world(&self, settings: Settings<'_>) -> anyhow::Result<World<'_>> {
+        World::new(self.servers, &self.args.bin, &self.api.url, settings).await
     }
 
     fn ran(&self, contestant: Contestant, round: u32, seconds: f64, cpu: Cpu, used: &[Used]) -> Run {
@@ -223,7 +166,7 @@ impl Bench<'_> {
 
     /// `pagemill run`: the queue within the process, and perhaps the database too.
     async fn one_process(&self, contestant: Contestant, round: u32, embedded: bool) -> anyhow::Result<Ran> {
-        let world = self.world(self.args.workers).await?;
+        let world = self.world(self.settings(self.args.workers)).await?;
         let url = world.postgres_url();
         let place = if embedded { ["--data-dir", "data"] } else { ["--postgres", url.as_str()] };
         let meter = Meter::start(self.servers, Some(&self.api.url));
@@ -249,11 +192,10 @@ impl Bench<'_> {
         &self,
         contestant: Contestant,
         round: u32,
+        world: World<'_>,
         consumers: usize,
-        workers: u32,
         repulls: Option<&mut Vec<Repull>>,
     ) -> anyhow::Result<Ran> {
-        let world = self.world(workers).await?;
         let before = repull::State::read(&world).await?;
         let published = world.produce(&[]).await?;
         let (seconds, cpu, used) = self.consume(&world, consumers).await?;
@@ -307,7 +249,7 @@ impl Bench<'_> {
             Ok(tool) => tool,
             Err(why) => return Ok(Ran::Skipped(why)),
         };
-        let place = PeerPlace::new(self).await?;
+        let place = self.peer_place().await?;
         if contestant == Contestant::Faucet {
             // Its sink wants its table, and its pages are of another dialect: a first run renders them.
             place.execute("create table r_peer (data jsonb)").await?;
@@ -330,6 +272,21 @@ impl Bench<'_> {
         Ok(Ran::Measured(Run { publish_seconds: published.map(|p| p.seconds), ..run }))
     }
 
+    async fn peer_place(&self) -> anyhow::Result<PeerPlace<'_>> {
+        PeerPlace::new(self.servers).await
+    }
+
+    fn errand<'b>(&'b self, place: &'b PeerPlace<'_>) -> Errand<'b> {
+        Errand {
+            servers: self.servers,
+            database: &place.queue,
+            queue: &place.queue,
+            api: &self.api.url,
+            pages: self.args.pages(),
+            workers: self.args.workers,
+        }
+    }
+
     fn start(
         &self,
         tool: &std::path::Path,
@@ -337,7 +294,7 @@ impl Bench<'_> {
         place: &PeerPlace<'_>,
         log: &str,
     ) -> anyhow::Result<Program> {
-        Program::start(self.peers.command(tool, args, &place.errand(self)), &log_in(&place.dir, log)?)
+        Program::start(self.peers.command(tool, args, &self.errand(place)), &log_in(&place.dir, log)?)
     }
 
     /// Celery's worker does not end by itself: its queue is watched, then its table.
@@ -346,7 +303,7 @@ impl Bench<'_> {
             Ok(tool) => tool,
             Err(why) => return Ok(Ran::Skipped(why)),
         };
-        let place = PeerPlace::new(self).await?;
+        let place = self.peer_place().await?;
         let published =
             self.start(&python, &["celery_peer.py", "publish"], &place, "publish")?.ended().await?;
         // Prefork: as many processes as suit the work, by the issue's own measure.
@@ -384,12 +341,12 @@ impl Bench<'_> {
     }
 
     async fn limit(&self, probe: Probe, round: u32) -> anyhow::Result<Run> {
-        let world = self.world(self.args.workers).await?;
+        let world = self.world(self.settings(self.args.workers)).await?;
         // What it is to consume, or to copy.
         match probe {
             Probe::Consume => drop(self.probe(&world, Probe::Publish, round).await?),
-            Probe::Copy => drop(self.probe(&world, Probe::Upsert, round).await?),
-            Probe::Fetch | Probe::Upsert | Probe::Publish => {}
+            Probe::Copy => drop(self.probe(&world, Probe::Store, round).await?),
+            _ => {}
         }
         let run = self.probe(&world, probe, round).await?;
         world.clear().await?;
@@ -412,7 +369,7 @@ impl Bench<'_> {
     async fn publishing(&self, jobs: u64, round: u32) -> anyhow::Result<Run> {
         let page_size = u32::try_from(self.rows() / jobs)?;
         let settings = Settings { page_size, ..self.settings(self.args.workers) };
-        let world = World::new(self.servers, &self.args.bin, &self.api.url, settings).await?;
+        let world = self.world(settings).await?;
         let meter = Meter::start(self.servers, Some(&self.api.url));
         let used = world.produce(&[]).await?;
         let (_, cpu) = meter.read();
@@ -428,56 +385,5 @@ impl Bench<'_> {
             peak_rss: Some(used.peak_rss),
             processes: 1,
         })
-    }
-}
-
-/// A peer's database and queue.
-struct PeerPlace<'a> {
-    servers: &'a Servers,
-    dir: tempfile::TempDir,
-    queue: String,
-    db: tokio_postgres::Client,
-}
-
-impl<'a> PeerPlace<'a> {
-    async fn new(bench: &'a Bench<'_>) -> anyhow::Result<Self> {
-        let queue = format!("bench{}_peer", std::process::id());
-        bench.servers.create_database(&queue).await?;
-        let db = connect(&bench.servers.database_url(&queue)).await?;
-        Ok(Self { servers: bench.servers, dir: tempfile::tempdir()?, queue, db })
-    }
-
-    fn errand<'b>(&'b self, bench: &'b Bench<'_>) -> Errand<'b> {
-        Errand {
-            servers: self.servers,
-            database: &self.queue,
-            queue: &self.queue,
-            api: &bench.api.url,
-            pages: bench.args.pages(),
-            workers: bench.args.workers,
-        }
-    }
-
-    async fn execute(&self, sql: &str) -> anyhow::Result<()> {
-        for statement in sql.split("; ") {
-            self.db.batch_execute(statement).await?;
-        }
-        Ok(())
-    }
-
-    async fn count(&self, table: &str) -> anyhow::Result<i64> {
-        Ok(self.db.query_one(&format!("select count(*) from {table}"), &[]).await?.get(0))
-    }
-
-    async fn assert_rows(&self, table: &str, rows: u64) -> anyhow::Result<()> {
-        let there = self.count(table).await?;
-        ensure!(there == i64::try_from(rows)?, "{there} rows are stored, of {rows}");
-        Ok(())
-    }
-
-    async fn clear(self) -> anyhow::Result<()> {
-        drop(self.db);
-        self.servers.delete_queues(&self.queue).await?;
-        self.servers.drop_database(&self.queue).await
     }
 }

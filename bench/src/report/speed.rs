@@ -1,12 +1,12 @@
 use super::{Goal, goals, megabytes, or_dash, percent, table};
 use crate::{
+    contestant::{BASE, ONE},
     figures::{Run, median, ratio, spread},
+    limits::Probe,
     plot::thousands,
     repull::Repull,
-    speed::{BASE, Speed},
+    speed::Speed,
 };
-
-const ONE: &str = "Pagemill over RabbitMQ, 1 consumer";
 
 /// Names in the order in which they first ran.
 fn names(runs: &[Run]) -> Vec<&str> {
@@ -64,6 +64,7 @@ pub(super) fn page(speed: &Speed) -> String {
          query, asks the simulator's Ocean Engine report: the same rows, 15 fields of each.\n\n"
     );
     text += &full_table(speed);
+    text += &costs(speed);
     if !speed.publishing.is_empty() {
         text += "\nThe producer alone, its start and the first page included:\n\n";
         let rows: Vec<_> = speed.publishing.iter().map(publishing).collect();
@@ -120,6 +121,54 @@ fn row(speed: &Speed, name: &str) -> Vec<String> {
         or_dash(of(runs, name, |run| run.peak_rss.map(|bytes| bytes as f64)), megabytes),
         or_dash(of(runs, name, |run| Some(run.processes as f64)), |f| format!("{f:.0}")),
     ]
+}
+
+/// What correctness costs, item by item, and what was got back.
+fn costs(speed: &Speed) -> String {
+    let cpu = |name: &str, figure: fn(&Run) -> Option<f64>| {
+        of(&speed.runs, name, |run| run.per_million_rows(figure(run)))
+    };
+    let program: fn(&Run) -> Option<f64> = |run| run.cpu.program;
+    let postgres: fn(&Run) -> Option<f64> = |run| run.cpu.servers.postgres;
+    let title = |probe: Probe| Probe::title(probe).to_owned();
+    let without = |way: &str| format!("{ONE}, {way}");
+    // What stands on one side less what stands on the other.
+    let items = [
+        ("all of it", ONE.to_owned(), None),
+        ("answers kept: compressed, sent, stored", ONE.to_owned(), Some(without("no answers kept"))),
+        ("of that, compression", title(Probe::Compress), None),
+        ("hashes of keys and rows, sums, blank columns", title(Probe::Prove), None),
+        ("ledger: a row a page with its key hashes, counters", title(Probe::Ledger), None),
+        ("seal", title(Probe::Seal), None),
+        (
+            "a slot for each request, at full speed",
+            without("a quota that never limits"),
+            Some(ONE.to_owned()),
+        ),
+        (
+            "the fence, where rows may be in the way (upsert over COPY)",
+            title(Probe::Upsert),
+            Some(title(Probe::Store)),
+        ),
+    ];
+    let rows: Vec<_> = items
+        .into_iter()
+        .filter_map(|(item, with, without)| {
+            let cost = |figure| match &without {
+                None => cpu(&with, figure),
+                Some(without) => Some(cpu(&with, figure)? - cpu(without, figure)?),
+            };
+            let (program, postgres) = (cost(program), cost(postgres));
+            program.or(postgres)?;
+            let seconds = |of| or_dash(of, |s: f64| format!("{s:.2}"));
+            Some(vec![item.to_owned(), seconds(program), seconds(postgres)])
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let head = "\nWhat correctness costs, in CPU seconds per million rows (differences of two runs, or a part alone):\n\n";
+    head.to_owned() + &table(&["", "consumer", "PostgreSQL"], &rows)
 }
 
 fn publishing(run: &Run) -> Vec<String> {

@@ -125,7 +125,7 @@ impl State {
 
     /// An access token dies before its time; a fixed one doesn't. False if it was dead already.
     pub(crate) fn expire(&self, access: &str) -> bool {
-        self.grants.as_ref().is_some_and(|grants| locked(grants).expire(access))
+        self.grants.as_ref().is_none_or(|grants| locked(grants).expire(access))
     }
 
     /// What is held now of each day asked for, where these changes are switched on.

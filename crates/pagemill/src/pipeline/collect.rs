@@ -13,15 +13,13 @@ use super::{
     End, Pipeline, Session, Trouble, Work, Working, fetch::Fetched, follow::Follow, gate::Pass, settle,
 };
 
-/// A page waits at most so long for others to share its transaction.
-const LINGER: Duration = Duration::from_millis(5);
-
-/// While another batch is being stored it waits longer: few large transactions cost PostgreSQL much
-/// less than many small ones, and at full speed the next batch is full by then.
-const LINGER_MEANWHILE: Duration = Duration::from_millis(25);
-
-/// Where a rate sets the pace, nothing is gained by haste while others are on their way.
+/// Few large transactions cost PostgreSQL much less than many small ones: while others are on their way, a
+/// page waits for them.
+const LINGER: Duration = Duration::from_millis(50);
+/// Where a rate sets the pace, longer: nothing is gained by haste.
 const LINGER_PACED: Duration = Duration::from_millis(500);
+/// Where something waits for the page: the next of its chain, or the end if no other is on its way.
+const LINGER_HURRIED: Duration = Duration::from_millis(5);
 
 /// A fetched page on its way into a batch.
 struct Ready {
@@ -36,9 +34,8 @@ struct Waiting {
     streams: HashMap<(String, String), Vec<Ready>>,
     count: usize,
     since: Option<Instant>,
-    /// One of them holds others up: the next of a chain cannot be fetched before it is stored, or no
-    /// rate sets the pace.
-    hurried: bool,
+    /// The shortest that one of them may wait.
+    patience: Duration,
 }
 
 pub(super) async fn collect<Q: PageQueue>(
@@ -52,21 +49,20 @@ pub(super) async fn collect<Q: PageQueue>(
     let mut waiting = Waiting::default();
     let mut open = true;
     while open || waiting.count > 0 || !tasks.is_empty() {
-        let storing = pipeline.writers.available_permits() < pipeline.settings.writers as usize;
-        let linger = match () {
-            () if !waiting.hurried && working.any() => LINGER_PACED,
-            () if storing => LINGER_MEANWHILE,
-            () => LINGER,
-        };
-        let linger = waiting.since.map(|since| since + linger);
+        let patience = if working.any() { waiting.patience } else { LINGER_HURRIED };
+        let linger = waiting.since.map(|since| since + patience);
         let due = waiting.count >= most
             || (waiting.count > 0 && !open)
             || linger.is_some_and(|at| at <= Instant::now());
         tokio::select! {
             outcome = results.next(), if open && waiting.count < 2 * most => match outcome {
                 Some(pool::Outcome::Done { job: work, result: Fetched::Page(write, pass) }) => {
-                    let paced = pipeline.is_paced(&work.job.slice.source);
-                    waiting.push(Ready { work, write: *write, pass }, paced);
+                    let patience = match write.next {
+                        Next::Is(_) => LINGER_HURRIED,
+                        _ if pipeline.is_paced(&work.job.slice.source) => LINGER_PACED,
+                        _ => LINGER,
+                    };
+                    waiting.push(Ready { work, write: *write, pass }, patience);
                 }
                 Some(pool::Outcome::Done { job: work, result }) => {
                     tasks.spawn(finish(pipeline.clone(), work, result, session.clone()));
@@ -101,10 +97,10 @@ pub(super) async fn collect<Q: PageQueue>(
 }
 
 impl Waiting {
-    fn push(&mut self, ready: Ready, paced: bool) {
+    fn push(&mut self, ready: Ready, patience: Duration) {
         let slice = &ready.work.job.slice;
+        self.patience = if self.count == 0 { patience } else { self.patience.min(patience) };
         self.count += 1;
-        self.hurried |= !paced || matches!(ready.write.next, Next::Is(_));
         self.since.get_or_insert_with(Instant::now);
         self.streams.entry((slice.source.clone(), slice.stream.clone())).or_default().push(ready);
     }
@@ -115,7 +111,6 @@ impl Waiting {
         let batch: Vec<Ready> = pages.drain(..pages.len().min(most)).collect();
         self.streams.retain(|_, pages| !pages.is_empty());
         self.count -= batch.len();
-        self.hurried &= self.count > 0;
         self.since = (self.count > 0).then(Instant::now);
         Some(batch)
     }

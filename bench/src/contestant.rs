@@ -1,0 +1,108 @@
+//! Who does the work that `speed` measures.
+
+use crate::{args::Args, limits::Probe};
+
+/// The peer that ratios are made to.
+pub(crate) const BASE: &str = "Go pool";
+/// And what is compared.
+pub(crate) const ONE: &str = "Pagemill over RabbitMQ, 1 consumer";
+/// Workers of the run that shows what more of them cost in memory.
+const MANY_WORKERS: u32 = 32;
+
+/// Who does the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contestant {
+    /// `pagemill run`, its database in the same process.
+    Embedded,
+    /// `pagemill run --postgres`.
+    InProcess,
+    /// Over RabbitMQ.
+    Consumers {
+        consumers: usize,
+        workers: u32,
+        way: Way,
+    },
+    GoPool,
+    GoRabbit,
+    Celery {
+        pool: &'static str,
+    },
+    Dlt,
+    Faucet,
+    Limit(Probe),
+}
+
+/// What a consumer does of all it can do: leaving something out shows what it costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Whole,
+    NoAnswers,
+    /// Every request has its slot from PostgreSQL, at a rate that is never reached.
+    Quota,
+}
+
+impl Contestant {
+    /// Those that the arguments ask for, in the order in which they run.
+    pub(crate) fn all(args: &Args) -> Vec<Self> {
+        use Contestant::{Celery, Consumers, Dlt, Embedded, Faucet, GoPool, GoRabbit, InProcess, Limit};
+        let workers = args.workers;
+        let consumers = |consumers| Consumers { consumers, workers, way: Way::Whole };
+        let one = |way| Consumers { consumers: 1, workers, way };
+        let mut all = vec![
+            GoPool,
+            consumers(1),
+            GoRabbit,
+            consumers(2),
+            Celery { pool: "prefork" },
+            consumers(4),
+            Celery { pool: "threads" },
+            Consumers { consumers: 1, workers: MANY_WORKERS, way: Way::Whole },
+            Faucet,
+            one(Way::NoAnswers),
+            one(Way::Quota),
+            InProcess,
+            Embedded,
+            Dlt,
+        ];
+        all.extend(Probe::ALL.map(Limit));
+        all.retain(|contestant| args.wants(&contestant.name()));
+        all
+    }
+
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Embedded => "Pagemill, embedded database".into(),
+            Self::InProcess => "Pagemill, one process".into(),
+            Self::Consumers { consumers: 1, workers, .. } if workers >= MANY_WORKERS => {
+                format!("{ONE}, {workers} workers")
+            }
+            Self::Consumers { consumers: 1, way: Way::Whole, .. } => ONE.into(),
+            Self::Consumers { consumers: 1, way: Way::NoAnswers, .. } => format!("{ONE}, no answers kept"),
+            Self::Consumers { consumers: 1, way: Way::Quota, .. } => {
+                format!("{ONE}, a quota that never limits")
+            }
+            Self::Consumers { consumers, .. } => format!("Pagemill over RabbitMQ, {consumers} consumers"),
+            Self::GoPool => BASE.into(),
+            Self::GoRabbit => "Go over RabbitMQ".into(),
+            Self::Celery { pool } => format!("Celery, {pool}"),
+            Self::Dlt => "dlt".into(),
+            Self::Faucet => "faucet-cli".into(),
+            Self::Limit(probe) => probe.title().into(),
+        }
+    }
+}
+
+impl Way {
+    /// As a definition has it.
+    pub(crate) fn rate(self) -> &'static str {
+        match self {
+            Self::Quota => "{ per_second = 1000000 }",
+            Self::Whole | Self::NoAnswers => "\"unlimited\"",
+        }
+    }
+
+    /// `consumer.raw`, if it isn't the default.
+    pub(crate) fn raw(self) -> Option<&'static str> {
+        (self == Self::NoAnswers).then_some("off")
+    }
+}
