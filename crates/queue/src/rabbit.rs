@@ -14,7 +14,14 @@ mod subscription;
 mod sweep;
 mod topology;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use pagemill_core::{Lane, Span};
 use secrecy::SecretString;
@@ -53,6 +60,8 @@ struct Inner {
     publishing: Link,
     consuming: Link,
     channels: Channels,
+    /// Whether anything was ever taken from a queue.
+    took: AtomicBool,
     closed: CancellationToken,
     /// Closes with the last clone.
     _close: DropGuard,
@@ -80,6 +89,7 @@ impl Rabbit {
             publishing,
             consuming,
             channels: Channels::default(),
+            took: AtomicBool::new(false),
             closed,
             _close: close,
         })))
@@ -94,8 +104,10 @@ impl Rabbit {
     /// their lanes. Takes a few seconds at most.
     pub async fn close(&self) {
         self.0.closed.cancel();
-        // Acks are written, not answered: see `LINGER`.
-        tokio::time::sleep(subscription::LINGER).await;
+        if self.0.took.load(Ordering::Relaxed) {
+            // Acks are written, not answered: see `LINGER`.
+            tokio::time::sleep(subscription::LINGER).await;
+        }
         tokio::join!(self.0.publishing.close(), self.0.consuming.close());
     }
 }
@@ -115,6 +127,7 @@ impl PageQueue for Rabbit {
         if inner.closed.is_cancelled() {
             return Err(QueueError::closed());
         }
+        inner.took.store(true, Ordering::Relaxed);
         let place = subscription::Place { source: source.to_owned(), lane, prefetch };
         let subscription = Subscription::start(
             inner.dial.clone(),
@@ -147,6 +160,7 @@ impl PageQueue for Rabbit {
         E: std::error::Error + Send + Sync + 'static,
     {
         self.0.dial.topology().check_source(source)?;
+        self.0.took.store(true, Ordering::Relaxed);
         sweep::sweep(self, &self.0.dial, source, decide).await
     }
 }
