@@ -11,7 +11,8 @@ pub(crate) struct Repull {
     /// Producer and consumers.
     pub(crate) first_seconds: f64,
     pub(crate) again_seconds: f64,
-    pub(crate) again_cpu: Cpu,
+    /// Seconds of each, the producer's apart.
+    pub(crate) cpu: [Cpu; 2],
     /// Bytes of the data table and its indexes, after each.
     pub(crate) table_bytes: [i64; 2],
     /// Bytes of the database, after each.
@@ -48,7 +49,7 @@ impl Repull {
         world: &World<'_>,
         round: u32,
         (first_seconds, again_seconds): (f64, f64),
-        again_cpu: Cpu,
+        cpu: [Cpu; 2],
         [before, pulled, after]: [State; 3],
     ) -> anyhow::Result<Self> {
         let db = world.db();
@@ -66,7 +67,7 @@ impl Repull {
             round,
             first_seconds,
             again_seconds,
-            again_cpu,
+            cpu,
             table_bytes: [pulled.table_bytes, after.table_bytes],
             database_bytes: [pulled.database_bytes, after.database_bytes],
             updated_rows: db.query_one(&updated, &[]).await?.get(0),

@@ -205,10 +205,12 @@ impl Bench<'_> {
         if let Some(repulls) = repulls {
             let pulled = repull::State::read(&world).await?;
             let published = world.produce(&["--again"]).await?;
-            let (again, cpu, _) = self.consume(&world, consumers).await?;
+            let (seconds, cpu, used) = self.consume(&world, consumers).await?;
+            let again = self.ran(contestant, round, seconds, cpu, &used);
             let after = repull::State::read(&world).await?;
-            let first = seconds + run.publish_seconds.unwrap_or_default();
-            let took = (first, again + published.seconds);
+            let first_seconds = run.seconds + run.publish_seconds.unwrap_or_default();
+            let took = (first_seconds, again.seconds + published.seconds);
+            let cpu = [run.cpu, again.cpu];
             repulls.push(Repull::between(&world, round, took, cpu, [before, pulled, after]).await?);
         }
         world.clear().await?;

@@ -183,6 +183,8 @@ fn publishing(run: &Run) -> Vec<String> {
 
 fn repulls(repulls: &[Repull]) -> String {
     let pair = |[a, b]: [i64; 2]| format!("{} → {}", megabytes(a as f64), megabytes(b as f64));
+    let one = |s: f64| format!("{s:.1}");
+    let cpu = |[a, b]: [Option<f64>; 2]| format!("{} → {}", or_dash(a, one), or_dash(b, one));
     let rows: Vec<_> = repulls
         .iter()
         .map(|r| {
@@ -191,6 +193,8 @@ fn repulls(repulls: &[Repull]) -> String {
                 format!("{:.2}", r.first_seconds),
                 format!("{:.2}", r.again_seconds),
                 percent(r.again_seconds / r.first_seconds, 0),
+                cpu([r.cpu[0].program, r.cpu[1].program]),
+                cpu([r.cpu[0].servers.postgres, r.cpu[1].servers.postgres]),
                 r.updated_rows.to_string(),
                 r.dead_rows.to_string(),
                 pair(r.table_bytes),
@@ -206,6 +210,8 @@ fn repulls(repulls: &[Repull]) -> String {
             "first s",
             "again s",
             "time",
+            "CPU s consumer",
+            "PostgreSQL",
             "rows rewritten",
             "dead rows",
             "table + indexes MB",

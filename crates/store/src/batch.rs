@@ -11,7 +11,9 @@ use tokio_postgres::{Row, Statement, error::SqlState, types::ToSql};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    DataTable, Next, PageWrite, Progress, Store, StoreError, StoreErrorKind, error::kind_of, fresh::FRESH,
+    DataTable, Next, PageWrite, Progress, Store, StoreError, StoreErrorKind,
+    error::kind_of,
+    past::{PAST, Past},
     rows::RowParams,
 };
 
@@ -44,9 +46,9 @@ enum Way {
 
 const PAGES: &str = "insert into pagemill.pages as p \
     (partition, page, generation, state, requests, versions, rows, total, keys, content_hash, request_id, requested_at, casts, \
-     next, next_hash, facts) \
+     next, next_hash, facts, written) \
     select u.partition, u.page, u.generation, 'done', 1, 1, u.rows, u.total, ($6::bigint[])[u.first : u.first + u.rows - 1], \
-           u.content_hash, u.request_id, u.requested_at, u.casts, u.next, u.next_hash, u.facts \
+           u.content_hash, u.request_id, u.requested_at, u.casts, u.next, u.next_hash, u.facts, pg_current_xact_id() \
     from unnest($1::bigint[], $2::int[], $3::int[], $4::int[], $5::int[], $7::bigint[], $8::bigint[], $9::text[], \
                 $10::timestamptz[], $11::jsonb[], $12::text[], $13::bigint[], $14::jsonb[]) \
          as u(partition, page, generation, first, rows, total, content_hash, request_id, requested_at, casts, next, next_hash, facts) \
@@ -54,7 +56,8 @@ const PAGES: &str = "insert into pagemill.pages as p \
         state = 'done', requests = p.requests + 1, versions = case when p.state = 'done' then p.versions + 1 else 1 end, \
         starts = 0, alone_starts = 0, rows = excluded.rows, total = excluded.total, keys = excluded.keys, \
         content_hash = excluded.content_hash, request_id = excluded.request_id, requested_at = excluded.requested_at, \
-        casts = excluded.casts, next = excluded.next, next_hash = excluded.next_hash, facts = excluded.facts \
+        casts = excluded.casts, next = excluded.next, next_hash = excluded.next_hash, facts = excluded.facts, \
+        written = excluded.written \
     where p.generation = excluded.generation and p.state <> 'dead' \
       and (p.requested_at is null or p.requested_at < excluded.requested_at) \
     returning partition, page, versions = 1";
@@ -79,7 +82,8 @@ impl Store {
     /// Stores a batch of pages of one table in one transaction. Rows are sorted by key, so that
     /// writers never deadlock; a key that repeats within the batch is taken from the later request.
     ///
-    /// Pages that the ledger refuses are left out and reported, the others are stored without them.
+    /// Pages that the ledger refuses are left out and reported, the others are stored without them. Of
+    /// pages whose rows stand in the table already only the ledger hears.
     ///
     /// # Errors
     /// As PostgreSQL says; nothing is stored then, unless the connection broke during the commit.
@@ -89,20 +93,21 @@ impl Store {
         let statements = Statements::prepare(&client, table).await?;
         let mut included = newest_copies(pages);
         let mut progress = Vec::new();
-        let new = pages.iter().all(|page| self.fresh.is(page.job.partition));
+        let new = pages.iter().all(|page| self.pasts.of(page.job.partition) == Past::Nothing);
         let mut way = if new { Way::Copy } else { Way::Upsert };
+        let standing = self.standing(&client, table, pages).await?;
         while !included.is_empty() {
-            match try_write(&mut client, &statements, table, pages, &included, way).await? {
+            match try_write(&mut client, &statements, table, pages, &included, &standing, way).await? {
                 Tried::Committed(counted) => {
                     if way == Way::Upsert && table.is_by_date() {
-                        self.fresh.note(counted.iter().map(|row| (row.get(0), row.get(7))));
+                        self.pasts.note(counted.iter().map(|row| (row.get(0), Past::read(row, 7))));
                     }
                     progress = counted.iter().map(Progress::from_row).collect();
                     break;
                 }
                 Tried::Without(refused) => included.retain(|i| !refused.contains(i)),
                 Tried::Occupied => {
-                    self.fresh.note(pages.iter().map(|page| (page.job.partition, false)));
+                    self.pasts.note(pages.iter().map(|page| (page.job.partition, Past::Other)));
                     way = Way::Upsert;
                 }
             }
@@ -132,7 +137,7 @@ impl Statements {
             bodies: client.prepare_cached(BODIES).await?,
             copy: client.prepare_cached(&table.copy).await?,
             upsert: client.prepare_cached(&table.upsert).await?,
-            counters: client.prepare_cached(&[COUNTERS, FRESH].concat()).await?,
+            counters: client.prepare_cached(&[COUNTERS, PAST].concat()).await?,
         })
     }
 }
@@ -153,11 +158,13 @@ async fn try_write(
     table: &DataTable,
     pages: &[PageWrite],
     included: &[usize],
+    standing: &[bool],
     way: Way,
 ) -> Result<Tried, StoreError> {
     let batch: Vec<&PageWrite> = included.iter().map(|&i| &pages[i]).collect();
+    let to_write: Vec<&PageWrite> = included.iter().filter(|&&i| !standing[i]).map(|&i| &pages[i]).collect();
     let ledger = LedgerParams::new(&batch);
-    let rows = RowParams::new(table, &batch);
+    let rows = RowParams::new(table, &to_write);
     let tx = client.transaction().await?;
 
     // All statements are on their way before the first answers; the counters follow as soon as the

@@ -10,7 +10,7 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{StoreError, StoreErrorKind, fresh::Fresh};
+use crate::{StoreError, StoreErrorKind, past::Pasts};
 
 const CONNECT: Duration = Duration::from_secs(10);
 const WAIT: Duration = Duration::from_secs(60);
@@ -43,7 +43,7 @@ pub struct StoreConfig {
 pub struct Store {
     pub(crate) pool: Pool,
     pub(crate) schema: String,
-    pub(crate) fresh: Fresh,
+    pub(crate) pasts: Pasts,
     place: String,
 }
 
@@ -99,8 +99,8 @@ impl Store {
             .build()
             .map_err(|e| invalid(e.to_string()))?;
         // The embedded database, which has one connection, is not asked to COPY.
-        let fresh = Fresh::new(config.connections > 1);
-        let store = Self { pool, schema: config.schema.clone(), fresh, place };
+        let pasts = Pasts::new(config.connections > 1);
+        let store = Self { pool, schema: config.schema.clone(), pasts, place };
         drop(store.client().await?);
         Ok(store)
     }

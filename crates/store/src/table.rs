@@ -18,6 +18,7 @@ pub struct DataTable {
     pub(crate) copy: String,
     pub(crate) upsert: String,
     pub(crate) rewrite: String,
+    pub(crate) standing: String,
     pub(crate) meaning: Option<i64>,
     pub(crate) rules: StreamRules,
 }
@@ -59,6 +60,7 @@ impl DataTable {
         let copy = copy_sql(&name, shape);
         let upsert = upsert_sql(&name, shape, Fence::Later);
         let rewrite = upsert_sql(&name, shape, Fence::Same);
+        let standing = standing_sql(&name, shape);
         Ok(Self {
             source: source.to_owned(),
             stream: stream.to_owned(),
@@ -69,6 +71,7 @@ impl DataTable {
             copy,
             upsert,
             rewrite,
+            standing,
             meaning: None,
             rules: StreamRules::default(),
         })
@@ -346,6 +349,32 @@ fn upsert_sql(name: &str, shape: &TableShape, fence: Fence) -> String {
         names(shape, &key, ""),
         assignments.join(", "),
         gives_way("excluded"),
+    )
+}
+
+/// Which pages' rows are in the table as an earlier attempt's pages left them: `$1` names the pages, `$2` and
+/// `$3` the earlier ones, `$4` is their content's hash; `$5` is the page of each row, and its key follows.
+///
+/// A row that was written after the earlier page has a later `xmin`; one that was requested later was not
+/// that page's to write. Numbers of transactions are told apart within 2^31 of them, so the page must not
+/// be older.
+fn standing_sql(name: &str, shape: &TableShape) -> String {
+    let key = shape.key();
+    let arrays: Vec<String> =
+        (6..).zip(&key).map(|(i, &k)| format!("unnest(${i}::{}[])", shape.columns[k].kind.sql())).collect();
+    format!(
+        "with before as materialized (select u.n, g.rows, g.requested_at, g.written::xid as written \
+             from unnest($1::int[], $2::bigint[], $3::int[], $4::bigint[]) as u(n, partition, page, content_hash) \
+             join pagemill.pages g using (partition, page, content_hash) \
+             where g.state = 'done' \
+               and pg_snapshot_xmax(pg_current_snapshot())::text::bigint - g.written::text::bigint < 2147483647) \
+         select b.n from (select unnest($5::int[]), {}) as k (_page, {}) join before b on b.n = k._page \
+         where (select age(t.xmin) >= age(b.written) and t._fetched_at <= b.requested_at from {name} t where ({}) = ({})) \
+         group by b.n, b.rows having count(*) = b.rows",
+        arrays.join(", "),
+        names(shape, &key, ""),
+        names(shape, &key, "t."),
+        names(shape, &key, "k."),
     )
 }
 

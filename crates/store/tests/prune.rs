@@ -37,11 +37,6 @@ impl World {
         job
     }
 
-    async fn count(&self, from: &str) -> i64 {
-        let (_, rows) = self.store.query_text(&format!("select count(*) from {from}")).await.unwrap();
-        rows[0][0].as_ref().unwrap().parse().unwrap()
-    }
-
     /// What a dry run says is what a prune does, and a dry run does nothing.
     async fn prune(&self, retention: &Retention) -> Pruned {
         let counts = async || {

@@ -90,6 +90,11 @@ impl World {
         DataTable::new(&self.store, "test", "rows", &shape).unwrap().ruled(rules)
     }
 
+    pub(crate) async fn count(&self, from: &str) -> i64 {
+        let (_, rows) = self.store.query_text(&format!("select count(*) from {from}")).await.unwrap();
+        rows[0][0].as_ref().unwrap().parse().unwrap()
+    }
+
     pub(crate) async fn rows(&self) -> Vec<(i64, i64)> {
         let (_, rows) = self.store.query_text("select id, value from test_rows order by id").await.unwrap();
         let number = |v: &Option<String>| v.as_ref().unwrap().parse().unwrap();

@@ -1,0 +1,84 @@
+//! What came before a partition, as far as it saves work. Only a guess: the table has the last word.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio_postgres::Row;
+
+/// What came before a partition at its slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Past {
+    /// Nothing: its rows can be copied in. Where one is there after all, COPY says so, and the fenced
+    /// upsert takes over.
+    Nothing,
+    /// This sealed attempt: its pages' rows may be in the table as they are.
+    Sealed(i64),
+    /// Neither, or it is a part of a slice.
+    Other,
+}
+
+/// Follows `returning …, ` of a query on `pagemill.partitions p`: two columns, for [`Past::read`]. Pages of
+/// before the table got its present columns are not to be compared with.
+pub(crate) const PAST: &str = "p.parent is null and not exists (select from pagemill.partitions o \
+        where (o.source, o.stream, o.account, o.from_date, o.to_date) = (p.source, p.stream, p.account, p.from_date, p.to_date) \
+          and o.parent is null and o.id <> p.id), \
+    (select o.id from pagemill.partitions o \
+        where (o.source, o.stream, o.account, o.from_date, o.to_date) = (p.source, p.stream, p.account, p.from_date, p.to_date) \
+          and o.parent is null and o.parts is null and p.parent is null and o.id < p.id and o.state = 'sealed' \
+          and o.opened_at > (select s.migrated_at from pagemill.streams s where (s.source, s.stream) = (p.source, p.stream)) \
+        order by o.id desc limit 1)";
+
+/// Partitions remembered; beyond, all are forgotten and learnt again, at the price of one upsert each.
+const MOST: usize = 10_000;
+
+/// What is known of partitions. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Pasts {
+    known: Arc<Mutex<HashMap<i64, Past>>>,
+    copies: bool,
+}
+
+impl Past {
+    /// From the columns of [`PAST`], which begin at `first`.
+    pub(crate) fn read(row: &Row, first: usize) -> Self {
+        match row.get(first + 1) {
+            _ if row.get(first) => Self::Nothing,
+            Some(sealed) => Self::Sealed(sealed),
+            None => Self::Other,
+        }
+    }
+}
+
+impl Pasts {
+    /// Nothing is known yet. `copies`: whether the database can be asked to COPY.
+    pub(crate) fn new(copies: bool) -> Self {
+        Self { known: Arc::default(), copies }
+    }
+
+    /// What came before a partition, as far as is known.
+    pub(crate) fn of(&self, partition: i64) -> Past {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&partition).copied().unwrap_or(Past::Other)
+    }
+
+    /// Notes what came before partitions. Where something was found once, `Nothing` is no longer true.
+    pub(crate) fn note(&self, partitions: impl IntoIterator<Item = (i64, Past)>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST {
+            known.clear();
+        }
+        for (partition, past) in partitions {
+            let past = if self.copies || past != Past::Nothing { past } else { Past::Other };
+            known
+                .entry(partition)
+                .and_modify(|before| {
+                    if past != Past::Nothing {
+                        *before = past;
+                    }
+                })
+                .or_insert(past);
+        }
+    }
+}
