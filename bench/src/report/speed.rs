@@ -59,9 +59,8 @@ pub(super) fn page(speed: &Speed) -> String {
          (with a queue: the consumers'; publishing stands apart) until all is stored, with Pagemill sealed too. \
          CPU is in seconds per million rows. RSS is the largest process's peak, in MB.\n\n\
          Pagemill stores 34 typed columns, a fence and the raw answer once a page, compressed; Go and Celery 8 \
-         columns and the row as jsonb, dlt every field, faucet-cli only jsonb, without a key. All but faucet-cli ask \
-         the same endpoint for the same fields and get the same bytes; faucet-cli, whose page number goes into the \
-         query, asks the simulator's Ocean Engine report: the same rows, 15 fields of each.\n\n"
+         columns and the row as jsonb, dlt every field, faucet-cli only jsonb, without a key. All ask for \
+         the same fields and get the same bytes.\n\n"
     );
     text += &full_table(speed);
     text += &costs(speed);

@@ -16,6 +16,7 @@ use page::{render, render_realtime};
 use crate::{
     answer::Answer,
     dialect::{Asked, Dialect, LAST_PAGE, Page, Refusal, admits, header, span, within},
+    query::Query,
     row::Level,
 };
 
@@ -159,7 +160,9 @@ fn read(
     if body.time_unit.is_some_and(|unit| unit != "DAY") {
         return Err(Refusal::Parameter("time_unit"));
     }
-    let page = within(body.page_num, 1, LAST_PAGE).ok_or(Refusal::Parameter("page_num"))?;
+    // Unlike the real one: some clients can put the page's number only into the query.
+    let page_num = Query::of(parts).read("page_num")?.or(body.page_num);
+    let page = within(page_num, 1, LAST_PAGE).ok_or(Refusal::Parameter("page_num"))?;
     let size = within(body.page_size, PAGE_SIZE, MAX_PAGE_SIZE).ok_or(Refusal::Parameter("page_size"))?;
     let part = |value: &u64| PLACEMENTS.iter().position(|placement| placement == value);
     let parts = body.placement.iter().map(|value| part(value).map(|part| part as u64));
@@ -237,6 +240,20 @@ mod tests {
             assert_eq!(ask("secret", &body), Err(Refusal::Parameter(name)), "{body}");
         }
         assert!(ask("secret", &body(r#","page_size":100,"time_unit":"DAY""#)).is_ok());
+    }
+
+    #[test]
+    fn the_querys_page_goes_over_the_bodys() {
+        let page = |uri: &str, body: &str| {
+            let request = Request::post(uri).body(()).unwrap();
+            let body =
+                format!(r#"{{"advertiser_id":7,"start_date":"2026-11-23","end_date":"2026-11-23"{body}}}"#);
+            let asked = read(&request.into_parts().0, body.as_bytes(), None, Level::Creative, MAX_DAYS);
+            asked.map(|asked| asked.page)
+        };
+        assert_eq!(page("/?page_num=3", r#","page_num":2"#), Ok(3));
+        assert_eq!(page("/?page_size=3", r#","page_num":2"#), Ok(2));
+        assert_eq!(page("/?page_num=x", ""), Err(Refusal::Parameter("page_num")));
     }
 
     #[test]
