@@ -357,7 +357,8 @@ fn upsert_sql(name: &str, shape: &TableShape, fence: Fence) -> String {
 ///
 /// A row that was written after the earlier page has a later `xmin`; one that was requested later was not
 /// that page's to write. Numbers of transactions are told apart within 2^31 of them, so the page must not
-/// be older.
+/// be older; and they are this server's own only if the page's record bears its own, which a restored
+/// backup's does not.
 fn standing_sql(name: &str, shape: &TableShape) -> String {
     let key = shape.key();
     let arrays: Vec<String> =
@@ -366,7 +367,7 @@ fn standing_sql(name: &str, shape: &TableShape) -> String {
         "with before as materialized (select u.n, g.rows, g.requested_at, g.written::xid as written \
              from unnest($1::int[], $2::bigint[], $3::int[], $4::bigint[]) as u(n, partition, page, content_hash) \
              join pagemill.pages g using (partition, page, content_hash) \
-             where g.state = 'done' \
+             where g.state = 'done' and g.xmin = g.written::xid \
                and pg_snapshot_xmax(pg_current_snapshot())::text::bigint - g.written::text::bigint < 2147483647) \
          select b.n from (select unnest($5::int[]), {}) as k (_page, {}) join before b on b.n = k._page \
          where (select age(t.xmin) >= age(b.written) and t._fetched_at <= b.requested_at from {name} t where ({}) = ({})) \

@@ -164,8 +164,14 @@ async fn rows_that_stand_are_not_sent_again() {
     assert_eq!(world.rows().await, right(1));
     closed(world.store.seal(second.partition, None, 0).await.unwrap());
 
-    // A third pull says the same, but page 5; meanwhile somebody was at the rows of pages 2 and 3.
-    world.execute("update test_rows set value = 7 where id = 20; delete from test_rows where id = 31").await;
+    // A third pull says the same, but page 5. Meanwhile somebody was at the rows of pages 2 to 4, and page 4's
+    // record is as from another server's backup.
+    world
+        .execute(
+            "update test_rows set value = 7 where id in (20, 42); delete from test_rows where id = 31; \
+             update pagemill.pages set written = (pg_current_xact_id()::text::bigint + 1000000)::text::xid8 where page = 4",
+        )
+        .await;
     let third = world.partition(true).await;
     let mut again = pages(&third, 1, 300);
     again[4] = page(&third, 5, &ids(5), 9, 300, 50);
