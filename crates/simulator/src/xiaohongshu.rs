@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn the_querys_page_goes_over_the_bodys() {
         let page = |uri: &str, body: &str| {
-            let request = Request::post(uri).body(()).unwrap();
+            let request = Request::post(uri).header("Access-Token", "any").body(()).unwrap();
             let body =
                 format!(r#"{{"advertiser_id":7,"start_date":"2026-11-23","end_date":"2026-11-23"{body}}}"#);
             let asked = read(&request.into_parts().0, body.as_bytes(), None, Level::Creative, MAX_DAYS);

@@ -15,6 +15,7 @@ use crate::{
     error::kind_of,
     past::{PAST, Past},
     rows::RowParams,
+    standing::Standing,
 };
 
 /// What became of a batch.
@@ -46,9 +47,10 @@ enum Way {
 
 const PAGES: &str = "insert into pagemill.pages as p \
     (partition, page, generation, state, requests, versions, rows, total, keys, content_hash, request_id, requested_at, casts, \
-     next, next_hash, facts, written) \
+     next, next_hash, facts, written, horizon, definition) \
     select u.partition, u.page, u.generation, 'done', 1, 1, u.rows, u.total, ($6::bigint[])[u.first : u.first + u.rows - 1], \
-           u.content_hash, u.request_id, u.requested_at, u.casts, u.next, u.next_hash, u.facts, pg_current_xact_id() \
+           u.content_hash, u.request_id, u.requested_at, u.casts, u.next, u.next_hash, u.facts, pg_current_xact_id(), \
+           coalesce($15::text::xid8, pg_snapshot_xmin(pg_current_snapshot())), $16 \
     from unnest($1::bigint[], $2::int[], $3::int[], $4::int[], $5::int[], $7::bigint[], $8::bigint[], $9::text[], \
                 $10::timestamptz[], $11::jsonb[], $12::text[], $13::bigint[], $14::jsonb[]) \
          as u(partition, page, generation, first, rows, total, content_hash, request_id, requested_at, casts, next, next_hash, facts) \
@@ -57,7 +59,7 @@ const PAGES: &str = "insert into pagemill.pages as p \
         starts = 0, alone_starts = 0, rows = excluded.rows, total = excluded.total, keys = excluded.keys, \
         content_hash = excluded.content_hash, request_id = excluded.request_id, requested_at = excluded.requested_at, \
         casts = excluded.casts, next = excluded.next, next_hash = excluded.next_hash, facts = excluded.facts, \
-        written = excluded.written \
+        written = excluded.written, horizon = excluded.horizon, definition = excluded.definition \
     where p.generation = excluded.generation and p.state <> 'dead' \
       and (p.requested_at is null or p.requested_at < excluded.requested_at) \
     returning partition, page, versions = 1";
@@ -158,19 +160,21 @@ async fn try_write(
     table: &DataTable,
     pages: &[PageWrite],
     included: &[usize],
-    standing: &[bool],
+    standing: &Standing,
     way: Way,
 ) -> Result<Tried, StoreError> {
     let batch: Vec<&PageWrite> = included.iter().map(|&i| &pages[i]).collect();
-    let to_write: Vec<&PageWrite> = included.iter().filter(|&&i| !standing[i]).map(|&i| &pages[i]).collect();
     let ledger = LedgerParams::new(&batch);
-    let rows = RowParams::new(table, &to_write);
+    let mut rows = RowParams::new(table, &batch);
+    rows.leave_out(|page| standing.pages[included[page]]);
     let tx = client.transaction().await?;
 
     // All statements are on their way before the first answers; the counters follow as soon as the
     // ledger has said which pages are new, while the server is still busy with the rows.
     let ledger_then_counters = async {
-        let accepted = tx.query(&statements.pages, &ledger.params()).await?;
+        let mut params = ledger.params().to_vec();
+        params.extend([&standing.horizon as &(dyn ToSql + Sync), &table.meaning]);
+        let accepted = tx.query(&statements.pages, &params).await?;
         if accepted.len() < batch.len() {
             return Ok((accepted, None));
         }

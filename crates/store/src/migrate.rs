@@ -66,8 +66,8 @@ impl Store {
             tx.execute(
                 "insert into pagemill.streams (source, stream, table_name, shape) values ($1, $2, $3, $4) \
                  on conflict (source, stream) do update set table_name = excluded.table_name, shape = excluded.shape, migrated_at = now() \
-                 where streams.shape <> excluded.shape",
-                &[&table.source, &table.stream, &table.name, &table.recorded_shape()],
+                 where streams.shape <> excluded.shape or $5",
+                &[&table.source, &table.stream, &table.name, &table.recorded_shape(), &!done.is_empty()],
             )
             .await?;
             changes.extend(done);

@@ -70,6 +70,11 @@ impl<'a> RowParams<'a> {
         }
     }
 
+    /// Leaves out the rows that come from these pages of the batch.
+    pub(crate) fn leave_out(&mut self, page: impl Fn(usize) -> bool) {
+        self.order.retain(|at| !page(at.page as usize));
+    }
+
     /// All of it at once, in statements of a bounded size. Returns the rows inserted or changed.
     pub(crate) async fn upsert(
         &self,

@@ -11,10 +11,18 @@ use crate::{
     past::Past,
 };
 
+/// What a batch finds in the table.
+pub(crate) struct Standing {
+    /// For each page, whether its rows are there as they are.
+    pub(crate) pages: Vec<bool>,
+    /// What every transaction before which had ended when that was looked at; `None` if nothing was.
+    pub(crate) horizon: Option<String>,
+}
+
 impl Store {
-    /// For each page, whether the table has its rows as they are: the slice's last sealed attempt stored a
-    /// page of this number and content, and none of its rows was written since, by whomever. One look into
-    /// the primary key a row, and its values need not travel.
+    /// Whether the table has pages' rows as they are: the slice's last sealed attempt stored a page of this
+    /// number and content, and none of its rows was written since, by whomever. One look into the primary
+    /// key a row, and its values need not travel.
     ///
     /// # Errors
     /// As any query.
@@ -23,8 +31,8 @@ impl Store {
         client: &Object,
         table: &DataTable,
         pages: &[PageWrite],
-    ) -> Result<Vec<bool>, StoreError> {
-        let mut standing = vec![false; pages.len()];
+    ) -> Result<Standing, StoreError> {
+        let mut standing = Standing { pages: vec![false; pages.len()], horizon: None };
         let (mut numbers, mut before, mut page_numbers, mut hashes) = (vec![], vec![], vec![], vec![]);
         let mut rows: Vec<&Rows> = Vec::new();
         for (number, page) in (0..).zip(pages) {
@@ -51,11 +59,13 @@ impl Store {
         };
         let keys: Vec<ColumnArray<'_>> = table.key.iter().map(key).collect();
         let of_page = PerPage { values: &numbers, order: &order };
-        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&numbers, &before, &page_numbers, &hashes, &of_page];
+        let mut params: Vec<&(dyn ToSql + Sync)> =
+            vec![&numbers, &before, &page_numbers, &hashes, &table.meaning, &of_page];
         params.extend(keys.iter().map(|key| key as &(dyn ToSql + Sync)));
         let statement = client.prepare_cached(&table.standing).await?;
         for row in client.query(&statement, &params).await? {
-            standing[row.get::<_, i32>(0) as usize] = true;
+            standing.pages[row.get::<_, i32>(0) as usize] = true;
+            standing.horizon = Some(row.get(1));
         }
         Ok(standing)
     }

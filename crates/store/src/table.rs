@@ -352,25 +352,29 @@ fn upsert_sql(name: &str, shape: &TableShape, fence: Fence) -> String {
     )
 }
 
-/// Which pages' rows are in the table as an earlier attempt's pages left them: `$1` names the pages, `$2` and
-/// `$3` the earlier ones, `$4` is their content's hash; `$5` is the page of each row, and its key follows.
+/// Which pages' rows are in the table as an earlier attempt's pages left them, and the query's horizon: `$1`
+/// names the pages, `$2` and `$3` the earlier ones, `$4` is their content's hash and `$5` the definition's
+/// meaning; `$6` is the page of each row, and its key follows.
 ///
-/// A row that was written after the earlier page has a later `xmin`; one that was requested later was not
-/// that page's to write. Numbers of transactions are told apart within 2^31 of them, so the page must not
-/// be older; and they are this server's own only if the page's record bears its own, which a restored
-/// backup's does not.
+/// By its `xmin` a row was written by the earlier page's own transaction, or before that looked at it; one
+/// that was requested later was not that page's to write. Numbers of transactions can be compared within
+/// 2^31 of them, so the page must not be older; and they are this server's own only if the page's record
+/// bears its own, which a restored backup's does not.
 fn standing_sql(name: &str, shape: &TableShape) -> String {
     let key = shape.key();
     let arrays: Vec<String> =
-        (6..).zip(&key).map(|(i, &k)| format!("unnest(${i}::{}[])", shape.columns[k].kind.sql())).collect();
+        (7..).zip(&key).map(|(i, &k)| format!("unnest(${i}::{}[])", shape.columns[k].kind.sql())).collect();
     format!(
-        "with before as materialized (select u.n, g.rows, g.requested_at, g.written::xid as written \
+        "with before as materialized (\
+             select u.n, g.rows, g.requested_at, g.written::xid as written, g.horizon::xid as horizon \
              from unnest($1::int[], $2::bigint[], $3::int[], $4::bigint[]) as u(n, partition, page, content_hash) \
              join pagemill.pages g using (partition, page, content_hash) \
-             where g.state = 'done' and g.xmin = g.written::xid \
-               and pg_snapshot_xmax(pg_current_snapshot())::text::bigint - g.written::text::bigint < 2147483647) \
-         select b.n from (select unnest($5::int[]), {}) as k (_page, {}) join before b on b.n = k._page \
-         where (select age(t.xmin) >= age(b.written) and t._fetched_at <= b.requested_at from {name} t where ({}) = ({})) \
+             where g.state = 'done' and g.definition is not distinct from $5 and g.xmin = g.written::xid \
+               and pg_snapshot_xmax(pg_current_snapshot())::text::bigint - g.horizon::text::bigint < 1073741824) \
+         select b.n, pg_snapshot_xmin(pg_current_snapshot())::text \
+         from (select unnest($6::int[]), {}) as k (_page, {}) join before b on b.n = k._page \
+         where (select (t.xmin = b.written or age(t.xmin) > age(b.horizon)) and t._fetched_at <= b.requested_at \
+                from {name} t where ({}) = ({})) \
          group by b.n, b.rows having count(*) = b.rows",
         arrays.join(", "),
         names(shape, &key, ""),

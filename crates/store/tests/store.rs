@@ -149,6 +149,9 @@ async fn rows_that_stand_are_not_sent_again() {
              create trigger note after insert on test_rows execute function note()",
         )
         .await;
+    // It begins before the second pull, and comes to row 22 after it.
+    let slow = world.connect().await;
+    slow.batch_execute("begin; select pg_current_xact_id()").await.unwrap();
     let second = world.partition(true).await;
     let again = pages(&second, 1, 200);
     write(&again[..1]).await;
@@ -163,13 +166,14 @@ async fn rows_that_stand_are_not_sent_again() {
     };
     assert_eq!(world.rows().await, right(1));
     closed(world.store.seal(second.partition, None, 0).await.unwrap());
+    slow.batch_execute("update test_rows set value = 7 where id = 22; commit").await.unwrap();
 
     // A third pull says the same, but page 5. Meanwhile somebody was at the rows of pages 2 to 4, and page 4's
     // record is as from another server's backup.
     world
         .execute(
-            "update test_rows set value = 7 where id in (20, 42); delete from test_rows where id = 31; \
-             update pagemill.pages set written = (pg_current_xact_id()::text::bigint + 1000000)::text::xid8 where page = 4",
+            "update test_rows set value = 7 where id = 42; delete from test_rows where id = 31; \
+             update pagemill.pages set written = '9000000', horizon = '9000000' where page = 4",
         )
         .await;
     let third = world.partition(true).await;
