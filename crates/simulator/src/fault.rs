@@ -27,9 +27,9 @@ pub enum FaultKind {
     NoKey,
     /// The access token dies before its time: it is refused from now on.
     Expire,
-    /// Rows come in front, once: right after a page was first answered. See [`Fault`].
+    /// Rows come in front, once: right after a page was answered. See [`Fault`].
     Insert,
-    /// Rows go, once: right after a page was first answered. See [`Fault`].
+    /// Rows go, once: right after a page was answered. See [`Fault`].
     Remove,
     /// The rows are in another order: the sort has ties.
     Ties,
@@ -107,8 +107,8 @@ impl FromStr for FaultKind {
 }
 
 /// One thing that goes wrong, and how often. Written `NAME=RATE`, `NAME=RATE@PAGE`, `fail_page=PAGE` or
-/// `deep_page=PAGE`. Of `insert` and `remove` the rate is the share of a day's rows that come or go, and
-/// the page the one after whose first answer they do; page 1 unless given.
+/// `deep_page=PAGE`. Of `insert` and `remove` the rate is the share of a day's rows that come or go:
+/// they do right after it, or a page beyond it, was first answered; page 1 unless given.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fault {
     /// What goes wrong.

@@ -141,10 +141,11 @@ impl State {
         asked.days().map(held).collect()
     }
 
-    /// The changes that wait for this page to be answered come to pass.
+    /// The changes that wait for this page, or one before it, to be answered come to pass: were it for the
+    /// page itself, it might be answered last of all, and nobody would see them.
     pub(crate) fn answered(&self, asked: &Asked) {
         for change in self.faults().changes() {
-            if change.page.unwrap_or(1) == asked.page {
+            if change.page.unwrap_or(1) <= asked.page {
                 let key = |date| (change.kind, asked.account.clone(), asked.level, date);
                 let new = asked.days().filter(|date| locked(&self.changed).insert(key(*date))).count();
                 self.count(|stats| (0..new).for_each(|_| stats.strike(change.kind)));
