@@ -70,8 +70,6 @@ impl Peers {
             .env("URL", api)
             .env("TOKEN", TOKEN)
             .env("REQUEST", request().to_string())
-            .env("ACCOUNT", ACCOUNT)
-            .env("DAY", DAY)
             .env("PAGES", errand.pages.to_string())
             .env("WORKERS", errand.workers.to_string())
             .env("PGURL", errand.servers.database_url(errand.database))

@@ -15,7 +15,7 @@ use crate::{
     error::kind_of,
     past::{PAST, Past},
     rows::RowParams,
-    standing::Standing,
+    standing::Found,
 };
 
 /// What became of a batch.
@@ -160,7 +160,7 @@ async fn try_write(
     table: &DataTable,
     pages: &[PageWrite],
     included: &[usize],
-    standing: &Standing,
+    standing: &Found,
     way: Way,
 ) -> Result<Tried, StoreError> {
     let batch: Vec<&PageWrite> = included.iter().map(|&i| &pages[i]).collect();

@@ -1,4 +1,4 @@
-//! What came before a partition, as far as it saves work. Only a guess: the table has the last word.
+//! What came before a partition, as far as it saves work; the table has the last word.
 
 use std::{
     collections::HashMap,

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What a batch finds in the table.
-pub(crate) struct Standing {
+pub(crate) struct Found {
     /// For each page, whether its rows are there as they are.
     pub(crate) pages: Vec<bool>,
     /// What every transaction before which had ended when that was looked at; `None` if nothing was.
@@ -31,8 +31,8 @@ impl Store {
         client: &Object,
         table: &DataTable,
         pages: &[PageWrite],
-    ) -> Result<Standing, StoreError> {
-        let mut standing = Standing { pages: vec![false; pages.len()], horizon: None };
+    ) -> Result<Found, StoreError> {
+        let mut standing = Found { pages: vec![false; pages.len()], horizon: None };
         let (mut numbers, mut before, mut page_numbers, mut hashes) = (vec![], vec![], vec![], vec![]);
         let mut rows: Vec<&Rows> = Vec::new();
         for (number, page) in (0..).zip(pages) {
