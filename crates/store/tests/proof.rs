@@ -44,6 +44,35 @@ async fn pages_that_state_an_older_total_are_fetched_again() {
     assert_eq!((recount.repairs, recount.pages, recount.table_keys), (1, 3, 21));
 }
 
+/// One answer states a larger total, and later ones take it back: the pages that were asked for by it
+/// are no more, and the seal holds what is stated now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_total_that_is_taken_back_leaves_no_pages_behind() {
+    let world = World::new().await;
+    let (store, table) = (&world.store, &world.table);
+    let job = world.partition(false).await;
+    let pages = [page(&job, 1, &ids(0, 10), 1, 1, 20), page(&job, 2, &ids(10, 20), 1, 2, 41)];
+    store.write(table, &pages).await.unwrap();
+    let ordered = repair(store.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    assert_eq!(ordered, [(1, 1), (2, 1), (3, 0), (4, 0), (5, 0)]);
+    let again: Vec<PageWrite> = ordered
+        .iter()
+        .map(|&(number, generation)| {
+            let from = i64::from(number - 1) * 10;
+            let write = page(&job, number, &ids(from.min(20), (from + 10).min(20)), 1, 10, 20);
+            PageWrite { job: job.at(number, generation), ..write }
+        })
+        .collect();
+    store.write(table, &again).await.unwrap();
+    let report = closed(store.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    assert_eq!((report.verdict, report.rows), (Verdict::Sealed, 20));
+    let partition = store.partition(job.partition).await.unwrap();
+    assert_eq!((partition.progress.total, partition.progress.done), (Some(20), 2));
+    let recount = store.recount(table, &partition).await.unwrap();
+    assert!(recount.agrees(), "{recount:?}");
+    assert_eq!((recount.pages, recount.table_keys), (2, 20));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_total_that_never_rests_ends_incomplete_after_the_last_round() {
     let world = World::new().await;

@@ -19,21 +19,14 @@ pub(super) async fn repair(
     reason: &IncompleteReason,
     last_round: bool,
 ) -> Result<RescueOrder, StoreError> {
-    let row = tx
-        .query_one(
-            &format!(
-                "update pagemill.partitions p set total = $2, repairs = repairs + 1, end_page = null, progressed_at = now() \
-                 where p.id = $1 returning {PARTITION_COLUMNS}"
-            ),
-            &[&partition.id, &total],
-        )
-        .await?;
-    let repaired = PartitionRow::from_row(&row);
+    tx.execute(
+        "update pagemill.partitions set repairs = repairs + 1, end_page = null, progressed_at = now() where id = $1",
+        &[&partition.id],
+    )
+    .await?;
+    let repaired = take_total(tx, partition.id, total).await?;
     let first = partition.progress.first_page as i32;
     let last = repaired.progress.last_page.map_or(i32::MAX, |last| last as i32);
-    // Pages that are no more: their keys would count.
-    tx.execute("delete from pagemill.pages where partition = $1 and page > $2", &[&partition.id, &last])
-        .await?;
     let all = partition.chained || last_round || matches!(reason, IncompleteReason::SumsDiffer(_));
     let suspects: Vec<i32> = if all { Vec::new() } else { suspects(tx, &repaired, last).await? };
     tx.execute(
@@ -42,17 +35,7 @@ pub(super) async fn repair(
         &[&partition.id, &suspects],
     )
     .await?;
-    let row = tx
-        .query_one(
-            &format!(
-                "update pagemill.partitions p set \
-                     done = (select count(*) from pagemill.pages where partition = $1 and state = 'done') \
-                 where p.id = $1 returning {PARTITION_COLUMNS}"
-            ),
-            &[&partition.id],
-        )
-        .await?;
-    let repaired = PartitionRow::from_row(&row);
+    let repaired = recount(tx, partition.id).await?;
     let ordered = if partition.chained { first } else { last };
     let pages = tx
         .query(
@@ -66,6 +49,31 @@ pub(super) async fn repair(
     };
     let jobs = pages.iter().map(job).collect();
     Ok(RescueOrder { partition: repaired, jobs })
+}
+
+/// Takes the API's latest word on the total. Pages beyond its last are no more: their keys would count.
+pub(super) async fn take_total(
+    tx: &Transaction<'_>,
+    partition: i64,
+    total: Option<i64>,
+) -> Result<PartitionRow, StoreError> {
+    tx.execute("update pagemill.partitions set total = $2 where id = $1", &[&partition, &total]).await?;
+    tx.execute(
+        "delete from pagemill.pages g using pagemill.partitions p \
+         where p.id = $1 and g.partition = $1 and g.page > p.last_page",
+        &[&partition],
+    )
+    .await?;
+    recount(tx, partition).await
+}
+
+async fn recount(tx: &Transaction<'_>, partition: i64) -> Result<PartitionRow, StoreError> {
+    let sql = format!(
+        "update pagemill.partitions p set \
+             done = (select count(*) from pagemill.pages where partition = $1 and state = 'done') \
+         where p.id = $1 returning {PARTITION_COLUMNS}"
+    );
+    Ok(PartitionRow::from_row(&tx.query_one(&sql, &[&partition]).await?))
 }
 
 async fn suspects(tx: &Transaction<'_>, partition: &PartitionRow, last: i32) -> Result<Vec<i32>, StoreError> {

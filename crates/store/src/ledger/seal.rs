@@ -12,7 +12,7 @@ use super::{
     missing::delete_missing,
     partitions::{PARTITION_COLUMNS, PartitionRow},
     quality,
-    repair::repair,
+    repair::{repair, take_total},
     rescue::RescueOrder,
 };
 use crate::{DataTable, Store, StoreError, again::again};
@@ -98,7 +98,7 @@ impl Store {
         let Some(row) = tx.query_opt(&sql, &[&partition]).await? else {
             return Ok(None);
         };
-        let partition = PartitionRow::from_row(&row);
+        let mut partition = PartitionRow::from_row(&row);
         if !partition.progress.has_ended() {
             return Ok(None);
         }
@@ -107,6 +107,11 @@ impl Store {
             None => Some(Proof::of_pages(&tx, &partition).await?),
         };
         let Some(mut proof) = proof else { return Ok(None) };
+        // More pages were asked for than there are, by a total that was the API's word only for a while.
+        if proof.total < partition.progress.total && partition.progress.dead == 0 {
+            partition = take_total(&tx, partition.id, proof.total).await?;
+            proof = Proof::of_pages(&tx, &partition).await?;
+        }
         if let Verdict::Incomplete(reason) = &proof.verdict
             && reason.is_repairable()
             && partition.parts.is_none()
