@@ -15,6 +15,8 @@ pub(crate) struct Grammar {
     pub(crate) null: Vec<String>,
     /// Length of the longest of them.
     pub(crate) longest_null: usize,
+    /// Whether one of them begins with a digit.
+    pub(crate) null_digits: bool,
 }
 
 /// A number as written: `digits × 10^-scale`.
@@ -33,7 +35,9 @@ const SAFE_DIGITS: usize = 18;
 impl Grammar {
     /// Whether a text (trimmed) means NULL.
     pub(crate) fn is_null(&self, text: &str) -> bool {
-        text.len() <= self.longest_null && self.null.iter().any(|null| null == text)
+        // No number of the usual kind is worth the comparisons.
+        let digit = text.as_bytes().first().is_some_and(u8::is_ascii_digit) && !self.null_digits;
+        !digit && text.len() <= self.longest_null && self.null.iter().any(|null| null == text)
     }
 
     /// Reads a number, if the text follows the grammar.
@@ -117,6 +121,9 @@ impl Grammar {
 impl Number {
     /// As a whole number, if it is one and fits.
     pub(crate) fn to_i64(self) -> Option<i64> {
+        if self.scale == 0 {
+            return i64::try_from(self.digits).ok();
+        }
         let whole = self.reduced(0)?;
         i64::try_from(whole.digits).ok()
     }
@@ -224,6 +231,7 @@ pub(crate) fn chinese() -> Grammar {
         currency: vec!["¥".into(), "￥".into(), "$".into()],
         null: vec![String::new(), "-".into(), "--".into()],
         longest_null: 2,
+        null_digits: false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use zstd::bulk::Compressor;
+use zstd::{bulk::Compressor, zstd_safe::CParameter};
 
 /// Level 1: a fifth of the size at a cost that does not show beside the decoding.
 const LEVEL: i32 = 1;
@@ -16,11 +16,20 @@ struct Press {
 /// Room kept for the next answer; the rare larger ones get their own.
 const KEPT: usize = 256 << 10;
 
+/// What repeats in an answer are keys and whole beginnings of rows: long matches, a row or a few away. Looking
+/// for nothing shorter, in a table that stays in the nearest cache, is quicker and finds more.
+const TUNED: [CParameter; 2] = [CParameter::MinMatch(7), CParameter::HashLog(12)];
+
 thread_local! {
-    static PRESS: RefCell<Press> = RefCell::new(Press {
-        compressor: Compressor::new(LEVEL).expect("the level is one of zstd's"),
-        room: Vec::new(),
-    });
+    static PRESS: RefCell<Press> = RefCell::new(Press::new());
+}
+
+impl Press {
+    fn new() -> Self {
+        let mut compressor = Compressor::new(LEVEL).expect("the level is one of zstd's");
+        TUNED.into_iter().for_each(|tuned| compressor.set_parameter(tuned).expect("within zstd's bounds"));
+        Self { compressor, room: Vec::new() }
+    }
 }
 
 /// Compresses an answer's body (zstd).

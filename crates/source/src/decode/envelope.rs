@@ -1,11 +1,11 @@
 //! What an answer says about itself: code, message, request id, total, and where its rows are.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Form, Lenient, Leniently, read_all, rows::RowsDecoder};
+use super::{Form, Lenient, Leniently, alike::place, read_all, rows::RowsDecoder};
 use crate::{
     trie::{Clash, ROOT, Step, Trie},
     value::text_of,
@@ -102,16 +102,17 @@ pub(super) fn read<'de>(
     mut rows: Option<&mut RowsDecoder<'_, 'de>>,
     text: &'de str,
 ) -> Result<Envelope<'de>, serde_json::Error> {
-    let mut found = vec![None; plan.trie.leaves()];
-    match (plan.rows, rows.take()) {
-        (RowsPlace::Whole, Some(rows)) => {
-            read_all(text, rows)?;
-            if !found.is_empty() {
-                read_all(text, Object { plan, node: ROOT, found: &mut found, rows: None })?;
+    let mut found = read_fields(plan, reborrow(&mut rows), text);
+    if let (Some(rows), Err(_)) = (rows, &found) {
+        found = match rows.stopped().and_then(|span| read_around(plan, text, span)) {
+            Some(found) => Ok(found),
+            None => {
+                rows.plainly();
+                read_fields(plan, Some(rows), text)
             }
-        }
-        (_, rows) => read_all(text, Object { plan, node: ROOT, found: &mut found, rows })?,
+        };
     }
+    let found = found?;
     let raw = |field: Field| {
         let present = |&leaf: &usize| found[leaf].filter(|raw: &&str| *raw != "null");
         plan.fields[field as usize].iter().find_map(present)
@@ -132,6 +133,44 @@ pub(super) fn read<'de>(
         task_state: text(Field::TaskState),
         task_url: filled(Field::TaskUrl),
     })
+}
+
+/// The raw fields by their leaves.
+fn read_fields<'de>(
+    plan: &AnswerPlan,
+    rows: Option<&mut RowsDecoder<'_, 'de>>,
+    text: &'de str,
+) -> Result<Vec<Option<&'de str>>, serde_json::Error> {
+    let mut found = vec![None; plan.trie.leaves()];
+    match (plan.rows, rows) {
+        (RowsPlace::Whole, Some(rows)) => {
+            read_all(text, rows)?;
+            if !found.is_empty() {
+                read_all(text, Object { plan, node: ROOT, found: &mut found, rows: None })?;
+            }
+        }
+        (_, rows) => read_all(text, Object { plan, node: ROOT, found: &mut found, rows })?,
+    }
+    Ok(found)
+}
+
+/// The same where the rows have been read already; `None` if there are others beside them, or the rest is
+/// no JSON.
+fn read_around<'de>(plan: &AnswerPlan, text: &'de str, rows: Range<usize>) -> Option<Vec<Option<&'de str>>> {
+    let rest = [&text[..rows.start], &text[rows.end..]].concat();
+    let found = read_fields(plan, None, &rest).ok()?;
+    if let RowsPlace::Leaf(leaf) = plan.rows
+        && found[leaf]
+            .is_none_or(|raw| !(place(&rest, raw)..place(&rest, raw) + raw.len()).contains(&rows.start))
+    {
+        return None;
+    }
+    let in_text = |at: usize| if at > rows.start { at + rows.len() } else { at };
+    let whole = |raw: &str| {
+        let start = place(&rest, raw);
+        &text[in_text(start)..in_text(start + raw.len())]
+    };
+    Some(found.iter().map(|raw| raw.map(whole)).collect())
 }
 
 /// Whether a raw value says nothing: some APIs send an empty error with every answer.

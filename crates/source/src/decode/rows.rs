@@ -1,14 +1,18 @@
 //! The rows of an answer: each mapped value is kept as raw text until its row ends, then read by
 //! its column's type, so that ids and decimals are exact and order and repetition don't matter.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{borrow::Cow, collections::BTreeSet, ops::Range};
 
 use pagemill_core::{CastFailure, Column, Kind};
 use rust_decimal::Decimal;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Form, Lenient, Leniently, read_all};
+use super::{
+    Form, Lenient, Leniently,
+    alike::{Pattern, next_value, place},
+    read_all,
+};
 use crate::{
     trie::{ROOT, Step, Trie},
     value::{Cell, Read, Reader, text_of},
@@ -94,9 +98,17 @@ pub(crate) struct DecodedRows {
 pub(super) struct RowsDecoder<'p, 'de> {
     plan: &'p RowPlan,
     reader: &'p Reader,
+    /// The whole answer.
+    text: &'de str,
     most: usize,
     /// Whether there is one row, not an array of them.
     one: bool,
+    /// Whether rows are still read as rows that are written alike.
+    alike: bool,
+    /// Where the array's rows are in the text, once they were read so.
+    span: Option<Range<usize>>,
+    /// Every value of the row, and its leaf, while they can make a pattern.
+    values: Option<Vec<(&'de str, Option<usize>)>>,
     /// Per node of the trie the keys of the previous row, in order: the next row has the same.
     orders: Vec<Vec<(&'de str, Step)>>,
     /// Per leaf of the trie the raw value in the current row.
@@ -132,12 +144,16 @@ impl<'de> Seen<'de> {
 }
 
 impl<'p, 'de> RowsDecoder<'p, 'de> {
-    pub(super) fn new(plan: &'p RowPlan, reader: &'p Reader, most: usize, one: bool) -> Self {
+    pub(super) fn new(plan: &'p RowPlan, reader: &'p Reader, text: &'de str, most: usize, one: bool) -> Self {
         Self {
             plan,
             reader,
+            text,
             most,
             one,
+            alike: !one,
+            span: None,
+            values: None,
             seen: Seen::default(),
             orders: vec![Vec::new(); plan.trie.nodes()],
             raw: vec![None; plan.trie.leaves()],
@@ -147,6 +163,16 @@ impl<'p, 'de> RowsDecoder<'p, 'de> {
             len: 0,
             columns: Vec::new(),
         }
+    }
+
+    /// Where the array's rows were in the text, if the reading was stopped there.
+    pub(super) fn stopped(&mut self) -> Option<Range<usize>> {
+        self.span.take()
+    }
+
+    /// From now on by the parser alone.
+    pub(super) fn plainly(&mut self) {
+        self.alike = false;
     }
 
     pub(super) fn finish(self) -> DecodedRows {
@@ -230,19 +256,31 @@ impl<'p, 'de> RowsDecoder<'p, 'de> {
                 return Ok(());
             };
             match step {
+                Step::Skip if self.alike => self.note(map.next_value::<&RawValue>()?.get(), None),
                 Step::Skip => drop(map.next_value::<IgnoredAny>()?),
                 Step::Inner(node) => {
                     map.next_value_seed(Leniently::new(Inside { rows: &mut *self, node }))?
                 }
-                Step::Leaf(leaf) => self.raw[leaf] = Some(map.next_value::<&RawValue>()?.get()),
+                Step::Leaf(leaf) => self.note(map.next_value::<&RawValue>()?.get(), Some(leaf)),
                 Step::Both(leaf, node) => self.both(leaf, node, map.next_value::<&RawValue>()?.get())?,
             }
             at += 1;
         }
     }
 
+    /// Takes a value of the row.
+    fn note(&mut self, raw: &'de str, leaf: Option<usize>) {
+        if let Some(leaf) = leaf {
+            self.raw[leaf] = Some(raw);
+        }
+        if let Some(values) = &mut self.values {
+            values.push((raw, leaf));
+        }
+    }
+
     /// Reads a wanted value with something wanted inside.
     fn both<E: Error>(&mut self, leaf: u32, node: u32, raw: &'de str) -> Result<(), E> {
+        self.values = None;
         self.raw[leaf as usize] = Some(raw);
         read_all(raw, Inside { rows: self, node: node as usize }).map_err(E::custom)
     }
@@ -252,6 +290,10 @@ impl<'p, 'de> RowsDecoder<'p, 'de> {
         for place in 0.. {
             let step = self.plan.trie.place(node, place);
             let more = match step {
+                None | Some(Step::Skip) if self.alike => {
+                    let raw = seq.next_element::<&RawValue>()?;
+                    raw.map(|raw| self.note(raw.get(), None)).is_some()
+                }
                 None | Some(Step::Skip) => seq.next_element::<IgnoredAny>()?.is_some(),
                 Some(Step::Inner(node)) => {
                     seq.next_element_seed(Leniently::new(Inside { rows: &mut *self, node }))?.is_some()
@@ -262,7 +304,7 @@ impl<'p, 'de> RowsDecoder<'p, 'de> {
                         self.seen.note(node, "", step);
                         match step {
                             Step::Both(leaf, node) => self.both(leaf, node, raw.get())?,
-                            Step::Leaf(leaf) => self.raw[leaf] = Some(raw.get()),
+                            Step::Leaf(leaf) => self.note(raw.get(), Some(leaf)),
                             Step::Skip | Step::Inner(_) => {}
                         }
                         true
@@ -274,6 +316,43 @@ impl<'p, 'de> RowsDecoder<'p, 'de> {
             }
         }
         Ok(())
+    }
+
+    /// Reads the rows from the first one on, to the array's end, most of them by the pattern of the one
+    /// before. Where that is in the text; `None` if the parser is to have it all, since something is wrong
+    /// or rows are too different.
+    fn rows_alike(&mut self, first: &'de str) -> Option<Range<usize>> {
+        let start = place(self.text, first);
+        let mut rest = &self.text[start..];
+        let (mut pattern, mut others) = (None::<Pattern<'de>>, 0);
+        loop {
+            match pattern.as_ref().and_then(|pattern| pattern.read(rest, &mut self.raw)) {
+                Some(after) => rest = after,
+                None => {
+                    let row = next_value(rest)?;
+                    rest = &rest[row.len()..];
+                    self.raw.fill(None);
+                    self.values = Some(Vec::new());
+                    if !read_all(row, Row(self)).ok()? {
+                        return None;
+                    }
+                    pattern = Some(Pattern::new(row, &self.values.take()?));
+                    others += 1;
+                }
+            }
+            self.end_row();
+            if self.problem.is_some() || others > 10 + self.len / 2 {
+                return None;
+            }
+            rest = rest.trim_ascii_start();
+            if rest.starts_with(']') {
+                return Some(start..self.text.len() - rest.len());
+            }
+            rest = rest.strip_prefix(',')?.trim_ascii_start();
+            if self.len == self.most {
+                return None;
+            }
+        }
     }
 
     /// Takes a row that was read, or says what is wrong with it.
@@ -288,7 +367,7 @@ impl<'p, 'de> RowsDecoder<'p, 'de> {
 
 /// Reads the API's own sums from their object.
 pub(super) fn sums(plan: &SumsPlan, reader: &Reader, raw: &str) -> Vec<Option<Decimal>> {
-    let mut decoder = RowsDecoder::new(&plan.row, reader, 1, true);
+    let mut decoder = RowsDecoder::new(&plan.row, reader, raw, 1, true);
     if read_all(raw, &mut decoder).is_err() || decoder.len == 0 {
         return Vec::new();
     }
@@ -320,6 +399,11 @@ impl<'de> Lenient<'de> for &mut RowsDecoder<'_, 'de> {
     fn seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         self.begin();
         self.found = !self.one;
+        if self.alike {
+            let Some(first) = seq.next_element::<&RawValue>()? else { return Ok(()) };
+            self.span = self.rows_alike(first.get());
+            return Err(A::Error::custom("stopped at the rows"));
+        }
         while self.problem.is_none() && !self.one {
             if self.len == self.most {
                 if seq.next_element::<IgnoredAny>()?.is_some() {

@@ -142,6 +142,7 @@ fn grammar(document: NumbersDoc) -> Result<Grammar, Wrong> {
         thousands,
         currency,
         longest_null: null.iter().map(String::len).max().unwrap_or(0),
+        null_digits: null.iter().any(|text| text.starts_with(|c: char| c.is_ascii_digit())),
         null,
     })
 }
