@@ -139,6 +139,7 @@ async fn what_is_no_job_is_dead_with_its_reason() {
         attempt: 0,
         lane: Lane::Pages,
         cursor: None,
+        stands_on: None,
     };
     publish(&world, b"hello").await;
     // Alike but for a number: two letters all the same.

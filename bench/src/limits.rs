@@ -371,6 +371,7 @@ impl Place {
             attempt: 0,
             lane: Lane::Pages,
             cursor: None,
+            stands_on: None,
         }
     }
 

@@ -33,6 +33,9 @@ pub struct PageJob {
     /// or link. For a report that the API prepares first, the task's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+    /// A sealed attempt at the same slice, whose rows stood in the table untouched when this job was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands_on: Option<i64>,
 }
 
 /// Stream × account × dates: the smallest slice for which the API states a total.
@@ -121,6 +124,11 @@ impl PageJob {
         redelivered || self.generation > 0 || self.attempt > 0
     }
 
+    /// The attempt whose page may be this one's again. What comes once more, for whatever reason, is read.
+    pub fn may_stand_on(&self, redelivered: bool) -> Option<i64> {
+        self.stands_on.filter(|_| !self.needs_check(redelivered))
+    }
+
     /// The same page of the same partition under another number.
     pub fn at(&self, page: u32, generation: u32) -> Self {
         let cursor = self.cursor.clone().filter(|_| page == self.page);
@@ -166,6 +174,7 @@ mod tests {
             attempt: 0,
             lane: Lane::Pages,
             cursor: None,
+            stands_on: None,
         }
     }
 

@@ -10,6 +10,7 @@ mod completeness;
 mod date;
 mod failure;
 mod grid;
+mod imprint;
 mod job;
 mod outcome;
 mod page;
@@ -28,6 +29,7 @@ pub use completeness::{
 pub use date::{DateWord, DateWordError};
 pub use failure::{Failure, FailureClass, QuotaScope, body_id, fingerprint};
 pub use grid::cells;
+pub use imprint::Imprint;
 pub use job::{DecodeError, Lane, PageJob, Slice};
 pub use outcome::{Outcome, RetrySchedule, Settlement, settlement_for};
 pub use page::{Budget, CastFailure, FetchedPage};

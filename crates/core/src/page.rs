@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use rust_decimal::Decimal;
 
-use crate::Rows;
+use crate::{Imprint, Rows};
 
 /// A page as it came: its rows in typed columns, and what the answer said about itself.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub struct FetchedPage {
     pub sums: Vec<Option<Decimal>>,
     /// The API's id of the request.
     pub request_id: Option<String>,
+    /// What the answer is known again by; `None` where it does not say all there is to the page.
+    pub imprint: Option<Imprint>,
     /// The answer's body as received, decompressed.
     pub body: Bytes,
     /// Values that did not follow their column's grammar and became NULL.

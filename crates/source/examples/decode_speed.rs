@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         attempt: 0,
         lane: Lane::Pages,
         cursor: None,
+        stands_on: None,
     };
     let body = body();
     let page = definition.decode(&job, body.clone())?;

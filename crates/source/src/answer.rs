@@ -3,7 +3,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
-use pagemill_core::{Budget, CastFailure, Column, Failure, FailureClass, FetchedPage, Rows};
+use pagemill_core::{Budget, CastFailure, Column, Failure, FailureClass, FetchedPage, Imprint, Rows};
 use reqwest::Url;
 use serde_json::value::RawValue;
 
@@ -74,6 +74,7 @@ pub(crate) fn page(
     let next = next(definition, stream, received, &envelope).map_err(of_request)?;
     let sums = envelope.sums.map(|raw| decode::sums(&stream.sums, &definition.reader, raw));
     let request_id = envelope.request_id.as_deref().map(|id| cut(id, MESSAGE));
+    let imprint = if answer.csv { None } else { imprint(stream, &envelope, &text) };
     let (unmapped, absent) = (rows.unmapped.clone(), rows.absent.clone());
     let (rows, cast_failures) = rows_of(stream, params, rows).map_err(of_request)?;
     let all = matches!(stream.pager, Pager::Single | Pager::Task(_)).then_some(rows.len() as u64);
@@ -83,12 +84,31 @@ pub(crate) fn page(
         next,
         sums: sums.unwrap_or_default(),
         request_id,
+        imprint,
         body: body.clone(),
         cast_failures,
         unmapped,
         absent,
         budget: received.budget,
     })
+}
+
+/// What an answer is known again by, where pages are told by their numbers and headers say nothing of them.
+fn imprint(stream: &Stream, envelope: &Envelope<'_>, text: &str) -> Option<Imprint> {
+    if !matches!(stream.pager, Pager::Page { .. } | Pager::Offset { .. })
+        || stream.answer.total_header.is_some()
+    {
+        return None;
+    }
+    let id = match &envelope.request_id {
+        None => None,
+        Some(Cow::Borrowed(id)) => {
+            let start = id.as_ptr() as usize - text.as_ptr() as usize;
+            Some(start..start + id.len())
+        }
+        Some(Cow::Owned(_)) => return None,
+    };
+    Imprint::of(text.as_bytes(), id)
 }
 
 /// Reads an answer that holds no rows.

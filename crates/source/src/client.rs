@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use pagemill_core::{Budget, Failure, FailureClass, FetchedPage, PageJob};
+use pagemill_core::{Budget, Failure, FailureClass, FetchedPage, Imprint, PageJob};
 use reqwest::{
     Response, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, LINK, LOCATION, RETRY_AFTER},
@@ -51,6 +51,13 @@ struct Inner {
 pub enum Fetch {
     /// A page.
     Page(Box<FetchedPage>),
+    /// The page that was known before, word for word but for the request's id.
+    Same {
+        /// The API's id of the request; empty where it gives none.
+        request_id: String,
+        /// What the API says is left of its quota.
+        budget: Option<Budget>,
+    },
     /// The report isn't ready: the same job is to come back with this cursor after the wait. No
     /// attempt is spent.
     Later {
@@ -101,17 +108,35 @@ impl Client {
     /// # Errors
     /// A [`Failure`] of the class that the definition's rules give it.
     pub async fn fetch(&self, job: &PageJob, credential: Option<&Credential>) -> Result<Fetch, Failure> {
+        self.fetch_unless(job, credential, None).await
+    }
+
+    /// The same; an answer of this imprint is not read.
+    ///
+    /// # Errors
+    /// As [`Client::fetch`].
+    pub async fn fetch_unless(
+        &self,
+        job: &PageJob,
+        credential: Option<&Credential>,
+        known: Option<&Imprint>,
+    ) -> Result<Fetch, Failure> {
         let redacted = |failure: Failure| match credential {
             Some(credential) => Failure { message: credential.redact(failure.message), ..failure },
             None => failure,
         };
-        match self.ask(job, credential).await {
+        match self.ask(job, credential, known).await {
             Ok(Fetch::Anew(failure)) => Ok(Fetch::Anew(redacted(failure))),
             fetched => fetched.map_err(redacted),
         }
     }
 
-    async fn ask(&self, job: &PageJob, credential: Option<&Credential>) -> Result<Fetch, Failure> {
+    async fn ask(
+        &self,
+        job: &PageJob,
+        credential: Option<&Credential>,
+        known: Option<&Imprint>,
+    ) -> Result<Fetch, Failure> {
         let definition = &self.0.definition;
         let stream = definition.stream_of(job)?;
         let params = stream.params(job)?;
@@ -121,6 +146,12 @@ impl Client {
             (Pager::Task(task), Some(id)) => self.poll(task, id, stream, &params, &ask).await,
             _ => {
                 let (received, body) = self.send(ask.page()?, stream).await?;
+                if (200..300).contains(&received.status)
+                    && let Some(request_id) = known.and_then(|known| known.same(&body))
+                {
+                    let request_id = request_id.to_owned();
+                    return Ok(Fetch::Same { request_id, budget: received.budget });
+                }
                 let mut page = self.page(stream, &params, &received, body)?;
                 if let (Pager::Link { .. }, Some(link)) = (&stream.pager, &page.next) {
                     let secrets = credential.map(Credential::secrets).unwrap_or_default();

@@ -36,6 +36,7 @@ fn job() -> PageJob {
         attempt: 0,
         lane: Lane::Pages,
         cursor: None,
+        stands_on: None,
     }
 }
 

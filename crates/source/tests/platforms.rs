@@ -50,6 +50,7 @@ impl Platform {
             attempt: 0,
             lane: Lane::Pages,
             cursor: None,
+            stands_on: None,
         }
     }
 

@@ -447,5 +447,7 @@ fn write(table: &DataTable, partition: &PartitionRow, page: u32) -> PageWrite {
         requested_at: Timestamp::now() - SignedDuration::from_secs(1),
         body: None,
         casts: vec![],
+        imprint: None,
+        same: None,
     }
 }

@@ -15,7 +15,6 @@ use crate::{
     error::kind_of,
     past::{PAST, Past},
     rows::RowParams,
-    standing::Found,
 };
 
 /// What became of a batch.
@@ -45,27 +44,52 @@ enum Way {
     Upsert,
 }
 
+/// Begins a statement that stores pages; `$n` are arrays with an element a page.
 const PAGES: &str = "insert into pagemill.pages as p \
     (partition, page, generation, state, requests, versions, rows, total, keys, content_hash, request_id, requested_at, casts, \
-     next, next_hash, facts, written, horizon, definition) \
-    select u.partition, u.page, u.generation, 'done', 1, 1, u.rows, u.total, ($6::bigint[])[u.first : u.first + u.rows - 1], \
-           u.content_hash, u.request_id, u.requested_at, u.casts, u.next, u.next_hash, u.facts, pg_current_xact_id(), \
-           coalesce($15::text::xid8, pg_snapshot_xmin(pg_current_snapshot())), $16 \
+     next, next_hash, facts, imprint, imprint_before, imprint_after, definition, written, horizon) ";
+
+const READ: &str = "select u.partition, u.page, u.generation, 'done', 1, 1, u.rows, u.total, ($6::bigint[])[u.first : u.first + u.rows - 1], \
+           u.content_hash, u.request_id, u.requested_at, u.casts, u.next, u.next_hash, u.facts, \
+           u.imprint, u.imprint_before, u.imprint_after, $18, pg_current_xact_id(), pg_snapshot_xmin(pg_current_snapshot()) \
     from unnest($1::bigint[], $2::int[], $3::int[], $4::int[], $5::int[], $7::bigint[], $8::bigint[], $9::text[], \
-                $10::timestamptz[], $11::jsonb[], $12::text[], $13::bigint[], $14::jsonb[]) \
-         as u(partition, page, generation, first, rows, total, content_hash, request_id, requested_at, casts, next, next_hash, facts) \
-    on conflict (partition, page) do update set \
+                $10::timestamptz[], $11::jsonb[], $12::text[], $13::bigint[], $14::jsonb[], $15::bigint[], $16::int[], $17::int[]) \
+         as u(partition, page, generation, first, rows, total, content_hash, request_id, requested_at, casts, next, next_hash, facts, \
+              imprint, imprint_before, imprint_after) ";
+
+/// Of pages that say the same as those of the attempt that their partition stands on. Each is looked up by itself:
+/// without statistics, as in a young ledger, a join may be a scan.
+const SAME: &str = "select u.partition, u.page, u.generation, 'done', 1, 1, o.rows, o.total, o.keys, \
+           o.content_hash, u.request_id, u.requested_at, o.casts, o.next, o.next_hash, o.facts, \
+           o.imprint, o.imprint_before, o.imprint_after, o.definition, pg_current_xact_id(), t.stands_since \
+    from unnest($1::bigint[], $2::int[], $3::int[], $4::text[], $5::timestamptz[], $6::boolean[]) \
+         as u(partition, page, generation, request_id, requested_at, answer) \
+    join pagemill.partitions t on t.id = u.partition \
+    cross join lateral (select * from pagemill.pages o \
+        where o.partition = t.stands_on and o.page = u.page and o.state = 'done' limit 1) o \
+    where not u.answer \
+       or (select true from pagemill.bodies b where b.partition = t.stands_on and b.page = u.page limit 1) ";
+
+const UNLESS_NEWER: &str = "on conflict (partition, page) do update set \
         state = 'done', requests = p.requests + 1, versions = case when p.state = 'done' then p.versions + 1 else 1 end, \
         starts = 0, alone_starts = 0, rows = excluded.rows, total = excluded.total, keys = excluded.keys, \
         content_hash = excluded.content_hash, request_id = excluded.request_id, requested_at = excluded.requested_at, \
         casts = excluded.casts, next = excluded.next, next_hash = excluded.next_hash, facts = excluded.facts, \
-        written = excluded.written, horizon = excluded.horizon, definition = excluded.definition \
+        imprint = excluded.imprint, imprint_before = excluded.imprint_before, imprint_after = excluded.imprint_after, \
+        definition = excluded.definition, written = excluded.written, horizon = excluded.horizon \
     where p.generation = excluded.generation and p.state <> 'dead' \
       and (p.requested_at is null or p.requested_at < excluded.requested_at) \
     returning partition, page, versions = 1";
 
 const BODIES: &str = "insert into pagemill.bodies as b (partition, page, body, definition) \
     select *, $4::bigint from unnest($1::bigint[], $2::int[], $3::bytea[]) \
+    on conflict (partition, page) do update set body = excluded.body, definition = excluded.definition";
+
+const SAME_BODIES: &str = "insert into pagemill.bodies as b (partition, page, body, definition) \
+    select u.partition, u.page, o.body, o.definition from unnest($1::bigint[], $2::int[], $3::boolean[]) as u(partition, page, answer) \
+    join pagemill.partitions t on t.id = u.partition \
+    cross join lateral (select body, definition from pagemill.bodies o \
+        where o.partition = t.stands_on and o.page = u.page limit 1) o where u.answer \
     on conflict (partition, page) do update set body = excluded.body, definition = excluded.definition";
 
 /// The counters come last: their rows are the ones that every collector of a partition wants, and
@@ -84,8 +108,8 @@ impl Store {
     /// Stores a batch of pages of one table in one transaction. Rows are sorted by key, so that
     /// writers never deadlock; a key that repeats within the batch is taken from the later request.
     ///
-    /// Pages that the ledger refuses are left out and reported, the others are stored without them. Of
-    /// pages whose rows stand in the table already only the ledger hears.
+    /// Pages that the ledger refuses are left out and reported, the others are stored without them; so are
+    /// those that say the same as one that is no longer there.
     ///
     /// # Errors
     /// As PostgreSQL says; nothing is stored then, unless the connection broke during the commit.
@@ -97,9 +121,8 @@ impl Store {
         let mut progress = Vec::new();
         let new = pages.iter().all(|page| self.pasts.of(page.job.partition) == Past::Nothing);
         let mut way = if new { Way::Copy } else { Way::Upsert };
-        let standing = self.standing(&client, table, pages).await?;
         while !included.is_empty() {
-            match try_write(&mut client, &statements, table, pages, &included, &standing, way).await? {
+            match try_write(&mut client, &statements, table, pages, &included, way).await? {
                 Tried::Committed(counted) => {
                     if way == Way::Upsert && table.is_by_date() {
                         self.pasts.note(counted.iter().map(|row| (row.get(0), Past::read(row, 7))));
@@ -126,6 +149,8 @@ fn whole(total: u64) -> i64 {
 
 struct Statements {
     pages: Statement,
+    same: Statement,
+    same_bodies: Statement,
     bodies: Statement,
     copy: Statement,
     upsert: Statement,
@@ -135,7 +160,9 @@ struct Statements {
 impl Statements {
     async fn prepare(client: &Object, table: &DataTable) -> Result<Self, StoreError> {
         Ok(Self {
-            pages: client.prepare_cached(PAGES).await?,
+            pages: client.prepare_cached(&[PAGES, READ, UNLESS_NEWER].concat()).await?,
+            same: client.prepare_cached(&[PAGES, SAME, UNLESS_NEWER].concat()).await?,
+            same_bodies: client.prepare_cached(SAME_BODIES).await?,
             bodies: client.prepare_cached(BODIES).await?,
             copy: client.prepare_cached(&table.copy).await?,
             upsert: client.prepare_cached(&table.upsert).await?,
@@ -160,21 +187,31 @@ async fn try_write(
     table: &DataTable,
     pages: &[PageWrite],
     included: &[usize],
-    standing: &Found,
     way: Way,
 ) -> Result<Tried, StoreError> {
     let batch: Vec<&PageWrite> = included.iter().map(|&i| &pages[i]).collect();
-    let ledger = LedgerParams::new(&batch);
-    let mut rows = RowParams::new(table, &batch);
-    rows.leave_out(|page| standing.pages[included[page]]);
+    let (same, read): (Vec<&PageWrite>, Vec<&PageWrite>) = batch.iter().partition(|page| page.same.is_some());
+    let (ledger, same) = (LedgerParams::new(&read), SameParams::new(&same));
+    let rows = RowParams::new(table, &read);
     let tx = client.transaction().await?;
 
     // All statements are on their way before the first answers; the counters follow as soon as the
     // ledger has said which pages are new, while the server is still busy with the rows.
     let ledger_then_counters = async {
-        let mut params = ledger.params().to_vec();
-        params.extend([&standing.horizon as &(dyn ToSql + Sync), &table.meaning]);
-        let accepted = tx.query(&statements.pages, &params).await?;
+        let read = async {
+            let mut params = ledger.params().to_vec();
+            params.push(&table.meaning);
+            if read.is_empty() { Ok(Vec::new()) } else { tx.query(&statements.pages, &params).await }
+        };
+        let same = async {
+            if same.pages.is_empty() {
+                Ok(Vec::new())
+            } else {
+                tx.query(&statements.same, &same.params()).await
+            }
+        };
+        let (mut accepted, same) = future::try_join(read, same).await?;
+        accepted.extend(same);
         if accepted.len() < batch.len() {
             return Ok((accepted, None));
         }
@@ -183,12 +220,16 @@ async fn try_write(
         Ok::<_, tokio_postgres::Error>((accepted, Some(counted)))
     };
     let bodies = async {
-        if ledger.body_pages.is_empty() {
-            return Ok(0);
+        if !ledger.body_pages.is_empty() {
+            let params: [&(dyn ToSql + Sync); 4] =
+                [&ledger.body_partitions, &ledger.body_pages, &ledger.bodies, &table.meaning];
+            tx.execute(&statements.bodies, &params).await?;
         }
-        let params: [&(dyn ToSql + Sync); 4] =
-            [&ledger.body_partitions, &ledger.body_pages, &ledger.bodies, &table.meaning];
-        tx.execute(&statements.bodies, &params).await
+        if same.answers.contains(&true) {
+            let params: [&(dyn ToSql + Sync); 3] = [&same.partitions, &same.pages, &same.answers];
+            tx.execute(&statements.same_bodies, &params).await?;
+        }
+        Ok::<_, tokio_postgres::Error>(())
     };
     let rows = async {
         match way {
@@ -256,6 +297,9 @@ struct LedgerParams<'a> {
     next: Vec<Option<&'a str>>,
     next_hashes: Vec<Option<i64>>,
     facts: Vec<Option<&'a Value>>,
+    imprints: Vec<Option<i64>>,
+    imprints_before: Vec<Option<i32>>,
+    imprints_after: Vec<Option<i32>>,
     body_partitions: Vec<i64>,
     body_pages: Vec<i32>,
     bodies: Vec<&'a [u8]>,
@@ -283,6 +327,9 @@ impl<'a> LedgerParams<'a> {
             p.next.push(next);
             p.next_hashes.push(next.map(|next| xxh3_64(next.as_bytes()) as i64));
             p.facts.push(page.facts.as_ref());
+            p.imprints.push(page.imprint.map(|imprint| imprint.hash));
+            p.imprints_before.push(page.imprint.map(|imprint| imprint.before as i32));
+            p.imprints_after.push(page.imprint.map(|imprint| imprint.after as i32));
             if let Some(body) = &page.body {
                 p.body_partitions.push(page.job.partition);
                 p.body_pages.push(page.job.page as i32);
@@ -292,7 +339,7 @@ impl<'a> LedgerParams<'a> {
         p
     }
 
-    fn params(&self) -> [&(dyn ToSql + Sync); 14] {
+    fn params(&self) -> [&(dyn ToSql + Sync); 17] {
         [
             &self.partitions,
             &self.pages,
@@ -308,6 +355,46 @@ impl<'a> LedgerParams<'a> {
             &self.next,
             &self.next_hashes,
             &self.facts,
+            &self.imprints,
+            &self.imprints_before,
+            &self.imprints_after,
+        ]
+    }
+}
+
+/// The pages that say the same as another's, one element a page.
+#[derive(Default)]
+struct SameParams<'a> {
+    partitions: Vec<i64>,
+    pages: Vec<i32>,
+    generations: Vec<i32>,
+    request_ids: Vec<Option<&'a str>>,
+    requested_at: Vec<Timestamp>,
+    answers: Vec<bool>,
+}
+
+impl<'a> SameParams<'a> {
+    fn new(batch: &[&'a PageWrite]) -> Self {
+        let mut p = Self::default();
+        for page in batch {
+            p.partitions.push(page.job.partition);
+            p.pages.push(page.job.page as i32);
+            p.generations.push(page.job.generation as i32);
+            p.request_ids.push(page.request_id.as_deref());
+            p.requested_at.push(page.requested_at);
+            p.answers.push(page.same.is_some_and(|same| same.answer));
+        }
+        p
+    }
+
+    fn params(&self) -> [&(dyn ToSql + Sync); 6] {
+        [
+            &self.partitions,
+            &self.pages,
+            &self.generations,
+            &self.request_ids,
+            &self.requested_at,
+            &self.answers,
         ]
     }
 }

@@ -10,7 +10,7 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{StoreError, StoreErrorKind, past::Pasts};
+use crate::{StoreError, StoreErrorKind, past::Pasts, standing::StandingPages};
 
 const CONNECT: Duration = Duration::from_secs(10);
 const WAIT: Duration = Duration::from_secs(60);
@@ -44,6 +44,7 @@ pub struct Store {
     pub(crate) pool: Pool,
     pub(crate) schema: String,
     pub(crate) pasts: Pasts,
+    pub(crate) standing_pages: StandingPages,
     place: String,
 }
 
@@ -100,7 +101,8 @@ impl Store {
             .map_err(|e| invalid(e.to_string()))?;
         // The embedded database, which has one connection, is not asked to COPY.
         let pasts = Pasts::new(config.connections > 1);
-        let store = Self { pool, schema: config.schema.clone(), pasts, place };
+        let standing_pages = StandingPages::default();
+        let store = Self { pool, schema: config.schema.clone(), pasts, standing_pages, place };
         drop(store.client().await?);
         Ok(store)
     }

@@ -38,8 +38,9 @@ pub use ledger::{
     Slices, Standing, Warning,
 };
 pub use migrate::Migrated;
-pub use page::{Next, PageWrite};
+pub use page::{Next, PageWrite, SamePage};
 pub use query::TextRows;
 pub use quota::{JITTER, Narrowing, QuotaLimits, QuotaRow, SlotGrant, SlotRequest};
+pub use standing::StandingPage;
 pub use table::{DataTable, StreamRules, quote};
 pub use tokens::{Claimed, NewTokens, StoredTokens, TokenKey, TokenPlace, TokenStatus};

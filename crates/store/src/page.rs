@@ -1,11 +1,11 @@
 //! A page on its way into the store, and what it says beside its rows.
 
 use jiff::Timestamp;
-use pagemill_core::{CastFailure, FetchedPage, PageJob, Rows};
+use pagemill_core::{CastFailure, FetchedPage, Imprint, PageJob, Rows};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
-use crate::DataTable;
+use crate::{DataTable, StandingPage};
 
 /// A fetched page, ready to be stored.
 #[derive(Debug)]
@@ -32,6 +32,19 @@ pub struct PageWrite {
     pub body: Option<Vec<u8>>,
     /// Values that became NULL.
     pub casts: Vec<CastFailure>,
+    /// What its answer is known again by.
+    pub imprint: Option<Imprint>,
+    /// It says the same as this page, whose rows stand: the ledger takes all else from there.
+    pub same: Option<SamePage>,
+}
+
+/// The page that another says the same as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SamePage {
+    /// That page.
+    pub page: StandingPage,
+    /// Whether its answer is kept as the other's, too.
+    pub answer: bool,
 }
 
 /// What a page says of the one after it.
@@ -69,9 +82,40 @@ impl PageWrite {
             requested_at,
             body,
             casts: page.cast_failures,
+            imprint: page.imprint,
+            same: None,
             rows: page.rows,
             job,
         }
+    }
+
+    /// A page that says the same as one whose rows stand.
+    pub fn same(job: PageJob, same: SamePage, request_id: String, requested_at: Timestamp) -> Self {
+        Self {
+            job,
+            rows: Rows::default(),
+            keys: Vec::new(),
+            content_hash: 0,
+            total: None,
+            next: Next::Numbered,
+            facts: None,
+            request_id: Some(request_id).filter(|id| !id.is_empty()),
+            requested_at,
+            body: None,
+            casts: Vec::new(),
+            imprint: None,
+            same: Some(same),
+        }
+    }
+
+    /// How many rows it has.
+    pub fn len(&self) -> usize {
+        self.same.map_or(self.rows.len(), |same| same.page.rows as usize)
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 

@@ -13,22 +13,14 @@ pub(crate) enum Past {
     /// Nothing: its rows can be copied in. Where one is there after all, COPY says so, and the fenced
     /// upsert takes over.
     Nothing,
-    /// This sealed attempt: its pages' rows may be in the table as they are.
-    Sealed(i64),
-    /// Neither, or it is a part of a slice.
+    /// Something, or it is a part of a slice.
     Other,
 }
 
-/// Follows `returning …, ` of a query on `pagemill.partitions p`: two columns, for [`Past::read`]. Pages of
-/// before the table got its present columns are not to be compared with.
+/// Follows `returning …, ` of a query on `pagemill.partitions p`: a column for [`Past::read`].
 pub(crate) const PAST: &str = "p.parent is null and not exists (select from pagemill.partitions o \
         where (o.source, o.stream, o.account, o.from_date, o.to_date) = (p.source, p.stream, p.account, p.from_date, p.to_date) \
-          and o.parent is null and o.id <> p.id), \
-    (select o.id from pagemill.partitions o \
-        where (o.source, o.stream, o.account, o.from_date, o.to_date) = (p.source, p.stream, p.account, p.from_date, p.to_date) \
-          and o.parent is null and o.parts is null and p.parent is null and o.id < p.id and o.state = 'sealed' \
-          and o.opened_at > (select s.migrated_at from pagemill.streams s where (s.source, s.stream) = (p.source, p.stream)) \
-        order by o.id desc limit 1)";
+          and o.parent is null and o.id <> p.id)";
 
 /// Partitions remembered; beyond, all are forgotten and learnt again, at the price of one upsert each.
 const MOST: usize = 10_000;
@@ -41,13 +33,9 @@ pub(crate) struct Pasts {
 }
 
 impl Past {
-    /// From the columns of [`PAST`], which begin at `first`.
-    pub(crate) fn read(row: &Row, first: usize) -> Self {
-        match row.get(first + 1) {
-            _ if row.get(first) => Self::Nothing,
-            Some(sealed) => Self::Sealed(sealed),
-            None => Self::Other,
-        }
+    /// From the column of [`PAST`], which is at `column`.
+    pub(crate) fn read(row: &Row, column: usize) -> Self {
+        if row.get(column) { Self::Nothing } else { Self::Other }
     }
 }
 

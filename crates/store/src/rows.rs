@@ -70,11 +70,6 @@ impl<'a> RowParams<'a> {
         }
     }
 
-    /// Leaves out the rows that come from these pages of the batch.
-    pub(crate) fn leave_out(&mut self, page: impl Fn(usize) -> bool) {
-        self.order.retain(|at| !page(at.page as usize));
-    }
-
     /// All of it at once, in statements of a bounded size. Returns the rows inserted or changed.
     pub(crate) async fn upsert(
         &self,
@@ -109,6 +104,9 @@ impl<'a> RowParams<'a> {
         tx: &Transaction<'_>,
         statement: &Statement,
     ) -> Result<u64, tokio_postgres::Error> {
+        if self.order.is_empty() {
+            return Ok(0);
+        }
         let sink = tx.copy_in(statement).await?;
         let mut sink = std::pin::pin!(sink);
         let mut buffer = BytesMut::with_capacity(COPY_BYTES + COPY_BYTES / 8);

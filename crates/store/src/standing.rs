@@ -1,72 +1,154 @@
-//! Pages whose rows stand in the table already: of a day that did not change nothing but the ledger is
-//! written.
+//! What a day that did not change is spared: where the rows of the last sealed attempt stand in the table
+//! untouched, an answer that says the same as its page's before is stored by the ledger alone.
 
-use deadpool_postgres::Object;
-use pagemill_core::Rows;
-use tokio_postgres::types::ToSql;
-
-use crate::{
-    DataTable, PageWrite, Store, StoreError,
-    arrays::{ColumnArray, PerPage, RowRef},
-    past::Past,
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
 };
 
-/// What a batch finds in the table.
-pub(crate) struct Found {
-    /// For each page, whether its rows are there as they are.
-    pub(crate) pages: Vec<bool>,
-    /// What every transaction before which had ended when that was looked at; `None` if nothing was.
-    pub(crate) horizon: Option<String>,
+use pagemill_core::Imprint;
+use tokio::sync::OnceCell;
+use tokio_postgres::IsolationLevel;
+
+use crate::{DataTable, PartitionRow, Store, StoreError};
+
+/// Below so many pages the look at the table costs more than it spares.
+const FEWEST_PAGES: u32 = 10;
+
+/// Nor are more pages remembered, of one attempt.
+const MOST_PAGES: u32 = 200_000;
+
+/// Attempts whose imprints are remembered.
+const MOST_ATTEMPTS: usize = 16;
+
+/// A page of an attempt whose rows stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StandingPage {
+    /// The attempt.
+    pub attempt: i64,
+    /// What its answer is known again by.
+    pub imprint: Imprint,
+    /// How many rows it has.
+    pub rows: u32,
 }
 
+/// By page.
+type Pages = HashMap<u32, StandingPage>;
+
+/// What is known of attempts that others stand on. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct StandingPages {
+    attempts: Arc<Mutex<HashMap<i64, Arc<OnceCell<Pages>>>>>,
+}
+
+impl StandingPages {
+    fn of(&self, attempt: i64) -> Arc<OnceCell<Pages>> {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        if attempts.len() >= MOST_ATTEMPTS && !attempts.contains_key(&attempt) {
+            attempts.clear();
+        }
+        attempts.entry(attempt).or_default().clone()
+    }
+}
+
+/// The last sealed attempt at a partition's slice, if a page of it can be told from another: `$1` = the partition,
+/// `$2` = the definition's meaning, `$3` = whether its answers are there to be kept. Every page must be as its
+/// transaction left it (a restored backup's are not), and recent enough for transactions to be told apart.
+const ATTEMPT: &str = "with attempt as (select o.id, o.first_page, o.last_page \
+        from pagemill.partitions p join pagemill.partitions o \
+          on (o.source, o.stream, o.account, o.from_date, o.to_date) = (p.source, p.stream, p.account, p.from_date, p.to_date) \
+        where p.id = $1 and p.parent is null and p.parts is null and p.subset_first is null \
+          and o.parent is null and o.parts is null and o.id < p.id and o.state = 'sealed' and o.pruned_at is null \
+          and o.opened_at > (select s.migrated_at from pagemill.streams s where (s.source, s.stream) = (p.source, p.stream)) \
+        order by o.id desc limit 1), \
+    answers as (select count(*) as kept from attempt a join pagemill.bodies b on b.partition = a.id) \
+    select a.id, sum(g.rows)::bigint, min(g.horizon)::text, max(g.requested_at), pg_snapshot_xmin(pg_current_snapshot())::text \
+    from answers, attempt a join pagemill.pages g on g.partition = a.id and g.page between a.first_page and a.last_page \
+    where not $3 or answers.kept > a.last_page - a.first_page \
+    group by a.id, a.first_page, a.last_page \
+    having count(*) = a.last_page - a.first_page + 1 \
+       and bool_and(g.state = 'done' and g.imprint is not null and g.definition is not distinct from $2 and g.xmin = g.written::xid) \
+       and pg_snapshot_xmax(pg_current_snapshot())::text::bigint - min(g.horizon)::text::bigint < 1073741824";
+
 impl Store {
-    /// Whether the table has pages' rows as they are: the slice's last sealed attempt stored a page of this
-    /// number and content, and none of its rows was written since, by whomever. One look into the primary
-    /// key a row, and its values need not travel.
+    /// Looks, before a partition's pages are published, whether the rows of the last sealed attempt at its
+    /// slice stand in the table as its pages wrote them, all of them and no others, and nobody has written them
+    /// since. If so the partition is noted to stand on that attempt. `answers`: whether its answers must be there.
     ///
     /// # Errors
     /// As any query.
-    pub(crate) async fn standing(
+    pub async fn stand(
         &self,
-        client: &Object,
         table: &DataTable,
-        pages: &[PageWrite],
-    ) -> Result<Found, StoreError> {
-        let mut standing = Found { pages: vec![false; pages.len()], horizon: None };
-        let (mut numbers, mut before, mut page_numbers, mut hashes) = (vec![], vec![], vec![], vec![]);
-        let mut rows: Vec<&Rows> = Vec::new();
-        for (number, page) in (0..).zip(pages) {
-            if let Past::Sealed(sealed) = self.pasts.of(page.job.partition) {
-                numbers.push(number);
-                before.push(sealed);
-                page_numbers.push(page.job.page as i32);
-                hashes.push(page.content_hash);
-                rows.push(&page.rows);
-            }
+        partition: &PartitionRow,
+        answers: bool,
+    ) -> Result<PartitionRow, StoreError> {
+        let pages = partition.planned().map_or(0, |pages| pages.count());
+        if partition.chained || !table.is_by_date() || !(FEWEST_PAGES..=MOST_PAGES).contains(&pages) {
+            return Ok(partition.clone());
         }
-        if rows.is_empty() {
-            return Ok(standing);
+        let mut client = self.client().await?;
+        let tx = client
+            .build_transaction()
+            .isolation_level(IsolationLevel::RepeatableRead)
+            .read_only(true)
+            .start()
+            .await?;
+        tx.batch_execute("set local statement_timeout = '10min'").await?;
+        let row = tx.query_opt(ATTEMPT, &[&partition.id, &table.meaning, &answers]).await?;
+        let Some(row) = row else { return Ok(partition.clone()) };
+        let (attempt, since) = (row.get::<_, i64>(0), row.get::<_, &str>(4));
+        let (rows, horizon, requested_at) =
+            (row.get::<_, Option<i64>>(1), row.get::<_, &str>(2), row.get::<_, jiff::Timestamp>(3));
+        // Whatever else wrote a row has a transaction of its own, at or after the horizon.
+        let sql = format!(
+            "select count(*), coalesce(bool_and((w.id is not null or age(t.xmin) > age($5::text::xid8::xid)) and t._fetched_at <= $6), true) \
+             from {} t left join (select distinct written::xid as id from pagemill.pages where partition = $4) w on w.id = t.xmin \
+             where {}",
+            table.name(),
+            table.slice_condition(),
+        );
+        let s = &partition.slice;
+        let looked =
+            tx.query_one(&sql, &[&s.account, &s.from, &s.to, &attempt, &horizon, &requested_at]).await?;
+        let stands = rows == Some(looked.get(0)) && looked.get(1);
+        tx.commit().await?;
+        if !stands {
+            return Ok(partition.clone());
         }
-        let order: Vec<RowRef> = (0..)
-            .zip(&rows)
-            .flat_map(|(page, rows)| (0..rows.len() as u32).map(move |row| RowRef { page, row }))
-            .collect();
-        let key = |&column: &usize| ColumnArray {
-            pages: &rows,
-            order: &order,
-            column,
-            kind: table.shape.columns[column].kind,
+        client
+            .execute(
+                "update pagemill.partitions set stands_on = $2, stands_since = $3::text::xid8 where id = $1",
+                &[&partition.id, &attempt, &since],
+            )
+            .await?;
+        Ok(PartitionRow { stands_on: Some(attempt), ..partition.clone() })
+    }
+
+    /// A page of an attempt that others stand on. Of each attempt the ledger is asked once.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn standing_page(&self, attempt: i64, page: u32) -> Result<Option<StandingPage>, StoreError> {
+        let known = self.standing_pages.of(attempt);
+        let pages = known.get_or_try_init(|| self.read_standing(attempt)).await?;
+        Ok(pages.get(&page).copied())
+    }
+
+    async fn read_standing(&self, attempt: i64) -> Result<Pages, StoreError> {
+        let client = self.client().await?;
+        let rows = client
+            .query(
+                "select page, rows, imprint, imprint_before, imprint_after from pagemill.pages \
+                 where partition = $1 and state = 'done' and imprint is not null",
+                &[&attempt],
+            )
+            .await?;
+        let page = |row: &tokio_postgres::Row| {
+            let number = |i: usize| row.get::<_, i32>(i) as u32;
+            let imprint = Imprint { hash: row.get(2), before: number(3), after: number(4) };
+            (number(0), StandingPage { attempt, imprint, rows: number(1) })
         };
-        let keys: Vec<ColumnArray<'_>> = table.key.iter().map(key).collect();
-        let of_page = PerPage { values: &numbers, order: &order };
-        let mut params: Vec<&(dyn ToSql + Sync)> =
-            vec![&numbers, &before, &page_numbers, &hashes, &table.meaning, &of_page];
-        params.extend(keys.iter().map(|key| key as &(dyn ToSql + Sync)));
-        let statement = client.prepare_cached(&table.standing).await?;
-        for row in client.query(&statement, &params).await? {
-            standing.pages[row.get::<_, i32>(0) as usize] = true;
-            standing.horizon = Some(row.get(1));
-        }
-        Ok(standing)
+        Ok(rows.iter().map(page).collect())
     }
 }

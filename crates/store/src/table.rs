@@ -18,7 +18,6 @@ pub struct DataTable {
     pub(crate) copy: String,
     pub(crate) upsert: String,
     pub(crate) rewrite: String,
-    pub(crate) standing: String,
     pub(crate) meaning: Option<i64>,
     pub(crate) rules: StreamRules,
 }
@@ -60,7 +59,6 @@ impl DataTable {
         let copy = copy_sql(&name, shape);
         let upsert = upsert_sql(&name, shape, Fence::Later);
         let rewrite = upsert_sql(&name, shape, Fence::Same);
-        let standing = standing_sql(&name, shape);
         Ok(Self {
             source: source.to_owned(),
             stream: stream.to_owned(),
@@ -71,7 +69,6 @@ impl DataTable {
             copy,
             upsert,
             rewrite,
-            standing,
             meaning: None,
             rules: StreamRules::default(),
         })
@@ -349,37 +346,6 @@ fn upsert_sql(name: &str, shape: &TableShape, fence: Fence) -> String {
         names(shape, &key, ""),
         assignments.join(", "),
         gives_way("excluded"),
-    )
-}
-
-/// Which pages' rows are in the table as an earlier attempt's pages left them, and the query's horizon: `$1`
-/// names the pages, `$2` and `$3` the earlier ones, `$4` is their content's hash and `$5` the definition's
-/// meaning; `$6` is the page of each row, and its key follows.
-///
-/// By its `xmin` a row was written by the earlier page's own transaction, or before that looked at it; one
-/// that was requested later was not that page's to write. Numbers of transactions can be compared within
-/// 2^31 of them, so the page must not be older; and they are this server's own only if the page's record
-/// bears its own, which a restored backup's does not.
-fn standing_sql(name: &str, shape: &TableShape) -> String {
-    let key = shape.key();
-    let arrays: Vec<String> =
-        (7..).zip(&key).map(|(i, &k)| format!("unnest(${i}::{}[])", shape.columns[k].kind.sql())).collect();
-    format!(
-        "with before as materialized (\
-             select u.n, g.rows, g.requested_at, g.written::xid as written, g.horizon::xid as horizon \
-             from unnest($1::int[], $2::bigint[], $3::int[], $4::bigint[]) as u(n, partition, page, content_hash) \
-             join pagemill.pages g using (partition, page, content_hash) \
-             where g.state = 'done' and g.definition is not distinct from $5 and g.xmin = g.written::xid \
-               and pg_snapshot_xmax(pg_current_snapshot())::text::bigint - g.horizon::text::bigint < 1073741824) \
-         select b.n, pg_snapshot_xmin(pg_current_snapshot())::text \
-         from (select unnest($6::int[]), {}) as k (_page, {}) join before b on b.n = k._page \
-         where (select (t.xmin = b.written or age(t.xmin) > age(b.horizon)) and t._fetched_at <= b.requested_at \
-                from {name} t where ({}) = ({})) \
-         group by b.n, b.rows having count(*) = b.rows",
-        arrays.join(", "),
-        names(shape, &key, ""),
-        names(shape, &key, "t."),
-        names(shape, &key, "k."),
     )
 }
 

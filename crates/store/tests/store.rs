@@ -5,7 +5,7 @@ mod common;
 use common::{World, closed, page, reason};
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp, civil::date};
-use pagemill_core::{Lane, PageJob, Slice, Verdict};
+use pagemill_core::{Lane, Slice, Verdict};
 use pagemill_store::{NewPartition, PageStart, PageWrite, RunRequest, Standing, StoreErrorKind};
 use proptest::{prelude::*, test_runner::TestRunner};
 
@@ -117,71 +117,6 @@ async fn new_rows_are_copied_and_what_is_in_their_way_meets_the_fence() {
         .unwrap();
     assert_eq!(ways.len(), 1);
     assert_eq!(ways[0][0].as_deref(), Some("insert"));
-}
-
-/// Of pages that did not change only the ledger hears; what anybody did to their rows meanwhile is mended.
-#[tokio::test]
-async fn rows_that_stand_are_not_sent_again() {
-    let world = World::new().await;
-    let write = async |pages: &[PageWrite]| world.store.write(&world.table, pages).await.unwrap();
-    let ids = |page: u32| -> Vec<i64> { (0..10).map(|id| i64::from(10 * page) + id).collect() };
-    let first = world.partition(false).await;
-    let pages = |job: &PageJob, value: i64, at: i64| -> Vec<PageWrite> {
-        (1..=5).map(|n| page(job, n, &ids(n), value, at, 50)).collect()
-    };
-    // Row 40 is of a later request than page 4 is.
-    let later = "insert into test_rows select '7', '2026-01-15', 40, 8, 0, 0, to_timestamp(150)";
-    world.execute(later).await;
-    write(&pages(&first, 1, 100)).await;
-    closed(world.store.seal(first.partition, None, 0).await.unwrap());
-    let others = async || {
-        let sql = "select id, value, xmin::text from test_rows where id <> 40 order by id";
-        world.store.query_text(sql).await.unwrap().1
-    };
-    let untouched = others().await;
-
-    // Statements tell which rows were sent: those of page 1, by which the past is learnt, and of page 4.
-    world
-        .execute(
-            "create table sent (at bigint generated always as identity); \
-             create function note() returns trigger language plpgsql as \
-                 $$ begin insert into public.sent default values; return null; end $$; \
-             create trigger note after insert on test_rows execute function note()",
-        )
-        .await;
-    // It begins before the second pull, and comes to row 22 after it.
-    let slow = world.connect().await;
-    slow.batch_execute("begin; select pg_current_xact_id()").await.unwrap();
-    let second = world.partition(true).await;
-    let again = pages(&second, 1, 200);
-    write(&again[..1]).await;
-    assert_eq!(world.count("sent").await, 1);
-    write(&again[1..3]).await;
-    assert_eq!(world.count("sent").await, 1);
-    let written = write(&again[3..]).await;
-    assert_eq!((written.stored, written.progress[0].done), (vec![true; 2], 5));
-    assert_eq!((world.count("sent").await, others().await), (2, untouched));
-    let right = |of_page_5: i64| -> Vec<(i64, i64)> {
-        (10..60).map(|id| (id, if id < 50 { 1 } else { of_page_5 })).collect()
-    };
-    assert_eq!(world.rows().await, right(1));
-    closed(world.store.seal(second.partition, None, 0).await.unwrap());
-    slow.batch_execute("update test_rows set value = 7 where id = 22; commit").await.unwrap();
-
-    // A third pull says the same, but page 5. Meanwhile somebody was at the rows of pages 2 to 4, and page 4's
-    // record is as from another server's backup.
-    world
-        .execute(
-            "update test_rows set value = 7 where id = 42; delete from test_rows where id = 31; \
-             update pagemill.pages set written = '9000000', horizon = '9000000' where page = 4",
-        )
-        .await;
-    let third = world.partition(true).await;
-    let mut again = pages(&third, 1, 300);
-    again[4] = page(&third, 5, &ids(5), 9, 300, 50);
-    write(&again[..1]).await;
-    write(&again[1..]).await;
-    assert_eq!(world.rows().await, right(9));
 }
 
 /// Of consumers that store the last pages at once exactly one sees the end, and the seal is made once.

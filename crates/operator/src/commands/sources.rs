@@ -137,6 +137,7 @@ fn first_page(definition: &Definition, stream: &Stream, account: &str, day: Date
         attempt: 0,
         lane: Lane::default(),
         cursor: None,
+        stands_on: None,
     }
 }
 
@@ -150,6 +151,7 @@ async fn fetch(
     loop {
         match client.fetch(job, credential).await? {
             Fetch::Page(page) => return Ok(*page),
+            Fetch::Same { .. } => unreachable!("no page is known"),
             Fetch::Anew(failure) => return Err(failure.into()),
             Fetch::Later { cursor, wait } => {
                 anyhow::ensure!(std::time::Instant::now() + wait < until, "task {cursor} takes too long");

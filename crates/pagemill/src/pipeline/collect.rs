@@ -202,7 +202,7 @@ async fn stored<Q: PageQueue>(
     let mut kept = Vec::with_capacity(works.len());
     for ((work, page), stored) in works.into_iter().zip(pages).zip(written.stored) {
         if stored {
-            pipeline.counters.stored(page.rows.len());
+            pipeline.counters.stored(page.len());
             kept.push(work);
         } else {
             settle::recheck(pipeline, work).await?;

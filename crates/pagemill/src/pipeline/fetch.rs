@@ -8,7 +8,7 @@ use std::{
 use pagemill_core::{Failure, FailureClass, PageJob};
 use pagemill_queue::PageQueue;
 use pagemill_source::Fetch;
-use pagemill_store::{PageStart, PageWrite, Progress, StoreError, StoreErrorKind};
+use pagemill_store::{PageStart, PageWrite, Progress, SamePage, StandingPage, StoreError, StoreErrorKind};
 
 use super::{Pipeline, Work, gate::Pass};
 use crate::{config::Raw, crash, credentials::NoToken, quota::NoSlot, sources::Source};
@@ -61,6 +61,10 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
         Err(NoToken::Failed(failure)) => return Fetched::Failed(failure),
         Err(NoToken::Unavailable(why)) => return Fetched::Unavailable(why),
     };
+    let known = match known_page(pipeline, work).await {
+        Ok(known) => known,
+        Err(error) => return unavailable(error),
+    };
     let permit = match source.quota.acquire(&job.slice).await {
         Ok(permit) => permit,
         Err(NoSlot::Parked(wait)) => return Fetched::Parked(wait),
@@ -71,7 +75,8 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
     pipeline.counters.sent();
     crash::on_page(job.page);
     let token = token.newest();
-    let fetched = source.client.fetch(job, token.credential()).await;
+    let imprint = known.as_ref().map(|page| &page.imprint);
+    let fetched = source.client.fetch_unless(job, token.credential(), imprint).await;
     if fetched.is_ok() {
         token.worked();
         source.times.fetched(sent.elapsed());
@@ -83,6 +88,15 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
                 noticed(source, source.quota.told(&permit, budget).await);
             }
             let write = PageWrite::new(table, job.clone(), *page, permit.at, body);
+            Fetched::Page(Box::new(write), pass)
+        }
+        Ok(Fetch::Same { request_id, budget }) => {
+            if let Some(budget) = budget {
+                noticed(source, source.quota.told(&permit, budget).await);
+            }
+            let page = known.expect("only what is known can be the same");
+            let same = SamePage { page, answer: pipeline.settings.raw == Raw::Page };
+            let write = PageWrite::same(job.clone(), same, request_id, permit.at);
             Fetched::Page(Box::new(write), pass)
         }
         Ok(Fetch::Later { cursor, wait }) => Fetched::Later(cursor, wait),
@@ -136,6 +150,17 @@ async fn admit<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work) -> Result<Pass
             Err(Fetched::Convicted(Failure::permanent(what)))
         }
         PageStart::Unknown => Err(Fetched::Failed(unknown_partition(job))),
+    }
+}
+
+/// The page that this one's answer may say again.
+async fn known_page<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    work: &Work,
+) -> Result<Option<StandingPage>, StoreError> {
+    match work.job.may_stand_on(work.delivery.redelivered) {
+        Some(attempt) => pipeline.store.standing_page(attempt, work.job.page).await,
+        None => Ok(None),
     }
 }
 

@@ -13,7 +13,7 @@ use pagemill_queue::{Address, PageQueue};
 use pagemill_store::{DataTable, Following, PartitionRow, Progress, RescueOrder, Sealing, Store};
 
 use super::{Pipeline, Trouble, message};
-use crate::{app::App, sources::Sources};
+use crate::{app::App, config::Raw, sources::Sources};
 
 /// What it takes to move a partition on.
 pub(crate) struct Follow<'a, Q> {
@@ -22,13 +22,16 @@ pub(crate) struct Follow<'a, Q> {
     sources: &'a Sources,
     /// The most rounds in which pages are fetched again because the proof failed.
     repairs: u32,
+    /// Whether answers are kept.
+    answers: bool,
     held_back: Option<&'a Mutex<Vec<PartitionRow>>>,
 }
 
 impl<'a, Q: PageQueue> Follow<'a, Q> {
     pub(super) fn pipeline(pipeline: &'a Pipeline<Q>) -> Self {
         let Pipeline { store, queue, sources, settings, held_back, .. } = pipeline;
-        Self { store, queue, sources, repairs: settings.repairs, held_back: held_back.as_ref() }
+        let (repairs, answers) = (settings.repairs, settings.raw == Raw::Page);
+        Self { store, queue, sources, repairs, answers, held_back: held_back.as_ref() }
     }
 
     pub(crate) fn app(app: &'a App, queue: &'a Q) -> Self {
@@ -37,6 +40,7 @@ impl<'a, Q: PageQueue> Follow<'a, Q> {
             queue,
             sources: &app.sources,
             repairs: app.settings.repairs,
+            answers: app.settings.raw == Raw::Page,
             held_back: None,
         }
     }
@@ -99,8 +103,15 @@ impl<'a, Q: PageQueue> Follow<'a, Q> {
     /// Publishes every page of these partitions that is neither done nor dead, in turn: a page of each,
     /// then the next of each, so that one with many doesn't hold up the others.
     pub(crate) async fn expand(&self, partitions: &[PartitionRow]) -> Result<(), Trouble> {
-        let mut lanes: BTreeMap<(&str, bool), Vec<_>> = BTreeMap::new();
+        let mut unpublished = Vec::new();
         for partition in partitions.iter().filter(|partition| !partition.progress.published) {
+            unpublished.push(match self.table(&partition.slice) {
+                Some(table) => self.store.stand(table, partition, self.answers).await?,
+                None => partition.clone(),
+            });
+        }
+        let mut lanes: BTreeMap<(&str, bool), Vec<_>> = BTreeMap::new();
+        for partition in &unpublished {
             let Some(planned) = partition.planned() else { continue };
             let mut known = self.store.known_pages(partition.id).await?.into_iter().peekable();
             let jobs = (planned.first..=planned.last).filter_map(move |page| {

@@ -76,6 +76,7 @@ fn job() -> PageJob {
         attempt: 0,
         lane: pagemill_core::Lane::Pages,
         cursor: None,
+        stands_on: None,
     }
 }
 

@@ -83,6 +83,8 @@ pub struct PartitionRow {
     pub pruned_at: Option<Timestamp>,
     /// When earlier attempts at its slice were pruned.
     pub older_pruned_at: Option<Timestamp>,
+    /// The sealed attempt whose rows stood in the table untouched before its pages were published.
+    pub stands_on: Option<i64>,
     /// Its counters.
     pub progress: Progress,
 }
@@ -90,7 +92,7 @@ pub struct PartitionRow {
 /// The columns that [`PartitionRow::from_row`] reads, of `pagemill.partitions p`.
 pub(crate) const PARTITION_COLUMNS: &str = "p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null, \
     p.run, p.source, p.stream, p.account, p.from_date, p.to_date, p.lane, p.page_size, p.state, p.reason, p.subset_first is not null, \
-    p.part, p.chained, p.parent, p.parts, p.repairs, p.answers_pruned_at, p.pruned_at, p.older_pruned_at";
+    p.part, p.chained, p.parent, p.parts, p.repairs, p.answers_pruned_at, p.pruned_at, p.older_pruned_at, p.stands_on";
 
 impl PartitionRow {
     pub(crate) fn from_row(row: &Row) -> Self {
@@ -117,6 +119,7 @@ impl PartitionRow {
             answers_pruned_at: row.get(23),
             pruned_at: row.get(24),
             older_pruned_at: row.get(25),
+            stands_on: row.get(26),
             progress: Progress::from_row(row),
         }
     }
@@ -134,6 +137,7 @@ impl PartitionRow {
             attempt: 0,
             lane: self.lane,
             cursor: None,
+            stands_on: self.stands_on,
         }
     }
 

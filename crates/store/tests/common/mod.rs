@@ -164,6 +164,8 @@ fn page_of(job: &PageJob, number: u32, rows: Rows, requested: i64) -> PageWrite 
         requested_at: Timestamp::UNIX_EPOCH + SignedDuration::from_secs(requested),
         body: None,
         casts: vec![],
+        imprint: None,
+        same: None,
     }
 }
 
