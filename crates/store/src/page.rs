@@ -5,7 +5,7 @@ use pagemill_core::{CastFailure, FetchedPage, Imprint, PageJob, Rows};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
-use crate::{DataTable, StandingPage};
+use crate::DataTable;
 
 /// A fetched page, ready to be stored.
 #[derive(Debug)]
@@ -34,16 +34,16 @@ pub struct PageWrite {
     pub casts: Vec<CastFailure>,
     /// What its answer is known again by.
     pub imprint: Option<Imprint>,
-    /// It says the same as this page, whose rows stand: the ledger takes all else from there.
+    /// It says the same as its page of the attempt that its partition stands on: the ledger takes all else from there.
     pub same: Option<SamePage>,
 }
 
-/// The page that another says the same as.
+/// What is to be known of a page that says the same as one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SamePage {
-    /// That page.
-    pub page: StandingPage,
-    /// Whether its answer is kept as the other's, too.
+    /// How many rows it has.
+    pub rows: u32,
+    /// Whether the answer of before is kept as its own.
     pub answer: bool,
 }
 
@@ -110,7 +110,7 @@ impl PageWrite {
 
     /// How many rows it has.
     pub fn len(&self) -> usize {
-        self.same.map_or(self.rows.len(), |same| same.page.rows as usize)
+        self.same.map_or(self.rows.len(), |same| same.rows as usize)
     }
 
     /// Whether it has none.

@@ -6,9 +6,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use jiff::Timestamp;
 use pagemill_core::Imprint;
 use tokio::sync::OnceCell;
-use tokio_postgres::IsolationLevel;
 
 use crate::{DataTable, PartitionRow, Store, StoreError};
 
@@ -24,8 +24,6 @@ const MOST_ATTEMPTS: usize = 16;
 /// A page of an attempt whose rows stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StandingPage {
-    /// The attempt.
-    pub attempt: i64,
     /// What its answer is known again by.
     pub imprint: Imprint,
     /// How many rows it has.
@@ -51,9 +49,10 @@ impl StandingPages {
     }
 }
 
-/// The last sealed attempt at a partition's slice, if a page of it can be told from another: `$1` = the partition,
-/// `$2` = the definition's meaning, `$3` = whether its answers are there to be kept. Every page must be as its
-/// transaction left it (a restored backup's are not), and recent enough for transactions to be told apart.
+/// The last sealed attempt at a partition's slice, if it can be stood on: `$1` = the partition, `$2` = the
+/// definition's meaning that every page must have been read by, `$3` = whether their answers must be there. Every page
+/// must be as its transaction left it (a restored backup's are not), and recent enough for transactions to be compared:
+/// within 2^31 of them.
 const ATTEMPT: &str = "with attempt as (select o.id, o.first_page, o.last_page \
         from pagemill.partitions p join pagemill.partitions o \
           on (o.source, o.stream, o.account, o.from_date, o.to_date) = (p.source, p.stream, p.account, p.from_date, p.to_date) \
@@ -73,7 +72,8 @@ const ATTEMPT: &str = "with attempt as (select o.id, o.first_page, o.last_page \
 impl Store {
     /// Looks, before a partition's pages are published, whether the rows of the last sealed attempt at its
     /// slice stand in the table as its pages wrote them, all of them and no others, and nobody has written them
-    /// since. If so the partition is noted to stand on that attempt. `answers`: whether its answers must be there.
+    /// since. The partition is noted to stand on that attempt if so, and on none otherwise. `answers`: whether
+    /// its answers must be there.
     ///
     /// # Errors
     /// As any query.
@@ -83,23 +83,35 @@ impl Store {
         partition: &PartitionRow,
         answers: bool,
     ) -> Result<PartitionRow, StoreError> {
+        let found = self.standing(table, partition, answers).await?;
+        let (stands_on, since) = found.unzip();
+        if stands_on.is_some() || partition.stands_on.is_some() {
+            let sql =
+                "update pagemill.partitions set stands_on = $2, stands_since = $3::text::xid8 where id = $1";
+            self.client().await?.execute(sql, &[&partition.id, &stands_on, &since]).await?;
+        }
+        Ok(PartitionRow { stands_on, ..partition.clone() })
+    }
+
+    /// The attempt, and before which transaction all had ended when it was looked for.
+    async fn standing(
+        &self,
+        table: &DataTable,
+        partition: &PartitionRow,
+        answers: bool,
+    ) -> Result<Option<(i64, String)>, StoreError> {
         let pages = partition.planned().map_or(0, |pages| pages.count());
         if partition.chained || !table.is_by_date() || !(FEWEST_PAGES..=MOST_PAGES).contains(&pages) {
-            return Ok(partition.clone());
+            return Ok(None);
         }
         let mut client = self.client().await?;
-        let tx = client
-            .build_transaction()
-            .isolation_level(IsolationLevel::RepeatableRead)
-            .read_only(true)
-            .start()
-            .await?;
-        tx.batch_execute("set local statement_timeout = '10min'").await?;
-        let row = tx.query_opt(ATTEMPT, &[&partition.id, &table.meaning, &answers]).await?;
-        let Some(row) = row else { return Ok(partition.clone()) };
-        let (attempt, since) = (row.get::<_, i64>(0), row.get::<_, &str>(4));
-        let (rows, horizon, requested_at) =
-            (row.get::<_, Option<i64>>(1), row.get::<_, &str>(2), row.get::<_, jiff::Timestamp>(3));
+        let statement = client.prepare_cached(ATTEMPT).await?;
+        let Some(row) = client.query_opt(&statement, &[&partition.id, &table.meaning, &answers]).await?
+        else {
+            return Ok(None);
+        };
+        let (attempt, rows): (i64, Option<i64>) = (row.get(0), row.get(1));
+        let (horizon, requested_at, since): (&str, Timestamp, String) = (row.get(2), row.get(3), row.get(4));
         // Whatever else wrote a row has a transaction of its own, at or after the horizon.
         let sql = format!(
             "select count(*), coalesce(bool_and((w.id is not null or age(t.xmin) > age($5::text::xid8::xid)) and t._fetched_at <= $6), true) \
@@ -109,20 +121,13 @@ impl Store {
             table.slice_condition(),
         );
         let s = &partition.slice;
+        let tx = client.transaction().await?;
+        tx.batch_execute("set local statement_timeout = '10min'").await?;
         let looked =
             tx.query_one(&sql, &[&s.account, &s.from, &s.to, &attempt, &horizon, &requested_at]).await?;
-        let stands = rows == Some(looked.get(0)) && looked.get(1);
         tx.commit().await?;
-        if !stands {
-            return Ok(partition.clone());
-        }
-        client
-            .execute(
-                "update pagemill.partitions set stands_on = $2, stands_since = $3::text::xid8 where id = $1",
-                &[&partition.id, &attempt, &since],
-            )
-            .await?;
-        Ok(PartitionRow { stands_on: Some(attempt), ..partition.clone() })
+        let stands = rows == Some(looked.get(0)) && looked.get(1);
+        Ok(stands.then_some((attempt, since)))
     }
 
     /// A page of an attempt that others stand on. Of each attempt the ledger is asked once.
@@ -147,7 +152,7 @@ impl Store {
         let page = |row: &tokio_postgres::Row| {
             let number = |i: usize| row.get::<_, i32>(i) as u32;
             let imprint = Imprint { hash: row.get(2), before: number(3), after: number(4) };
-            (number(0), StandingPage { attempt, imprint, rows: number(1) })
+            (number(0), StandingPage { imprint, rows: number(1) })
         };
         Ok(rows.iter().map(page).collect())
     }

@@ -44,7 +44,12 @@ impl World {
     async fn same(&self, job: &PageJob, number: u32, on: i64, requested: i64) -> PageWrite {
         let page = self.store.standing_page(on, number).await.unwrap().unwrap();
         let at = jiff::Timestamp::from_second(requested).unwrap();
-        PageWrite::same(job.at(number, 0), SamePage { page, answer: true }, format!("again {number}"), at)
+        PageWrite::same(
+            job.at(number, 0),
+            SamePage { rows: page.rows, answer: true },
+            format!("again {number}"),
+            at,
+        )
     }
 
     async fn sealed(&self, job: &PageJob) {
@@ -167,6 +172,22 @@ async fn rows_that_somebody_was_at_do_not_stand() {
         world.store.write(&world.table, &rest).await.unwrap();
         world.sealed(&job).await;
     }
+}
+
+/// A look that comes again, since whoever looked first died before the pages were published, has the last word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_look_has_the_last_word() {
+    let world = World::new().await;
+    let first = world.pulled(1, 100).await;
+    let (job, stands_on) = world.opened(1, 200).await;
+    assert_eq!(stands_on, Some(first.partition));
+    let before = world.same(&job, 2, first.partition, 200).await;
+    world.execute("update test_rows set value = 7 where id = 42").await;
+    let partition = world.store.partition(job.partition).await.unwrap();
+    let looked = world.store.stand(&world.table, &partition, true).await.unwrap();
+    assert_eq!((looked.stands_on, looked.job(2, 0).stands_on), (None, None));
+    assert_eq!(world.store.partition(job.partition).await.unwrap().stands_on, None);
+    assert_eq!(world.store.write(&world.table, &[before]).await.unwrap().stored, [false], "it is to be read");
 }
 
 /// A transaction that was under way when the second pull looked at the rows comes to one afterwards.

@@ -5,13 +5,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pagemill_core::{Failure, FailureClass, PageJob};
+use pagemill_core::{Budget, Failure, FailureClass, PageJob};
 use pagemill_queue::PageQueue;
 use pagemill_source::Fetch;
 use pagemill_store::{PageStart, PageWrite, Progress, SamePage, StandingPage, StoreError, StoreErrorKind};
 
 use super::{Pipeline, Work, gate::Pass};
-use crate::{config::Raw, crash, credentials::NoToken, quota::NoSlot, sources::Source};
+use crate::{
+    config::Raw,
+    crash,
+    credentials::NoToken,
+    quota::{NoSlot, Permit},
+    sources::Source,
+};
 
 /// How a worker's part ended.
 pub(super) enum Fetched {
@@ -84,18 +90,14 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
     match fetched {
         Ok(Fetch::Page(page)) => {
             let body = (pipeline.settings.raw == Raw::Page).then(|| pagemill_store::compress(&page.body));
-            if let Some(budget) = page.budget {
-                noticed(source, source.quota.told(&permit, budget).await);
-            }
+            heed(source, &permit, page.budget).await;
             let write = PageWrite::new(table, job.clone(), *page, permit.at, body);
             Fetched::Page(Box::new(write), pass)
         }
         Ok(Fetch::Same { request_id, budget }) => {
-            if let Some(budget) = budget {
-                noticed(source, source.quota.told(&permit, budget).await);
-            }
-            let page = known.expect("only what is known can be the same");
-            let same = SamePage { page, answer: pipeline.settings.raw == Raw::Page };
+            heed(source, &permit, budget).await;
+            let rows = known.expect("only what is known can be the same").rows;
+            let same = SamePage { rows, answer: pipeline.settings.raw == Raw::Page };
             let write = PageWrite::same(job.clone(), same, request_id, permit.at);
             Fetched::Page(Box::new(write), pass)
         }
@@ -172,6 +174,13 @@ fn unavailable(error: StoreError) -> Fetched {
     match error.kind() {
         StoreErrorKind::Permanent => Fetched::Failed(Failure::permanent(error.to_string())),
         _ => Fetched::Unavailable(error.to_string()),
+    }
+}
+
+/// What the API says is left of its quota.
+async fn heed(source: &Source, permit: &Permit, budget: Option<Budget>) {
+    if let Some(budget) = budget {
+        noticed(source, source.quota.told(permit, budget).await);
     }
 }
 
