@@ -103,7 +103,7 @@ fn imprint(stream: &Stream, envelope: &Envelope<'_>, text: &str) -> Option<Impri
     let id = match &envelope.request_id {
         None => None,
         Some(Cow::Borrowed(id)) => {
-            let start = id.as_ptr() as usize - text.as_ptr() as usize;
+            let start = decode::place(text, id);
             Some(start..start + id.len())
         }
         Some(Cow::Owned(_)) => return None,

@@ -2,10 +2,14 @@
 
 mod alike;
 mod envelope;
+mod keys;
+mod plan;
 mod rows;
 
+pub(crate) use alike::place;
 pub(crate) use envelope::{AnswerPlan, Envelope, Field};
-pub(crate) use rows::{ColumnPlan, DecodedRows, Origin, RowPlan, SumsPlan};
+pub(crate) use plan::{ColumnPlan, Origin, RowPlan, SumsPlan};
+pub(crate) use rows::DecodedRows;
 
 use std::marker::PhantomData;
 

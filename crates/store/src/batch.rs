@@ -1,17 +1,17 @@
 //! The collector's transaction: the ledger's page rows, their bodies, the data rows, and last the
 //! partitions' counters, all or nothing.
 
+mod params;
+
 use std::collections::HashSet;
 
 use deadpool_postgres::Object;
 use futures_util::future;
-use jiff::Timestamp;
-use serde_json::{Value, json};
-use tokio_postgres::{Row, Statement, error::SqlState, types::ToSql};
-use xxhash_rust::xxh3::xxh3_64;
+use tokio_postgres::{Row, Statement, error::SqlState};
 
+use self::params::{CounterParams, LedgerParams};
 use crate::{
-    DataTable, Next, PageWrite, Progress, Store, StoreError, StoreErrorKind,
+    DataTable, PageWrite, Progress, Store, StoreError, StoreErrorKind,
     error::kind_of,
     past::{PAST, Past},
     rows::RowParams,
@@ -143,10 +143,6 @@ impl Store {
     }
 }
 
-fn whole(total: u64) -> i64 {
-    i64::try_from(total).unwrap_or(i64::MAX)
-}
-
 struct Statements {
     pages: Statement,
     same: Statement,
@@ -191,7 +187,7 @@ async fn try_write(
 ) -> Result<Tried, StoreError> {
     let batch: Vec<&PageWrite> = included.iter().map(|&i| &pages[i]).collect();
     let (same, read): (Vec<&PageWrite>, Vec<&PageWrite>) = batch.iter().partition(|page| page.same.is_some());
-    let (ledger, same) = (LedgerParams::new(&read), SameParams::new(&same));
+    let (ledger, same_ledger) = (LedgerParams::new(&read), LedgerParams::new(&same));
     let rows = RowParams::new(table, &read);
     let tx = client.transaction().await?;
 
@@ -199,16 +195,12 @@ async fn try_write(
     // ledger has said which pages are new, while the server is still busy with the rows.
     let ledger_then_counters = async {
         let read = async {
-            let mut params = ledger.params().to_vec();
-            params.push(&table.meaning);
+            let params = [&ledger.pages()[..], &[&table.meaning]].concat();
             if read.is_empty() { Ok(Vec::new()) } else { tx.query(&statements.pages, &params).await }
         };
         let same = async {
-            if same.pages.is_empty() {
-                Ok(Vec::new())
-            } else {
-                tx.query(&statements.same, &same.params()).await
-            }
+            let params = same_ledger.same();
+            if same.is_empty() { Ok(Vec::new()) } else { tx.query(&statements.same, &params).await }
         };
         let (mut accepted, same) = future::try_join(read, same).await?;
         accepted.extend(same);
@@ -220,14 +212,12 @@ async fn try_write(
         Ok::<_, tokio_postgres::Error>((accepted, Some(counted)))
     };
     let bodies = async {
-        if !ledger.body_pages.is_empty() {
-            let params: [&(dyn ToSql + Sync); 4] =
-                [&ledger.body_partitions, &ledger.body_pages, &ledger.bodies, &table.meaning];
+        if let Some(bodies) = ledger.bodies() {
+            let params = [&bodies[..], &[&table.meaning]].concat();
             tx.execute(&statements.bodies, &params).await?;
         }
-        if same.answers.contains(&true) {
-            let params: [&(dyn ToSql + Sync); 3] = [&same.partitions, &same.pages, &same.answers];
-            tx.execute(&statements.same_bodies, &params).await?;
+        if let Some(bodies) = same_ledger.same_bodies() {
+            tx.execute(&statements.same_bodies, &bodies).await?;
         }
         Ok::<_, tokio_postgres::Error>(())
     };
@@ -278,160 +268,4 @@ async fn try_write(
     tx.commit().await?;
     fail::fail_point!("after-commit");
     Ok(Tried::Committed(counted))
-}
-
-/// The batch's pages as arrays, one element a page.
-#[derive(Default)]
-struct LedgerParams<'a> {
-    partitions: Vec<i64>,
-    pages: Vec<i32>,
-    generations: Vec<i32>,
-    first_keys: Vec<i32>,
-    rows: Vec<i32>,
-    keys: Vec<i64>,
-    totals: Vec<Option<i64>>,
-    content_hashes: Vec<i64>,
-    request_ids: Vec<Option<&'a str>>,
-    requested_at: Vec<Timestamp>,
-    casts: Vec<Option<Value>>,
-    next: Vec<Option<&'a str>>,
-    next_hashes: Vec<Option<i64>>,
-    facts: Vec<Option<&'a Value>>,
-    imprints: Vec<Option<i64>>,
-    imprints_before: Vec<Option<i32>>,
-    imprints_after: Vec<Option<i32>>,
-    body_partitions: Vec<i64>,
-    body_pages: Vec<i32>,
-    bodies: Vec<&'a [u8]>,
-}
-
-impl<'a> LedgerParams<'a> {
-    fn new(batch: &[&'a PageWrite]) -> Self {
-        let mut p = Self::default();
-        for page in batch {
-            p.partitions.push(page.job.partition);
-            p.pages.push(page.job.page as i32);
-            p.generations.push(page.job.generation as i32);
-            p.first_keys.push(p.keys.len() as i32 + 1);
-            p.rows.push(page.keys.len() as i32);
-            p.keys.extend_from_slice(&page.keys);
-            p.totals.push(page.total.map(whole));
-            p.content_hashes.push(page.content_hash);
-            p.request_ids.push(page.request_id.as_deref());
-            p.requested_at.push(page.requested_at);
-            p.casts.push((!page.casts.is_empty()).then(|| json!(page.casts)));
-            let next = match &page.next {
-                Next::Is(next) => Some(next.as_str()),
-                Next::Numbered | Next::Last => None,
-            };
-            p.next.push(next);
-            p.next_hashes.push(next.map(|next| xxh3_64(next.as_bytes()) as i64));
-            p.facts.push(page.facts.as_ref());
-            p.imprints.push(page.imprint.map(|imprint| imprint.hash));
-            p.imprints_before.push(page.imprint.map(|imprint| imprint.before as i32));
-            p.imprints_after.push(page.imprint.map(|imprint| imprint.after as i32));
-            if let Some(body) = &page.body {
-                p.body_partitions.push(page.job.partition);
-                p.body_pages.push(page.job.page as i32);
-                p.bodies.push(body);
-            }
-        }
-        p
-    }
-
-    fn params(&self) -> [&(dyn ToSql + Sync); 17] {
-        [
-            &self.partitions,
-            &self.pages,
-            &self.generations,
-            &self.first_keys,
-            &self.rows,
-            &self.keys,
-            &self.totals,
-            &self.content_hashes,
-            &self.request_ids,
-            &self.requested_at,
-            &self.casts,
-            &self.next,
-            &self.next_hashes,
-            &self.facts,
-            &self.imprints,
-            &self.imprints_before,
-            &self.imprints_after,
-        ]
-    }
-}
-
-/// The pages that say the same as another's, one element a page.
-#[derive(Default)]
-struct SameParams<'a> {
-    partitions: Vec<i64>,
-    pages: Vec<i32>,
-    generations: Vec<i32>,
-    request_ids: Vec<Option<&'a str>>,
-    requested_at: Vec<Timestamp>,
-    answers: Vec<bool>,
-}
-
-impl<'a> SameParams<'a> {
-    fn new(batch: &[&'a PageWrite]) -> Self {
-        let mut p = Self::default();
-        for page in batch {
-            p.partitions.push(page.job.partition);
-            p.pages.push(page.job.page as i32);
-            p.generations.push(page.job.generation as i32);
-            p.request_ids.push(page.request_id.as_deref());
-            p.requested_at.push(page.requested_at);
-            p.answers.push(page.same.is_some_and(|same| same.answer));
-        }
-        p
-    }
-
-    fn params(&self) -> [&(dyn ToSql + Sync); 6] {
-        [
-            &self.partitions,
-            &self.pages,
-            &self.generations,
-            &self.request_ids,
-            &self.requested_at,
-            &self.answers,
-        ]
-    }
-}
-
-/// How many pages are newly done in each partition, the total that the first of them states, and
-/// the page that names no next one.
-struct CounterParams {
-    partitions: Vec<i64>,
-    done: Vec<i32>,
-    totals: Vec<Option<i64>>,
-    ended: Vec<Option<i32>>,
-}
-
-impl CounterParams {
-    fn new(batch: &[&PageWrite], accepted: &[tokio_postgres::Row]) -> Self {
-        let new: HashSet<(i64, i32)> =
-            accepted.iter().filter(|r| r.get(2)).map(|r| (r.get(0), r.get(1))).collect();
-        let mut counts =
-            Self { partitions: Vec::new(), done: Vec::new(), totals: Vec::new(), ended: Vec::new() };
-        for page in batch {
-            if counts.partitions.last() != Some(&page.job.partition) {
-                counts.partitions.push(page.job.partition);
-                counts.done.push(0);
-                counts.totals.push(page.total.map(whole));
-                counts.ended.push(None);
-            }
-            if page.next == Next::Last {
-                *counts.ended.last_mut().expect("pushed above") = Some(page.job.page as i32);
-            }
-            if new.contains(&(page.job.partition, page.job.page as i32)) {
-                *counts.done.last_mut().expect("pushed above") += 1;
-            }
-        }
-        counts
-    }
-
-    fn params(&self) -> [&(dyn ToSql + Sync); 4] {
-        [&self.partitions, &self.done, &self.totals, &self.ended]
-    }
 }

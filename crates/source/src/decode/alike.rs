@@ -47,7 +47,7 @@ impl<'de> Pattern<'de> {
 }
 
 /// Where a part is in its text.
-pub(super) fn place(text: &str, part: &str) -> usize {
+pub(crate) fn place(text: &str, part: &str) -> usize {
     part.as_ptr() as usize - text.as_ptr() as usize
 }
 

@@ -159,9 +159,12 @@ fn read_fields<'de>(
 fn read_around<'de>(plan: &AnswerPlan, text: &'de str, rows: Range<usize>) -> Option<Vec<Option<&'de str>>> {
     let rest = [&text[..rows.start], &text[rows.end..]].concat();
     let found = read_fields(plan, None, &rest).ok()?;
+    let holds_them = |raw: &str| {
+        let start = place(&rest, raw);
+        (start..start + raw.len()).contains(&rows.start)
+    };
     if let RowsPlace::Leaf(leaf) = plan.rows
-        && found[leaf]
-            .is_none_or(|raw| !(place(&rest, raw)..place(&rest, raw) + raw.len()).contains(&rows.start))
+        && !found[leaf].is_some_and(holds_them)
     {
         return None;
     }

@@ -1,21 +1,23 @@
 //! The rows of an answer: each mapped value is kept as raw text until its row ends, then read by
 //! its column's type, so that ids and decimals are exact and order and repetition don't matter.
 
-use std::{borrow::Cow, collections::BTreeSet, ops::Range};
+use std::ops::Range;
 
-use pagemill_core::{CastFailure, Column, Kind};
+use pagemill_core::{CastFailure, Column};
 use rust_decimal::Decimal;
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{
     Form, Lenient, Leniently,
     alike::{Pattern, next_value, place},
+    keys::{NextKey, Seen},
+    plan::{ColumnPlan, Origin, RowPlan, SumsPlan},
     read_all,
 };
 use crate::{
-    trie::{ROOT, Step, Trie},
-    value::{Cell, Read, Reader, text_of},
+    trie::{ROOT, Step},
+    value::{Read, Reader, text_of},
 };
 
 /// No value of a row is longer.
@@ -23,57 +25,6 @@ const LONGEST_VALUE: usize = 1 << 20;
 
 /// A sample of an unreadable value is cut to this many bytes.
 const SAMPLE: usize = 64;
-
-/// No more fields that no column takes are named.
-const MOST_UNMAPPED: usize = 256;
-
-/// How a stream's rows become columns.
-#[derive(Debug, Default)]
-pub(crate) struct RowPlan {
-    /// Paths into a row.
-    pub(crate) trie: Trie,
-    /// Columns in the table's order.
-    pub(crate) columns: Vec<ColumnPlan>,
-}
-
-/// Where the API's own sums are, within their object.
-#[derive(Debug, Default)]
-pub(crate) struct SumsPlan {
-    /// Reads the object as if it were a row.
-    pub(crate) row: RowPlan,
-    /// Positions of the additive columns.
-    pub(crate) columns: Vec<usize>,
-    /// Leaves for each of them, the first that is there counts.
-    pub(crate) leaves: Vec<Vec<usize>>,
-}
-
-/// How one column is filled.
-#[derive(Debug)]
-pub(crate) struct ColumnPlan {
-    pub(crate) name: String,
-    pub(crate) kind: Kind,
-    pub(crate) key: bool,
-    /// As written; none if the value doesn't come from the row.
-    pub(crate) paths: Vec<String>,
-    pub(crate) origin: Origin,
-    /// Stands in the key for a dimension that a row lacks.
-    pub(crate) empty: Option<Cell>,
-}
-
-/// Where a column's values come from.
-#[derive(Debug)]
-pub(crate) enum Origin {
-    /// From the row: leaves of the trie, the first that is there and not null.
-    Row(Vec<usize>),
-    /// The request's account.
-    Account,
-    /// The request's first day.
-    From,
-    /// The request's last day.
-    To,
-    /// The same on every row.
-    Const(Cell),
-}
 
 /// The rows of an answer, as far as they came.
 #[derive(Debug)]
@@ -119,28 +70,6 @@ pub(super) struct RowsDecoder<'p, 'de> {
     problem: Option<String>,
     len: usize,
     columns: Vec<Column>,
-}
-
-/// Which fields rows had. Only a key that stands elsewhere than in the row before is looked at.
-#[derive(Debug, Default)]
-struct Seen<'de> {
-    /// By leaf of the trie.
-    leaves: Vec<bool>,
-    /// Node and key.
-    unmapped: BTreeSet<(usize, Cow<'de, str>)>,
-}
-
-impl<'de> Seen<'de> {
-    fn note(&mut self, node: usize, key: impl Into<Cow<'de, str>>, step: Step) {
-        match step {
-            Step::Skip if self.unmapped.len() < MOST_UNMAPPED => {
-                self.unmapped.insert((node, key.into()));
-            }
-            Step::Skip | Step::Inner(_) => {}
-            Step::Leaf(leaf) => self.leaves[leaf] = true,
-            Step::Both(leaf, _) => self.leaves[leaf as usize] = true,
-        }
-    }
 }
 
 impl<'p, 'de> RowsDecoder<'p, 'de> {
@@ -341,6 +270,7 @@ impl<'p, 'de> RowsDecoder<'p, 'de> {
                 }
             }
             self.end_row();
+            // Each other row is parsed twice: where most are, the parser alone is quicker.
             if self.problem.is_some() || others > 10 + self.len / 2 {
                 return None;
             }
@@ -459,52 +389,6 @@ impl<'de> Lenient<'de> for Inside<'_, '_, 'de> {
 
     fn seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
         self.rows.array(self.node, seq)
-    }
-}
-
-/// A row's key: the one that stood here in the previous row, or looked up.
-struct NextKey<'a, 'de> {
-    trie: &'a Trie,
-    node: usize,
-    order: &'a mut Vec<(&'de str, Step)>,
-    seen: &'a mut Seen<'de>,
-    at: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for NextKey<'_, 'de> {
-    type Value = Step;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Step, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for NextKey<'_, 'de> {
-    type Value = Step;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Step, E> {
-        if let Some((expected, step)) = self.order.get(self.at)
-            && *expected == key
-        {
-            return Ok(*step);
-        }
-        let step = self.trie.step(self.node, key);
-        self.seen.note(self.node, key, step);
-        match self.order.get_mut(self.at) {
-            Some(expected) => *expected = (key, step),
-            None => self.order.push((key, step)),
-        }
-        Ok(step)
-    }
-
-    fn visit_str<E>(self, key: &str) -> Result<Step, E> {
-        let step = self.trie.step(self.node, key);
-        self.seen.note(self.node, key.to_owned(), step);
-        Ok(step)
     }
 }
 
