@@ -16,7 +16,7 @@ help: ## List these targets
 
 .PHONY: run
 run: ## Pull a report from the built-in simulator into ./pagemill-data, nothing else needed (ARGS="--date 2025-01-31")
-	@cargo run $(quiet) -p pagemill-operator --bin pagemill -- run $(ARGS)
+	@cargo run $(quiet) -p pagemill-cli --bin pagemill -- run $(ARGS)
 
 .PHONY: test
 test: ## Run all tests, with a private RabbitMQ and PostgreSQL (started, and installed, if need be)
@@ -28,7 +28,7 @@ test: ## Run all tests, with a private RabbitMQ and PostgreSQL (started, and ins
 .PHONY: bench
 bench: ## Measure quota and speed beside other programs, into docs/bench (bench/peers/install; ARGS="speed --quick")
 	@scripts/servers up
-	cargo build --release --bins -p pagemill -p pagemill-operator -p pagemill-bench $(locked)
+	cargo build --release --bins -p pagemill-cli -p pagemill-bench $(locked)
 	@env=$$(scripts/servers env); eval "$$env"; $(target)/release/pagemill-bench $(ARGS)
 
 .PHONY: check
@@ -42,7 +42,7 @@ check: ## Formatting, lints, documentation, licences, scripts: what CI checks be
 
 .PHONY: build
 build: ## Build the three binaries for use, into target/release
-	cargo build --release --bins -p pagemill -p pagemill-operator $(locked)
+	cargo build --release --bins -p pagemill-cli $(locked)
 
 .PHONY: up
 up: ## Start the RabbitMQ and PostgreSQL that the tests use

@@ -9,8 +9,8 @@ use std::sync::{
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt, TryStreamExt, stream::FuturesUnordered};
-use pagemill::{app, config::Config};
 use pagemill_core::{FetchedPage, Lane, PageJob, Rows, Slice};
+use pagemill_engine::{app, config::Config};
 use pagemill_queue::{Address, Message, PageQueue, Rabbit, RabbitConfig};
 use pagemill_source::{Client, Fetch};
 use pagemill_store::{DataTable, NewPartition, PageWrite, RunRequest, Sealing, Store, StoreConfig, compress};
@@ -393,7 +393,7 @@ impl Place {
 }
 
 fn store_config(config: &Config) -> StoreConfig {
-    let pagemill::config::Postgres { url, schema } = &config.postgres;
+    let pagemill_engine::config::Postgres { url, schema } = &config.postgres;
     StoreConfig { url: url.clone(), schema: schema.clone(), connections: WRITERS }
 }
 

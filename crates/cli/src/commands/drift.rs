@@ -1,0 +1,99 @@
+use std::io::{Write, stdout};
+
+use crate::{args::DayArgs, exit::Exit};
+use pagemill_engine::{
+    app,
+    error::Usage,
+    operations::drift::{Drift, Moved, drift},
+    operations::reload::Which,
+};
+
+use super::query::write_table;
+use crate::database::{Database, DatabaseArgs};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only this source
+    #[arg(long, value_name = "S")]
+    source: Option<String>,
+    /// This stream (repeatable)
+    #[arg(long = "stream", value_name = "S", required = true)]
+    streams: Vec<String>,
+    /// Only this account (repeatable)
+    #[arg(long = "account", value_name = "A")]
+    accounts: Vec<String>,
+    #[command(flatten)]
+    days: DayArgs,
+    /// One JSON object a slice
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows each slice of the days asked for.
+pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<Exit> {
+    let Some(days) = args.days.range() else {
+        return Err(Usage("no day: add --date D, or --from D --to D".into()).into());
+    };
+    let which = Which {
+        source: args.source.clone(),
+        streams: args.streams.clone(),
+        accounts: args.accounts.clone(),
+        days: Some(days),
+    };
+    let database = database.open().await?.or_built_in();
+    let shown = show(&database, &which, args.json).await;
+    database.close().await;
+    shown
+}
+
+async fn show(database: &Database, which: &Which, json: bool) -> anyhow::Result<Exit> {
+    let resolved = app::resolve(&database.config)?;
+    database.store.check_schema(&[]).await?;
+    let (mut slices, mut exit) = (0, Exit::Done);
+    for stream in which.of(&database.store, &resolved).await? {
+        for drift in drift(&database.store, &stream).await? {
+            slices += 1;
+            if drift.unreadable {
+                exit = Exit::Incomplete;
+            }
+            let mut out = stdout().lock();
+            if json {
+                writeln!(out, "{}", serde_json::to_string(&drift)?)?;
+            } else {
+                write(&mut out, &drift)?;
+            }
+        }
+    }
+    if slices == 0 {
+        eprintln!("nothing was pulled whole for these days");
+    }
+    Ok(exit)
+}
+
+fn write(out: &mut impl Write, drift: &Drift) -> std::io::Result<()> {
+    let slice = &drift.slice;
+    let (Some(before), Some(after), Some(moved)) = (&drift.before, &drift.after, &drift.moved) else {
+        return writeln!(out, "{slice}: not compared: {}", drift.reason.as_deref().unwrap_or_default());
+    };
+    let Moved { rows_before, rows_after, rows_added, rows_gone, rows_changed, metrics } = moved;
+    let state = |state: &str| if state == "sealed" { String::new() } else { format!(" ({state})") };
+    writeln!(
+        out,
+        "{slice}: run {}{} against run {}{}: {rows_before} rows, then {rows_after}: {rows_added} added, {rows_gone} gone, \
+         {rows_changed} changed",
+        before.run,
+        state(&before.state),
+        after.run,
+        state(&after.state),
+    )?;
+    let columns = ["metric", "before", "after", "difference", "percent"].map(String::from);
+    let rows: Vec<Vec<Option<String>>> = metrics
+        .iter()
+        .map(|m| {
+            let (before, after) = (m.before.clone(), m.after.clone());
+            vec![Some(m.name.clone()), before, after, m.difference.clone(), m.percent.clone()]
+        })
+        .collect();
+    write_table(out, &columns, &rows)?;
+    writeln!(out)
+}

@@ -1,0 +1,62 @@
+//! Runs workers that take page jobs from the queue and store their pages.
+
+use std::process::ExitCode;
+
+use crate::{args::ConfigArg, exit, exit::Exit, logging};
+use clap::Parser;
+use pagemill_engine::{
+    app::{self, App},
+    config::Workers,
+    crash,
+    pipeline::Pipeline,
+    run::consume::consume,
+    stop,
+};
+
+/// Takes page jobs from RabbitMQ, fetches the pages, upserts them into PostgreSQL, then acks.
+///
+/// Any number of consumers run side by side; together they keep to the source's quota. SIGTERM
+/// drains: running pages finish, then it exits; a second signal, or the end of consumer.grace,
+/// returns them to the queue.
+///
+/// Exit codes: 0 done or stopped, 1 failed, 2 usage, config or schema, 4 unavailable.
+#[derive(Parser)]
+#[command(version, name = "pagemill-consumer")]
+struct Cli {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Workers of this process, instead of consumer.workers
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2000))]
+    workers: Option<u32>,
+    /// Exit with 0 when the ledger has no open partition
+    #[arg(long)]
+    until_idle: bool,
+}
+
+/// The whole of `main`.
+pub async fn main() -> ExitCode {
+    logging::init("info");
+    crash::arm();
+    exit::report(run(Cli::parse()).await)
+}
+
+async fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let mut config = cli.config.read()?;
+    if let Some(workers) = cli.workers {
+        config.consumer.workers = Workers::Count(workers);
+    }
+    let resolved = app::resolve(&config)?;
+    let queue = app::connect_queue(&config, &resolved).await?;
+    let app = App::build(config, &resolved, false).await?;
+    let (stopper, stop) = stop::stop();
+    stopper.on_signals(app.settings.grace.get());
+    consume(&Pipeline::new(&app, queue.clone()), &app, cli.until_idle, &stop).await?;
+    queue.close().await;
+    Ok(Exit::Done)
+}
+
+#[test]
+fn the_command_line_is_sound() {
+    use clap::CommandFactory;
+    Cli::command().debug_assert();
+}

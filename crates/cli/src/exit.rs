@@ -1,0 +1,77 @@
+//! Exit codes, the same for all commands.
+
+use pagemill_queue::{QueueError, QueueErrorKind};
+use pagemill_store::{StoreError, StoreErrorKind};
+
+use pagemill_engine::{
+    config::ConfigError,
+    error::{Unavailable, Usage},
+    run::plan::PlanError,
+    sources::SourceError,
+};
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done.
+    Done = 0,
+    /// Failed.
+    Failed = 1,
+    /// Usage or config is wrong.
+    Usage = 2,
+    /// A partition could not be sealed.
+    Incomplete = 3,
+    /// PostgreSQL, the broker or the API is away, or the time ran out.
+    Unavailable = 4,
+}
+
+impl Exit {
+    /// The code for an error.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        for cause in error.chain() {
+            if cause.is::<ConfigError>()
+                || cause.is::<SourceError>()
+                || cause.is::<PlanError>()
+                || cause.is::<Usage>()
+            {
+                return Self::Usage;
+            }
+            if cause.is::<Unavailable>() {
+                return Self::Unavailable;
+            }
+            if let Some(e) = cause.downcast_ref::<StoreError>() {
+                return match e.kind() {
+                    StoreErrorKind::Unavailable | StoreErrorKind::Retriable => Self::Unavailable,
+                    StoreErrorKind::Refused | StoreErrorKind::Invalid | StoreErrorKind::Schema => Self::Usage,
+                    StoreErrorKind::Permanent => Self::Failed,
+                };
+            }
+            if let Some(e) = cause.downcast_ref::<QueueError>() {
+                return match e.kind() {
+                    QueueErrorKind::Refused | QueueErrorKind::Conflict | QueueErrorKind::Invalid => {
+                        Self::Usage
+                    }
+                    _ => Self::Unavailable,
+                };
+            }
+        }
+        Self::Failed
+    }
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Ends `main`: an error goes to stderr once, with its causes.
+pub(crate) fn report(result: anyhow::Result<Exit>) -> std::process::ExitCode {
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Exit::of(&error).into()
+        }
+    }
+}

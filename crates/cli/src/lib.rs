@@ -1,0 +1,15 @@
+//! The three programs: arguments, progress, tables and exit codes. What they do is in `pagemill-engine`.
+#![forbid(unsafe_code)]
+
+pub mod consumer;
+pub mod operator;
+pub mod producer;
+
+mod args;
+mod commands;
+mod database;
+#[cfg(feature = "embedded")]
+mod embedded;
+mod exit;
+mod logging;
+mod progress;

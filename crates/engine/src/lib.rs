@@ -1,0 +1,19 @@
+//! What runs: config, planning, the pipeline of a page, partitions, and an operator's work.
+//!
+//! One page's way is [`pipeline`], top to bottom. Arguments, progress bars, exit codes and `main` are the
+//! crate `pagemill-cli`'s.
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod config;
+pub mod crash;
+pub mod credentials;
+pub mod error;
+pub mod operations;
+pub mod partition;
+pub mod pipeline;
+pub mod quota;
+pub mod run;
+pub mod sources;
+pub mod stop;
+pub mod times;

@@ -1,0 +1,3 @@
+//! How a partition moves on.
+
+pub mod rescue;

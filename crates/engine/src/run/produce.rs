@@ -1,0 +1,194 @@
+//! The producer: plans a run, runs the partitions' first pages through the pipeline, and thereby
+//! publishes every other page job.
+
+use std::{collections::HashMap, sync::Arc};
+
+use pagemill_core::{Lane, PageJob, Sizing, sizing};
+use pagemill_queue::{Address, InProcess, PageQueue};
+use pagemill_store::{PartitionRow, Planned, Store};
+
+use crate::{
+    app::App,
+    error::Unavailable,
+    partition::rescue,
+    pipeline::{Ended, Follow, Intake, Pipeline, message},
+    run::plan::{Asked, plan},
+    sources::Source,
+    stop::{Stage, Stop},
+};
+
+/// What a producer did.
+#[derive(Debug)]
+pub struct Produced {
+    /// The plan: the run, and what is sealed already.
+    pub planned: Planned,
+    /// The run's own partitions, one by one.
+    pub partitions: Vec<ProducedPartition>,
+}
+
+/// What a producer did for one partition.
+#[derive(Debug)]
+pub struct ProducedPartition {
+    /// As it stands now.
+    pub partition: PartitionRow,
+    /// Page jobs published by this producer.
+    pub published: u64,
+    /// Whether an earlier producer had published it.
+    pub before: bool,
+}
+
+/// First pages in flight at a time where no rate says how many.
+const FIRST_PAGES: u32 = 8;
+/// At most, where one does.
+const MOST_FIRST_PAGES: u32 = 64;
+/// Of a backfill, beside which others may run.
+const LOW_WORKERS: u32 = 2;
+
+/// Plans what was asked and publishes it to `queue`. Started twice, it continues an unfinished run
+/// and doubles nothing.
+///
+/// # Errors
+/// What cannot be asked for, and PostgreSQL or the queue being away.
+pub async fn produce<Q: PageQueue>(
+    app: &App,
+    queue: &Q,
+    asked: &Asked,
+    stop: &Stop,
+) -> anyhow::Result<Produced> {
+    let owner = crate::run::consume::identity();
+    let planned = plan(&app.store, &app.sources, asked, &owner).await?;
+    let (Some(run), None) = (planned.run, &planned.busy) else {
+        return Ok(Produced { planned, partitions: Vec::new() });
+    };
+    let lease = Lease::keep(app.store.clone(), run, owner);
+    let own: Vec<&PartitionRow> = planned.open.iter().filter(|o| !o.adopted).map(|o| &o.partition).collect();
+    let mut first_pages = Vec::new();
+    let mut republished = HashMap::new();
+    for partition in own.iter().filter(|p| !p.progress.published) {
+        if planned.continued && (partition.progress.total.is_some() || partition.progress.done > 0) {
+            // Its producer died between the first page and the last publish.
+            republished.insert(partition.id, rescue::publish_missing(app, queue, partition.id).await?);
+        } else {
+            first_pages.push(partition.job(partition.progress.first_page, 0));
+        }
+    }
+    run_first_pages(app, queue, first_pages, stop).await?;
+    let mut partitions = Vec::with_capacity(own.len());
+    for before in own {
+        let partition = app.store.partition(before.id).await?;
+        let others = partition.planned().map_or(0, |planned| u64::from(planned.count()) - 1);
+        let published = match republished.get(&before.id) {
+            Some(missing) => *missing,
+            None if before.progress.published || !partition.progress.published => 0,
+            None => others,
+        };
+        partitions.push(ProducedPartition { partition, published, before: before.progress.published });
+    }
+    if stop.is(Stage::Draining) && partitions.iter().any(|p| p.partition.is_unpublished()) {
+        // Its lease runs out; the next producer, or a rescue, goes on from there.
+        return Err(
+            Unavailable(format!("stopped before all of run {run} was published: start it again")).into()
+        );
+    }
+    lease.release().await?;
+    Ok(Produced { planned, partitions })
+}
+
+/// Runs first pages through the pipeline: their rows are stored and their totals learnt; then all other
+/// pages are published, those of different partitions in turn. One that fails is published like any job
+/// and takes the ordinary way.
+async fn run_first_pages<Q: PageQueue>(
+    app: &App,
+    queue: &Q,
+    jobs: Vec<PageJob>,
+    stop: &Stop,
+) -> anyhow::Result<()> {
+    for source in app.sources.iter() {
+        for lane in Lane::ALL {
+            let of_lane = |job: &&PageJob| job.slice.source == source.name() && job.lane == lane;
+            let jobs: Vec<&PageJob> = jobs.iter().filter(of_lane).collect();
+            // A backfill's first pages leave the quota to others; and consumers need not wait for the
+            // last of them.
+            let (most, wave) = match lane {
+                Lane::Pages => (None, 1_000),
+                Lane::Low => (Some(LOW_WORKERS), 50),
+            };
+            let share = source.quota.per_second();
+            let workers = most.or(share.is_none().then_some(FIRST_PAGES));
+            let size = sizing(share, source.times.p95(), workers, app.settings.batch_pages);
+            let size = Sizing { workers: size.workers.min(MOST_FIRST_PAGES), ..size };
+            for wave in jobs.chunks(wave) {
+                if stop.is(Stage::Draining) {
+                    return Ok(());
+                }
+                run_wave(app, queue, source, wave, size, stop).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn run_wave<Q: PageQueue>(
+    app: &App,
+    queue: &Q,
+    source: &Source,
+    jobs: &[&PageJob],
+    size: Sizing,
+    stop: &Stop,
+) -> anyhow::Result<()> {
+    let pipeline = Pipeline::of_producer(app, queue.clone());
+    let local = InProcess::new(app.settings.retry.clone());
+    let lane = jobs.first().map(|job| job.lane).unwrap_or_default();
+    let to = Address::Lane { source: source.name().to_owned(), lane };
+    local.publish(&to, jobs.iter().map(|job| message(job))).await?;
+    let lanes = vec![local.subscribe(source.name(), lane, size.prefetch as u16).await?];
+    match pipeline.run(Intake { lanes, most: Some(jobs.len()) }, size, stop).await {
+        // Its jobs were parked, for consumers.
+        Ended::Drained | Ended::Shut(_) => {}
+        Ended::Unavailable(why) => return Err(Unavailable(why).into()),
+    }
+    Follow::app(app, queue).expand(&pipeline.take_held_back()).await.map_err(anyhow::Error::from)
+}
+
+/// The heartbeat lease of whoever publishes a run. Dropped, it runs out.
+pub struct Lease {
+    store: Store,
+    run: i64,
+    owner: Arc<str>,
+    beating: tokio::task::JoinHandle<()>,
+}
+
+impl Lease {
+    /// Renews the lease that the plan has taken.
+    pub fn keep(store: Store, run: i64, owner: String) -> Self {
+        let owner: Arc<str> = owner.into();
+        let beating = tokio::spawn({
+            let (store, owner) = (store.clone(), owner.clone());
+            async move {
+                loop {
+                    tokio::time::sleep(store.lease() / 3).await;
+                    match store.renew_lease(run, &owner).await {
+                        Ok(true) => {}
+                        Ok(false) => tracing::warn!(run, "another producer has taken this run over"),
+                        Err(error) => tracing::warn!(run, %error, "the run's lease could not be renewed"),
+                    }
+                }
+            }
+        });
+        Self { store, run, owner, beating }
+    }
+
+    /// Gives it back: there is nothing left to publish.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn release(self) -> anyhow::Result<()> {
+        Ok(self.store.release_lease(self.run, &self.owner).await?)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.beating.abort();
+    }
+}
