@@ -14,7 +14,7 @@ use pagemill_engine::{
     app::{self, App},
     crash,
     run::produce::{Produced, ProducedPartition, produce},
-    stop,
+    stop::Stop,
 };
 
 /// Plans a run, stores its partitions' first pages, and publishes every other page as a job.
@@ -57,8 +57,8 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
     let resolved = app::resolve(&config)?;
     let queue = app::connect_queue(&config, &resolved).await?;
     let app = App::build(config, &resolved, false).await?;
-    let (stopper, stop) = stop::stop();
-    stopper.on_signals(app.settings.grace.get());
+    let stop = Stop::default();
+    stop.on_signals(app.settings.grace.get());
     let produced = produce(&app, &queue, &asked, &stop).await?;
     for line in in_words(&produced) {
         // With --json stdout is JSON and nothing else.

@@ -6,10 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pagemill_store::{RunStatus, Store, StoreErrorKind};
 use tokio::time::Instant;
 
-use pagemill_engine::{
-    error::Unavailable,
-    stop::{Stage, Stop},
-};
+use pagemill_engine::{error::Unavailable, stop::Stop};
 
 use crate::exit::Exit;
 
@@ -79,7 +76,7 @@ pub(crate) async fn follow(
         }
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
-            () = stop.reached(Stage::Draining) => {
+            () = stop.draining() => {
                 bar.abandon();
                 return Err(Unavailable(format!("stopped while run {run} was under way: it can be continued")).into());
             }

@@ -6,3 +6,5 @@ pub mod deadline;
 pub mod forecast;
 pub mod plan;
 pub mod produce;
+mod serve;
+mod sizing;

@@ -2,7 +2,7 @@ use std::io::{Write, stdout};
 
 use crate::exit::Exit;
 use pagemill_core::PageJob;
-use pagemill_engine::{app, config::Config, error::Usage, pipeline::message};
+use pagemill_engine::{app, config::Config, error::Usage, partition::message};
 use pagemill_queue::{Address, PageQueue, Rabbit};
 use pagemill_store::{DeadFilter, DeadRow, Requeued, Store};
 

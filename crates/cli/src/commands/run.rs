@@ -15,12 +15,13 @@ use pagemill_engine::{
     app::{self, App},
     config::{Config, SourceConfig, TokenRef},
     error::Unavailable,
-    partition::rescue,
-    pipeline::{Counters, Pipeline, message},
-    run::consume::{consume, identity},
+    identity::identity,
+    partition::{message, rescue},
+    pipeline::{Counters, Pipeline},
+    run::consume::consume,
     run::plan::{Asked, plan},
     run::produce::Lease,
-    stop::{self, Stage, Stop},
+    stop::Stop,
 };
 use pagemill_queue::{Address, InProcess, PageQueue};
 use pagemill_simulator::{Latency, Limits, Simulator, SimulatorConfig};
@@ -75,8 +76,8 @@ pub(crate) async fn run(database: &DatabaseArgs, args: Args) -> anyhow::Result<E
     } else {
         database.server(config).await?
     };
-    let (stopper, stop) = stop::stop();
-    stopper.on_signals(opened.config.consumer.grace.get());
+    let stop = Stop::default();
+    stop.on_signals(opened.config.consumer.grace.get());
     let ended = pull(&opened, simulator.as_ref(), &asked, &args, &stop).await;
     opened.close().await;
     if let Some(simulator) = simulator {
@@ -142,17 +143,17 @@ async fn pull(
     if !args.json {
         announce(&app, simulator);
     }
-    let pipeline = Pipeline::new(&app, queue);
-    let (finished, working_stop) = stop.child();
+    let pipeline = Pipeline::consumer(&app, queue);
+    let working_stop = stop.child();
     let working = {
-        let (pipeline, app) = (pipeline.clone(), app.clone());
+        let (pipeline, app, working_stop) = (pipeline.clone(), app.clone(), working_stop.clone());
         tokio::spawn(async move { consume(&pipeline, &app, true, &working_stop).await })
     };
     let note = rates(pipeline.counters.clone(), &app);
     let followed = progress::follow(&app.store, run, None, None, &note, stop).await;
     // On a server other runs' pages are others' work; in a directory of our own what waits is ours.
     if !opened.is_embedded() || followed.is_err() {
-        finished.go(Stage::Draining);
+        working_stop.drain();
     }
     working.await??;
     let status = followed?;
@@ -171,7 +172,7 @@ async fn alone(app: &App, stop: &Stop) -> anyhow::Result<()> {
     let names = app.sources.names();
     let begun = Instant::now();
     while app.store.consumers_alive(&names).await? > 0 {
-        if begun.elapsed() > OTHERS || stop.is(Stage::Draining) {
+        if begun.elapsed() > OTHERS || stop.is_draining() {
             let what =
                 format!("consumers are at work on {}: stop them, or use pagemill-producer", names.join(", "));
             return Err(Unavailable(what).into());

@@ -3,7 +3,7 @@ use std::io::{BufWriter, stdout};
 use crate::exit::Exit;
 use pagemill_core::DateWord;
 use pagemill_engine::error::{Unavailable, Usage};
-use pagemill_engine::stop::{Stage, stop};
+use pagemill_engine::stop::Stop;
 use pagemill_simulator::{
     Fault, Latency, Limits, OAuth, Simulator, SimulatorConfig, truth_csv, truth_digest,
 };
@@ -135,9 +135,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Exit> {
         Unavailable(format!("cannot serve on 127.0.0.1:{port}: {e}; choose another port with --port"))
     })?;
     println!("simulating on {}; what it saw: {}/stats", simulator.url(), simulator.url());
-    let (stopper, stopped) = stop();
-    stopper.on_signals(std::time::Duration::ZERO);
-    stopped.reached(Stage::Draining).await;
+    let stop = Stop::default();
+    stop.on_signals(std::time::Duration::ZERO);
+    stop.draining().await;
     simulator.stop().await;
     Ok(Exit::Done)
 }

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use pagemill_core::{Failure, PageJob};
-use pagemill_queue::{DeadLetter, Fate, PageQueue};
-use pagemill_store::{Store, StoreError, StoreErrorKind};
+use pagemill_queue::{DeadLetter, Fate, PageQueue, SweepError};
+use pagemill_store::{RescueOrder, Store, StoreError, StoreErrorKind};
 
-use crate::{app::App, pipeline::Follow};
+use super::{Expansion, PartitionSteps};
+use crate::{app::App, error::ServiceError};
 
 /// Rescues partitions of all sources that have made no progress for `idle` although no page job waits
 /// in their lanes, nor on a rung unless for longer than any rung holds it. With a slow quota pages in
@@ -15,7 +16,8 @@ use crate::{app::App, pipeline::Follow};
 ///
 /// # Errors
 /// PostgreSQL or the queue being away.
-pub async fn rescue_idle<Q: PageQueue>(app: &App, queue: &Q, idle: Duration) -> anyhow::Result<()> {
+pub async fn rescue_idle<Q: PageQueue>(app: &App, queue: &Q, idle: Duration) -> Result<(), ServiceError> {
+    let steps = PartitionSteps::new(app, queue.clone(), Expansion::AtOnce);
     for source in app.sources.iter() {
         let depth = queue.depth(source.name()).await?;
         if depth.pages + depth.low > 0 {
@@ -30,19 +32,52 @@ pub async fn rescue_idle<Q: PageQueue>(app: &App, queue: &Q, idle: Duration) -> 
                 partition = order.partition.id, slice = %order.partition.slice, pages = order.jobs.len(),
                 "no progress: publishing the missing pages again"
             );
-            Follow::app(app, queue).rescued(order).await.map_err(anyhow::Error::from)?;
+            steps.resume(order).await?;
         }
     }
     Ok(())
+}
+
+impl<Q: PageQueue> PartitionSteps<Q> {
+    /// Moves a stalled partition on; returns how many page jobs were published.
+    async fn resume(&self, order: RescueOrder) -> Result<u64, ServiceError> {
+        let id = order.partition.id;
+        match self.try_resume(order).await {
+            Err(error) if error.is_permanent() => self.give_up(id, &error).await.map(|()| 0),
+            resumed => resumed,
+        }
+    }
+
+    async fn try_resume(&self, order: RescueOrder) -> Result<u64, ServiceError> {
+        let RescueOrder { partition, jobs } = order;
+        if self.is_too_deep(&partition) && !partition.progress.published {
+            self.split(&partition).await?;
+            self.seal(partition.id, &partition.slice).await?;
+            return Ok(0);
+        }
+        if jobs.is_empty() {
+            self.seal(partition.id, &partition.slice).await?;
+            return Ok(0);
+        }
+        self.publish(&jobs).await?;
+        if partition.progress.total.is_some() || partition.progress.done > 0 {
+            self.store.mark_published(partition.id).await?;
+        }
+        Ok(jobs.len() as u64)
+    }
 }
 
 /// Publishes what one partition lacks, whatever its progress.
 ///
 /// # Errors
 /// As [`rescue_idle`].
-pub async fn publish_missing<Q: PageQueue>(app: &App, queue: &Q, partition: i64) -> anyhow::Result<u64> {
+pub async fn publish_missing<Q: PageQueue>(
+    app: &App,
+    queue: &Q,
+    partition: i64,
+) -> Result<u64, ServiceError> {
     match app.store.reorder_missing(partition).await? {
-        Some(order) => Ok(Follow::app(app, queue).rescued(order).await?),
+        Some(order) => PartitionSteps::new(app, queue.clone(), Expansion::AtOnce).resume(order).await,
         None => Ok(0),
     }
 }
@@ -52,7 +87,7 @@ pub async fn publish_missing<Q: PageQueue>(app: &App, queue: &Q, partition: i64)
 ///
 /// # Errors
 /// As [`rescue_idle`].
-pub async fn reconcile_all<Q: PageQueue>(app: &App, queue: &Q) -> anyhow::Result<()> {
+pub async fn reconcile_all<Q: PageQueue>(app: &App, queue: &Q) -> Result<(), ServiceError> {
     for source in app.sources.iter() {
         if queue.depth(source.name()).await?.dead != app.store.count_dead(source.name()).await? {
             reconcile_dead(&app.store, queue, source.name()).await?;
@@ -66,7 +101,11 @@ pub async fn reconcile_all<Q: PageQueue>(app: &App, queue: &Q) -> anyhow::Result
 ///
 /// # Errors
 /// As [`rescue_idle`].
-pub async fn reconcile_dead<Q: PageQueue>(store: &Store, queue: &Q, source: &str) -> anyhow::Result<()> {
+pub async fn reconcile_dead<Q: PageQueue>(
+    store: &Store,
+    queue: &Q,
+    source: &str,
+) -> Result<(), ServiceError> {
     let decide = |letters: Vec<DeadLetter>| {
         let (store, source) = (store.clone(), source.to_owned());
         async move {
@@ -83,7 +122,10 @@ pub async fn reconcile_dead<Q: PageQueue>(store: &Store, queue: &Q, source: &str
             Ok::<_, StoreError>(fates)
         }
     };
-    Ok(queue.sweep_dead(source, decide).await?)
+    queue.sweep_dead(source, decide).await.map_err(|error| match error {
+        SweepError::Queue(error) => error.into(),
+        SweepError::Decide(error) => error.into(),
+    })
 }
 
 /// A job of another ledger's partition is kept for whoever has that.
