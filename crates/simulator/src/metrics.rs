@@ -41,11 +41,13 @@ impl Metrics {
     }
 
     /// All that people did with the note.
+    #[inline]
     pub fn interaction(&self) -> u64 {
         self.like + self.comment + self.collect + self.follow + self.share
     }
 
     /// Clicks by impressions in hundredths of a percent, rounded.
+    #[inline]
     pub fn ctr(&self) -> u64 {
         ratio(self.click * 10_000, self.impression).unwrap_or(0)
     }
@@ -65,6 +67,7 @@ impl AddAssign for Metrics {
 }
 
 /// The rounded quotient, unless there is none.
+#[inline]
 pub(crate) fn ratio(dividend: u64, divisor: u64) -> Option<u64> {
     (dividend + divisor / 2).checked_div(divisor)
 }
