@@ -1,9 +1,13 @@
 use jiff::civil::Date;
 
 use crate::{
-    Fault, FaultKind, SimulatorConfig,
+    config::SimulatorConfig,
+    day::{Day, is_large},
+    fault::{Fault, FaultKind},
+    level::Level,
+    metrics::Metrics,
     random::Random,
-    row::{Day, Level, Metrics, Row, is_large},
+    row::Row,
 };
 
 /// Sets the draws of what goes apart from others of the same seed.
@@ -11,7 +15,7 @@ const REMOVAL: u64 = 0x9e37;
 
 /// The rows of a level that an account has on a day, in the report's order: those that came later stand
 /// in front, those that went are left out.
-pub(crate) struct Holding {
+pub(crate) struct Dataset {
     day: Day,
     level: Level,
     /// Rows without any change.
@@ -21,7 +25,7 @@ pub(crate) struct Holding {
     removed: Vec<u64>,
 }
 
-impl Holding {
+impl Dataset {
     /// What is held after these changes. An account's one row neither comes nor goes.
     pub(crate) fn new(
         config: &SimulatorConfig,
@@ -96,16 +100,16 @@ impl Holding {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeSet, HashSet};
 
     use jiff::civil::date;
 
     use super::*;
 
-    fn held(rows: u64, level: Level, changes: &[&str]) -> Holding {
+    fn held(rows: u64, level: Level, changes: &[&str]) -> Dataset {
         let config = SimulatorConfig { rows, ..Default::default() };
         let changes: Vec<_> = changes.iter().map(|text| text.parse().unwrap()).collect();
-        Holding::new(&config, "1001", level, date(2026, 11, 23), &changes)
+        Dataset::new(&config, "1001", level, date(2026, 11, 23), &changes)
     }
 
     #[test]
@@ -130,7 +134,7 @@ mod tests {
         use Level::{Account, Campaign, Creative, Keyword, Note, SearchWord, Spu, Target, Unit};
         for level in [Account, Campaign, Unit, Creative, Keyword, Note, Spu, SearchWord, Target] {
             let total =
-                |held: &Holding| held.rows().fold(Metrics::default(), |sum, row| sum.plus(row.metrics));
+                |held: &Dataset| held.rows().fold(Metrics::default(), |sum, row| sum.plus(row.metrics));
             let before = held(1_234, level, &[]);
             assert_eq!(total(&before), before.day.total(), "{level:?}");
             let after = held(1_234, level, &["insert=0.1", "remove=0.2"]);
@@ -138,6 +142,20 @@ mod tests {
             assert_eq!(total(&after), total(&before).plus(more).minus(less), "{level:?}");
             let ids: BTreeSet<_> = after.rows().map(|row| row.id(level)).collect();
             assert_eq!(ids.len() as u64, after.count(), "{level:?}");
+        }
+    }
+
+    #[test]
+    fn ids_are_unique_over_accounts_and_can_be_walked_in_order() {
+        let config = SimulatorConfig { rows: 5_000, ..Default::default() };
+        let mut seen = HashSet::new();
+        for account in ["1001", "1002", "a name"] {
+            let held = Dataset::new(&config, account, Level::Creative, date(2026, 11, 23), &[]);
+            assert!(held.rows().all(|row| seen.insert(row.creativity_id)));
+            let mut sorted: Vec<_> = held.rows().map(|row| row.creativity_id).collect();
+            sorted.sort_unstable();
+            assert_eq!(sorted, held.by_id().map(|row| row.creativity_id).collect::<Vec<_>>());
+            assert!(sorted.last() > Some(&(1 << 53)) && sorted[0] < 1 << 53);
         }
     }
 }

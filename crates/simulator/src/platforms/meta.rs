@@ -1,17 +1,23 @@
 //! The dialect of Meta's insights: fields with commas, a cursor to the next page, numbers as texts, an
-//! `error` with a status of its own kind. Cursors that don't begin a page aren't answered.
+//! `error` with a status of its own kind. Cursors in the middle of a page are refused.
 
 use hyper::{Method, StatusCode, http::request::Parts};
 use jiff::civil::Date;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::parameters::{MAX_PAGE, bounded, date_range, header, token_matches};
+use super::query::Query;
 use crate::{
-    answer::Answer,
-    dialect::{Asked, Dialect, Flaw, LAST_PAGE, Page, Refusal, admits, header, span, within},
-    figure::Figure,
-    query::Query,
-    row::{Level, Metrics, Row},
+    dialect::Dialect,
+    level::Level,
+    metrics::Metrics,
+    number::Number,
+    page::{Flaw, Page},
+    page_request::PageRequest,
+    refusal::Refusal,
+    response::Response,
+    row::Row,
 };
 
 const MAX_DAYS: i32 = 1_130;
@@ -30,13 +36,13 @@ impl Dialect for Meta {
         account(path).is_some()
     }
 
-    fn read(&self, parts: &Parts, _body: &[u8], token: Option<&str>) -> Result<Asked, Refusal> {
+    fn read(&self, parts: &Parts, _body: &[u8], token: Option<&str>) -> Result<PageRequest, Refusal> {
         if parts.method != Method::GET {
             return Err(Refusal::Method);
         }
         let query = Query::of(parts);
         let given = query.get("access_token").map(str::as_bytes);
-        if !admits(token, given.or_else(|| header(parts, "authorization", "Bearer "))) {
+        if !token_matches(token, given.or_else(|| header(parts, "authorization", "Bearer "))) {
             return Err(Refusal::Token);
         }
         let level = match query.get("level") {
@@ -46,58 +52,58 @@ impl Dialect for Meta {
             Some("ad") => Level::Creative,
             Some(_) => return Err(Refusal::Parameter("level")),
         };
-        if query.need("time_increment")? != "1" {
+        if query.required("time_increment")? != "1" {
             return Err(Refusal::Parameter("time_increment"));
         }
         let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
-        let columns = list(query.need("fields")?);
+        let columns = list(query.required("fields")?);
         if columns.iter().any(|name| !knows(level, name)) {
             return Err(Refusal::Parameter("fields"));
         }
         let sums = query.get("summary").map(list).unwrap_or_default();
-        if sums.iter().any(|name| figure(&Metrics::default(), name).is_none()) {
+        if sums.iter().any(|name| number(&Metrics::default(), name).is_none()) {
             return Err(Refusal::Parameter("summary"));
         }
         let range: TimeRange = query.json("time_range")?.ok_or(Refusal::Parameter("time_range"))?;
-        let days =
-            span(Some(range.since), Some(range.until), MAX_DAYS).ok_or(Refusal::Parameter("time_range"))?;
-        let size = within(query.read("limit")?, 25, MAX_LIMIT).ok_or(Refusal::Parameter("limit"))?;
+        let days = date_range(Some(range.since), Some(range.until), MAX_DAYS)
+            .ok_or(Refusal::Parameter("time_range"))?;
+        let size = bounded(query.parsed("limit")?, 25, MAX_LIMIT).ok_or(Refusal::Parameter("limit"))?;
         let first = query.get("after").map_or(Some(0), row).ok_or(Refusal::Parameter("after"))?;
-        if !first.is_multiple_of(size) || first / size >= LAST_PAGE {
+        if !first.is_multiple_of(size) || first / size >= MAX_PAGE {
             return Err(Refusal::Parameter("after"));
         }
-        Ok(Asked {
+        Ok(PageRequest {
             level,
             page: first / size + 1,
             size,
             columns,
             sums: !sums.is_empty(),
             address: address(parts),
-            ..Asked::new(account(parts.uri.path()).ok_or(Refusal::Method)?.to_owned(), days)
+            ..PageRequest::new(account(parts.uri.path()).ok_or(Refusal::Method)?.to_owned(), days)
         })
     }
 
-    fn page(&self, asked: &Asked, page: &Page, _request_id: &str) -> Answer {
-        let rows: Vec<_> = page.rows.iter().map(|row| render(asked, row, page.flaw)).collect();
-        let first = (asked.page - 1) * asked.size;
-        let after = cursor(page.next.map_or(first + asked.size, |next| (next - 1) * asked.size));
+    fn page(&self, request: &PageRequest, page: &Page, _request_id: &str) -> Response {
+        let rows: Vec<_> = page.rows.iter().map(|row| render(request, row, page.flaw)).collect();
+        let first = (request.page - 1) * request.size;
+        let after = cursor(page.next.map_or(first + request.size, |next| (next - 1) * request.size));
         let mut body = json!({"data": rows});
         if !rows.is_empty() {
             body["paging"] = json!({"cursors": {"before": cursor(first), "after": after}});
         }
         // The cursor after the last row is there too: only `next` says that there is more.
         if page.next.is_some() {
-            body["paging"]["next"] = format!("{}&after={after}", asked.address).into();
+            body["paging"]["next"] = format!("{}&after={after}", request.address).into();
         }
-        if asked.sums {
-            let sum = |name: &&str| Some(((*name).to_owned(), figure(&page.sums, name)?.text()));
+        if request.sums {
+            let sum = |name: &&str| Some(((*name).to_owned(), number(&page.sums, name)?.json_text()));
             body["summary"] =
                 ["spend", "impressions", "clicks"].iter().filter_map(sum).collect::<Map<_, _>>().into();
         }
-        Answer::json(StatusCode::OK, body.to_string())
+        Response::json(StatusCode::OK, body.to_string())
     }
 
-    fn refuse(&self, refusal: &Refusal, request_id: &str) -> Answer {
+    fn refuse(&self, refusal: &Refusal, request_id: &str) -> Response {
         let (status, kind, code, subcode, message) = match refusal {
             Refusal::Method => {
                 (StatusCode::BAD_REQUEST, "GraphMethodException", 100, 33, "Unsupported request".to_owned())
@@ -134,7 +140,7 @@ impl Dialect for Meta {
         let error = json!({
             "message": message, "type": kind, "code": code, "error_subcode": subcode, "fbtrace_id": request_id,
         });
-        Answer::json(status, json!({ "error": error }).to_string())
+        Response::json(status, json!({ "error": error }).to_string())
     }
 }
 
@@ -169,12 +175,12 @@ fn knows(level: Level, name: &str) -> bool {
         "campaign_id" | "campaign_name" => level != Level::Account,
         "adset_id" | "adset_name" => matches!(level, Level::Unit | Level::Creative),
         "ad_id" | "ad_name" => level == Level::Creative,
-        name => figure(&Metrics::default(), name).is_some(),
+        name => number(&Metrics::default(), name).is_some(),
     }
 }
 
-fn render(asked: &Asked, row: &Row, flaw: Flaw) -> Value {
-    let key = match asked.level {
+fn render(request: &PageRequest, row: &Row, flaw: Flaw) -> Value {
+    let key = match request.level {
         Level::Account => "date_start",
         Level::Campaign => "campaign_id",
         Level::Unit => "adset_id",
@@ -183,7 +189,7 @@ fn render(asked: &Asked, row: &Row, flaw: Flaw) -> Value {
     let field = |name: &str| {
         let value = match name {
             "account_currency" => "USD".into(),
-            "account_id" => asked.account.clone().into(),
+            "account_id" => request.account.clone().into(),
             "date_start" | "date_stop" => row.time.to_string().into(),
             "campaign_id" => row.campaign_id.to_string().into(),
             "campaign_name" => format!("Campaign {}", row.campaign_id).into(),
@@ -192,29 +198,29 @@ fn render(asked: &Asked, row: &Row, flaw: Flaw) -> Value {
             "ad_id" => row.creativity_id.to_string().into(),
             "ad_name" => format!("Ad {}", row.index).into(),
             "actions" => json!([{"action_type": "link_click", "value": row.metrics.click.to_string()}]),
-            name => match figure(&row.metrics, name)? {
+            name => match number(&row.metrics, name)? {
                 // What there is none of is left out.
-                Figure::Missing => return None,
-                figure => figure.text(),
+                Number::Missing => return None,
+                number => number.json_text(),
             },
         };
         (flaw != Flaw::NoKey || name != key).then(|| (name.to_owned(), value))
     };
     let always = ["date_start", "date_stop"].into_iter();
-    always.chain(asked.columns.iter().map(String::as_str)).filter_map(field).collect::<Map<_, _>>().into()
+    always.chain(request.columns.iter().map(String::as_str)).filter_map(field).collect::<Map<_, _>>().into()
 }
 
-fn figure(metrics: &Metrics, name: &str) -> Option<Figure> {
+fn number(metrics: &Metrics, name: &str) -> Option<Number> {
     Some(match name {
-        "spend" => Figure::Hundredths(metrics.fee),
-        "impressions" => Figure::Count(metrics.impression),
-        "clicks" => Figure::Count(metrics.click),
-        "inline_link_clicks" => Figure::Count(metrics.click),
-        "reach" => Figure::Count(metrics.impression),
-        "frequency" => Figure::Hundredths(100),
-        "ctr" => Figure::Hundredths(metrics.ctr()),
-        "cpc" => Figure::per_click(metrics),
-        "cpm" => Figure::per_thousand(metrics),
+        "spend" => Number::Hundredths(metrics.fee),
+        "impressions" => Number::Count(metrics.impression),
+        "clicks" => Number::Count(metrics.click),
+        "inline_link_clicks" => Number::Count(metrics.click),
+        "reach" => Number::Count(metrics.impression),
+        "frequency" => Number::Hundredths(100),
+        "ctr" => Number::Hundredths(metrics.ctr()),
+        "cpc" => Number::per_click(metrics),
+        "cpm" => Number::per_thousand(metrics),
         _ => return None,
     })
 }

@@ -1,36 +1,39 @@
-//! The answers of offline reports, and of realtime reports.
+//! The responses of offline reports, and of realtime reports.
 
 use bytes::Bytes;
 
 use super::{
-    number::Thousands,
-    row::{ROOM, Wanted, push_dimensions, push_row, thousands},
+    digits::Thousands,
+    row::{ROOM, push_dimensions, push_row, thousands},
+    selection::Selection,
 };
 use crate::{
-    dialect::{Asked, Flaw, Page},
-    row::Level,
+    level::Level,
+    page::{Flaw, Page},
+    page_request::PageRequest,
+    row::Row,
 };
 
 /// An offline page, rendered. It takes some 20 µs for 100 rows, less than sending it, so no page is kept.
-pub(super) fn render(asked: &Asked, page: &Page, request_id: &str) -> Bytes {
-    let wanted = Wanted::of(asked, page, false);
+pub(super) fn render(request: &PageRequest, page: &Page, request_id: &str) -> Bytes {
+    let selection = Selection::of(request, page, false);
     let mut out = begin(page, request_id);
     out.extend_from_slice(b"\",\"data\":{");
-    if asked.level == Level::SearchWord {
-        push_page(&mut out, asked, page);
+    if request.level == Level::SearchWord {
+        push_page(&mut out, request, page);
     } else {
         out.extend_from_slice(b"\"total_count\":");
         push_total(&mut out, page);
     }
     out.extend_from_slice(b",\"aggregation_data\":{");
-    wanted.push(&mut out, &page.sums, Thousands::Plain);
+    selection.push(&mut out, &page.sums, Thousands::Plain);
     out.extend_from_slice(b"},\"data_list\":[");
     let (mut day, mut text) = (None, String::new());
     for row in &page.rows {
         if day != Some(row.time) {
             (day, text) = (Some(row.time), row.time.to_string());
         }
-        push_row(&mut out, row, asked.level, &text, &wanted, page.flaw != Flaw::NoKey);
+        push_row(&mut out, row, request.level, &text, &selection, page.flaw != Flaw::NoKey);
         out.push(b',');
     }
     if !page.rows.is_empty() {
@@ -42,25 +45,25 @@ pub(super) fn render(asked: &Asked, page: &Page, request_id: &str) -> Bytes {
 
 /// A realtime page: rows beside the page's numbers, what a row is about apart from its metrics. The
 /// account's is one object.
-pub(super) fn render_realtime(asked: &Asked, page: &Page, request_id: &str) -> Bytes {
-    let wanted = Wanted::of(asked, page, true);
+pub(super) fn render_realtime(request: &PageRequest, page: &Page, request_id: &str) -> Bytes {
+    let selection = Selection::of(request, page, true);
     let mut out = begin(page, request_id);
-    let Some(name) = realtime_name(asked.level) else {
+    let Some(name) = realtime_name(request.level) else {
         out.extend_from_slice(b"\",\"data\":{");
-        wanted.push(&mut out, &page.sums, Thousands::Plain);
+        selection.push(&mut out, &page.sums, Thousands::Plain);
         out.extend_from_slice(b"},\"hourly_data\":[]}");
         return out.into();
     };
     out.extend_from_slice(b"\",");
-    push_page(&mut out, asked, page);
+    push_page(&mut out, request, page);
     out.extend_from_slice(b",\"total_data\":{");
-    wanted.push(&mut out, &page.sums, Thousands::Plain);
+    selection.push(&mut out, &page.sums, Thousands::Plain);
     out.extend_from_slice(format!("}},\"{name}_dtos\":[").as_bytes());
     for row in &page.rows {
         out.push(b'{');
-        push_bases(&mut out, row, asked.level, page.flaw != Flaw::NoKey);
+        push_bases(&mut out, row, request.level, page.flaw != Flaw::NoKey);
         out.extend_from_slice(b"\"data\":{");
-        wanted.push(&mut out, &row.metrics, thousands(row));
+        selection.push(&mut out, &row.metrics, thousands(row));
         out.extend_from_slice(b"}},");
     }
     if !page.rows.is_empty() {
@@ -71,7 +74,7 @@ pub(super) fn render_realtime(asked: &Asked, page: &Page, request_id: &str) -> B
 }
 
 /// `base_campaign_dto`, on deeper levels `base_unit_dto` and the level's own.
-fn push_bases(out: &mut Vec<u8>, row: &crate::Row, level: Level, keyed: bool) {
+fn push_bases(out: &mut Vec<u8>, row: &Row, level: Level, keyed: bool) {
     let levels: &[Level] = match level {
         Level::Campaign => &[Level::Campaign],
         Level::Unit => &[Level::Campaign, Level::Unit],
@@ -106,8 +109,8 @@ fn begin(page: &Page, request_id: &str) -> Vec<u8> {
 }
 
 /// Where a report states its total in an object.
-fn push_page(out: &mut Vec<u8>, asked: &Asked, page: &Page) {
-    out.extend_from_slice(format!("\"page\":{{\"page_index\":{},\"total_count\":", asked.page).as_bytes());
+fn push_page(out: &mut Vec<u8>, request: &PageRequest, page: &Page) {
+    out.extend_from_slice(format!("\"page\":{{\"page_index\":{},\"total_count\":", request.page).as_bytes());
     push_total(out, page);
     out.push(b'}');
 }
@@ -128,29 +131,32 @@ mod tests {
 
     use super::*;
     use crate::{
-        FaultKind, SimulatorConfig,
-        holding::Holding,
-        row::{Day, Metrics},
-        truth_digest,
+        config::SimulatorConfig, dataset::Dataset, day::Day, fault::FaultKind, metrics::Metrics,
+        truth::truth_digest,
     };
 
     fn config(rows: u64) -> SimulatorConfig {
         SimulatorConfig { rows, ..Default::default() }
     }
 
-    fn asked(page: u64) -> Asked {
+    fn request(page: u64) -> PageRequest {
         let day = date(2026, 11, 23);
-        Asked { page, size: 100, ..Asked::new("1001".into(), (day, day)) }
+        PageRequest { page, size: 100, ..PageRequest::new("1001".into(), (day, day)) }
     }
 
-    fn page(config: &SimulatorConfig, asked: &Asked, sums: Metrics, fault: Option<FaultKind>) -> Bytes {
-        let held = |date| Holding::new(config, &asked.account, asked.level, date, &[]);
-        let days: Vec<_> = asked.days().map(held).collect();
-        render(asked, &Page::new(&days, asked, sums, fault, 7), "id")
+    fn page(
+        config: &SimulatorConfig,
+        request: &PageRequest,
+        sums: Metrics,
+        fault: Option<FaultKind>,
+    ) -> Bytes {
+        let dataset = |date| Dataset::new(config, &request.account, request.level, date, &[]);
+        let days: Vec<_> = request.days().map(dataset).collect();
+        render(request, &Page::new(&days, request, sums, fault, 7), "id")
     }
 
-    fn body(config: &SimulatorConfig, asked: &Asked, fault: Option<FaultKind>) -> Value {
-        serde_json::from_slice(&page(config, asked, Metrics::default(), fault)).unwrap()
+    fn body(config: &SimulatorConfig, request: &PageRequest, fault: Option<FaultKind>) -> Value {
+        serde_json::from_slice(&page(config, request, Metrics::default(), fault)).unwrap()
     }
 
     fn rows(body: &Value) -> Vec<Value> {
@@ -176,7 +182,7 @@ mod tests {
     fn the_same_seed_gives_the_same_bytes() {
         let render = |seed, n| {
             let config = SimulatorConfig { seed, ..config(1_000) };
-            page(&config, &asked(n), Metrics::default(), None)
+            page(&config, &request(n), Metrics::default(), None)
         };
         assert_eq!(render(1, 3), render(1, 3));
         assert_ne!(render(1, 3), render(2, 3));
@@ -185,20 +191,20 @@ mod tests {
 
     #[test]
     fn pages_partition_the_rows_of_all_days() {
-        let mut asked = Asked { end: date(2026, 11, 25), ..asked(1) };
+        let mut request = PageRequest { end: date(2026, 11, 25), ..request(1) };
         let mut seen = HashMap::new();
         loop {
-            let body = body(&config(250), &asked, None);
+            let body = body(&config(250), &request, None);
             assert_eq!(body["data"]["total_count"], 750);
             let rows = rows(&body);
-            assert_eq!(rows.len(), [100, 100, 100, 100, 100, 100, 100, 50, 0][asked.page as usize - 1]);
+            assert_eq!(rows.len(), [100, 100, 100, 100, 100, 100, 100, 50, 0][request.page as usize - 1]);
             if rows.is_empty() {
                 break;
             }
             for row in rows {
                 *seen.entry((row["time"].to_string(), row["creativity_id"].to_string())).or_insert(0) += 1;
             }
-            asked.page += 1;
+            request.page += 1;
         }
         assert_eq!(seen.len(), 750);
         assert!(seen.values().all(|times| *times == 1));
@@ -209,7 +215,7 @@ mod tests {
         let config = config(1_234);
         let (mut count, mut sum, mut seen) = (0, 0, String::new());
         for n in 1..=13 {
-            for row in rows(&body(&config, &asked(n), None)) {
+            for row in rows(&body(&config, &request(n), None)) {
                 let text = |name: &str| row[name].to_string().trim_matches('"').to_owned();
                 // 3.59% is 359 ten-thousandths.
                 let percent = row["ctr"].as_str().unwrap().strip_suffix('%').unwrap().replace(',', "");
@@ -243,8 +249,8 @@ mod tests {
     #[test]
     fn aggregation_data_is_the_sum_of_the_rows() {
         let config = config(100);
-        let sums = Day::new(&config, "1001", asked(1).start).total();
-        let body: Value = serde_json::from_slice(&page(&config, &asked(1), sums, None)).unwrap();
+        let sums = Day::new(&config, "1001", request(1).start).total();
+        let body: Value = serde_json::from_slice(&page(&config, &request(1), sums, None)).unwrap();
         for name in ["impression", "click", "like", "comment", "collect", "share", "interaction"] {
             let sum: u64 = rows(&body).iter().map(|row| number(row, name).parse::<u64>().unwrap()).sum();
             assert_eq!(body["data"]["aggregation_data"][name], sum.to_string(), "{name}");
@@ -257,13 +263,13 @@ mod tests {
     #[test]
     fn flaws_show() {
         let config = config(3);
-        let bad = body(&config, &asked(1), Some(FaultKind::BadTotal));
+        let bad = body(&config, &request(1), Some(FaultKind::BadTotal));
         assert_eq!((&bad["data"]["total_count"], rows(&bad).len()), (&"-".into(), 3));
         assert!(
-            rows(&body(&config, &asked(1), Some(FaultKind::NoKey)))
+            rows(&body(&config, &request(1), Some(FaultKind::NoKey)))
                 .iter()
                 .all(|row| row["creativity_id"].is_null())
         );
-        assert!(rows(&body(&config, &asked(2), None)).is_empty());
+        assert!(rows(&body(&config, &request(2), None)).is_empty());
     }
 }

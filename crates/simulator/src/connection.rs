@@ -13,29 +13,29 @@ use tokio::{
     net::TcpStream,
 };
 
-/// A connection that can be told to end with a reset instead of a farewell.
-pub(crate) struct Wire {
+/// A connection that can end with a TCP reset.
+pub(crate) struct Connection {
     stream: TcpStream,
     reset: Arc<AtomicBool>,
 }
 
-impl Wire {
+impl Connection {
     /// Once `reset` is true, dropping the connection resets it.
     pub(crate) fn new(stream: TcpStream, reset: Arc<AtomicBool>) -> Self {
         Self { stream, reset }
     }
 }
 
-impl Drop for Wire {
+impl Drop for Connection {
     fn drop(&mut self) {
         if self.reset.load(Ordering::Relaxed) {
-            // Where it fails the connection closes in the ordinary way, still in the middle of an answer.
+            // Where it fails the connection closes in the ordinary way, still in the middle of a response.
             let _ = self.stream.set_zero_linger();
         }
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -45,7 +45,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use hyper::http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use crate::dialect::Refusal;
+use crate::refusal::Refusal;
 
 /// The parameters in a request's query. A name that comes twice counts once, the last one.
 pub(crate) struct Query(BTreeMap<String, String>);
@@ -19,12 +19,12 @@ impl Query {
     }
 
     /// One that has to be there, and not empty.
-    pub(crate) fn need(&self, name: &'static str) -> Result<&str, Refusal> {
+    pub(crate) fn required(&self, name: &'static str) -> Result<&str, Refusal> {
         self.get(name).filter(|value| !value.is_empty()).ok_or(Refusal::Parameter(name))
     }
 
     /// One that is written in some other way than as text, if it is there.
-    pub(crate) fn read<T: std::str::FromStr>(&self, name: &'static str) -> Result<Option<T>, Refusal> {
+    pub(crate) fn parsed<T: std::str::FromStr>(&self, name: &'static str) -> Result<Option<T>, Refusal> {
         self.get(name).map(|value| value.parse().map_err(|_| Refusal::Parameter(name))).transpose()
     }
 

@@ -4,7 +4,7 @@ use hyper::{Method, StatusCode, http::request::Parts};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{answer::Answer, oauth::Denial, state::State};
+use crate::{grants::Denial, response::Response, state::State};
 
 const EXCHANGE: &str = "/api/open/oauth2/access_token";
 const REFRESH: &str = "/api/open/oauth2/refresh_token";
@@ -14,7 +14,7 @@ pub(crate) fn owns(path: &str) -> bool {
 }
 
 /// Tokens for a code or a refresh token, or why there are none.
-pub(crate) fn answer(state: &State, parts: &Parts, body: &[u8]) -> Answer {
+pub(crate) fn respond(state: &State, parts: &Parts, body: &[u8]) -> Response {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Body {
@@ -28,7 +28,7 @@ pub(crate) fn answer(state: &State, parts: &Parts, body: &[u8]) -> Answer {
     let deny = |code: u32, message: &str| {
         state.count(|stats| stats.denied += 1);
         let body = json!({"code": code, "success": false, "msg": message, "request_id": request_id});
-        Answer::json(StatusCode::OK, body.to_string())
+        Response::json(StatusCode::OK, body.to_string())
     };
 
     let Some(oauth) = state.config.oauth.as_ref().filter(|_| parts.method == Method::POST) else {
@@ -65,7 +65,7 @@ pub(crate) fn answer(state: &State, parts: &Parts, body: &[u8]) -> Answer {
                     "approval_advertisers": accounts,
                 },
             });
-            Answer::json(StatusCode::OK, body.to_string())
+            Response::json(StatusCode::OK, body.to_string())
         }
     }
 }

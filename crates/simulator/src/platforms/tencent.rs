@@ -8,12 +8,17 @@ use jiff::civil::Date;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::parameters::{bounded, date_range, token_matches};
+use super::query::Query;
 use crate::{
-    answer::Answer,
-    dialect::{Asked, Dialect, Flaw, Page, Refusal, admits, span, within},
-    figure::Figure,
-    query::Query,
-    row::{Level, Row},
+    dialect::Dialect,
+    level::Level,
+    number::Number,
+    page::{Flaw, Page},
+    page_request::PageRequest,
+    refusal::Refusal,
+    response::Response,
+    row::Row,
 };
 
 const PATH: &str = "/v3.0/daily_reports/get";
@@ -44,24 +49,24 @@ impl Dialect for Tencent {
         path == PATH
     }
 
-    fn read(&self, parts: &Parts, _body: &[u8], token: Option<&str>) -> Result<Asked, Refusal> {
+    fn read(&self, parts: &Parts, _body: &[u8], token: Option<&str>) -> Result<PageRequest, Refusal> {
         if parts.method != Method::GET {
             return Err(Refusal::Method);
         }
         let query = Query::of(parts);
-        if !admits(token, query.get("access_token").map(str::as_bytes)) {
+        if !token_matches(token, query.get("access_token").map(str::as_bytes)) {
             return Err(Refusal::Token);
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let timestamp: u64 = query.read("timestamp")?.ok_or(Refusal::Parameter("timestamp"))?;
+        let timestamp: u64 = query.parsed("timestamp")?.ok_or(Refusal::Parameter("timestamp"))?;
         if now.abs_diff(timestamp) > CLOCK {
             return Err(Refusal::Parameter("timestamp"));
         }
-        if !(1..=32).contains(&query.need("nonce")?.len()) {
+        if !(1..=32).contains(&query.required("nonce")?.len()) {
             return Err(Refusal::Parameter("nonce"));
         }
         let group_by: Vec<String> = query.json("group_by")?.ok_or(Refusal::Parameter("group_by"))?;
-        let (level, grouped) = match query.need("level")? {
+        let (level, grouped) = match query.required("level")? {
             "REPORT_LEVEL_ADVERTISER" => (Level::Account, &["date"][..]),
             "REPORT_LEVEL_ADGROUP" => (Level::Unit, &["date", "adgroup_id"][..]),
             "REPORT_LEVEL_DYNAMIC_CREATIVE" => {
@@ -77,26 +82,26 @@ impl Dialect for Tencent {
             return Err(Refusal::Parameter("fields"));
         }
         let range: DateRange = query.json("date_range")?.ok_or(Refusal::Parameter("date_range"))?;
-        let days = span(Some(range.start_date), Some(range.end_date), MAX_DAYS)
+        let days = date_range(Some(range.start_date), Some(range.end_date), MAX_DAYS)
             .ok_or(Refusal::Parameter("date_range"))?;
-        let page = within(query.read("page")?, 1, 99_999).ok_or(Refusal::Parameter("page"))?;
-        let size = within(query.read("page_size")?, 10, 2_000).ok_or(Refusal::Parameter("page_size"))?;
+        let page = bounded(query.parsed("page")?, 1, 99_999).ok_or(Refusal::Parameter("page"))?;
+        let size = bounded(query.parsed("page_size")?, 10, 2_000).ok_or(Refusal::Parameter("page_size"))?;
         if page * size > DEEPEST_ROW {
             return Err(Refusal::Parameter("page * page_size"));
         }
-        Ok(Asked {
+        Ok(PageRequest {
             level,
             page,
             size,
             columns,
             parts: query.json("filtering")?.map(parts_of).transpose()?,
-            ..Asked::new(query.need("account_id")?.to_owned(), days)
+            ..PageRequest::new(query.required("account_id")?.to_owned(), days)
         })
     }
 
-    fn page(&self, asked: &Asked, page: &Page, _request_id: &str) -> Answer {
+    fn page(&self, request: &PageRequest, page: &Page, _request_id: &str) -> Response {
         let total = if page.flaw == Flaw::BadTotal { json!("-") } else { json!(page.total) };
-        let rows: Vec<_> = page.rows.iter().map(|row| render(asked, row, page.flaw)).collect();
+        let rows: Vec<_> = page.rows.iter().map(|row| render(request, row, page.flaw)).collect();
         let body = json!({
             "code": 0,
             "message": "",
@@ -104,17 +109,17 @@ impl Dialect for Tencent {
             "data": {
                 "list": rows,
                 "page_info": {
-                    "page": asked.page,
-                    "page_size": asked.size,
+                    "page": request.page,
+                    "page_size": request.size,
                     "total_number": total,
-                    "total_page": page.pages(asked),
+                    "total_page": page.pages(request),
                 },
             },
         });
-        Answer::json(StatusCode::OK, body.to_string())
+        Response::json(StatusCode::OK, body.to_string())
     }
 
-    fn refuse(&self, refusal: &Refusal, request_id: &str) -> Answer {
+    fn refuse(&self, refusal: &Refusal, request_id: &str) -> Response {
         let (code, message, chinese) = match refusal {
             Refusal::Method => (10_001, "The method is not allowed.".to_owned(), "请求方法错误".to_owned()),
             Refusal::Token => {
@@ -137,11 +142,11 @@ impl Dialect for Tencent {
         let trace = format!(" trace_id: {request_id}");
         let body =
             json!({"code": code, "message": message + &trace, "message_cn": chinese + &trace, "errors": []});
-        Answer::json(StatusCode::OK, body.to_string())
+        Response::json(StatusCode::OK, body.to_string())
     }
 }
 
-/// The parts of the day that the only filter known here asks for.
+/// The parts of the day that the filter keeps; no other filter is known here.
 fn parts_of(filters: Vec<Filter>) -> Result<Vec<u64>, Refusal> {
     let [Filter { field, operator, values }] = &filters[..] else {
         return Err(Refusal::Parameter("filtering"));
@@ -157,13 +162,15 @@ fn parts_of(filters: Vec<Filter>) -> Result<Vec<u64>, Refusal> {
     values.iter().map(part).filter_map(Result::transpose).collect()
 }
 
-fn render(asked: &Asked, row: &Row, flaw: Flaw) -> Value {
+fn render(request: &PageRequest, row: &Row, flaw: Flaw) -> Value {
     let field = |name: &String| {
-        let key =
-            matches!((asked.level, name.as_str()), (Level::Unit, "adgroup_id") | (_, "dynamic_creative_id"));
+        let key = matches!(
+            (request.level, name.as_str()),
+            (Level::Unit, "adgroup_id") | (_, "dynamic_creative_id")
+        );
         (flaw != Flaw::NoKey || !key).then(|| Some((name.clone(), value(row, name)?))).flatten()
     };
-    asked.columns.iter().filter_map(field).collect::<Map<_, _>>().into()
+    request.columns.iter().filter_map(field).collect::<Map<_, _>>().into()
 }
 
 /// Whether a level's report has the field.
@@ -195,9 +202,9 @@ const METRICS: [&str; 13] = [
 fn value(row: &Row, name: &str) -> Option<Value> {
     let metrics = &row.metrics;
     // Money is in whole hundredths.
-    let cents = |figure| match figure {
-        Figure::Hundredths(number) => Figure::Count(number).number(),
-        other => other.number(),
+    let cents = |number| match number {
+        Number::Hundredths(cents) => Number::Count(cents).json_number(),
+        other => other.json_number(),
     };
     Some(match name {
         "date" => row.time.to_string().into(),
@@ -208,9 +215,9 @@ fn value(row: &Row, name: &str) -> Option<Value> {
         "cost" => metrics.fee.into(),
         "view_count" => metrics.impression.into(),
         "valid_click_count" => metrics.click.into(),
-        "ctr" => Figure::TenThousandths(metrics.ctr()).number(),
-        "cpc" => cents(Figure::per_click(metrics)),
-        "thousand_display_price" => cents(Figure::per_thousand(metrics)),
+        "ctr" => Number::TenThousandths(metrics.ctr()).json_number(),
+        "cpc" => cents(Number::per_click(metrics)),
+        "thousand_display_price" => cents(Number::per_thousand(metrics)),
         "conversions_count" => metrics.collect.into(),
         "deep_conversions_count" => metrics.follow.into(),
         "praise_count" => metrics.like.into(),

@@ -1,15 +1,21 @@
 //! The dialect of TikTok's basic reports: arrays as JSON in the query, numbers as texts, `-` where there
-//! is none, every answer HTTP 200. That deleted ads are left out unless asked for isn't held.
+//! is none, every response HTTP 200. Deleted ads are never left out.
 
 use hyper::{Method, StatusCode, http::request::Parts};
 use serde_json::{Map, Value, json};
 
+use super::parameters::{MAX_PAGE, bounded, date_range, header, token_matches};
+use super::query::Query;
 use crate::{
-    answer::Answer,
-    dialect::{Asked, Dialect, Flaw, LAST_PAGE, Page, Refusal, admits, header, span, within},
-    figure::Figure,
-    query::Query,
-    row::{Level, Metrics, Row},
+    dialect::Dialect,
+    level::Level,
+    metrics::Metrics,
+    number::Number,
+    page::{Flaw, Page},
+    page_request::PageRequest,
+    refusal::Refusal,
+    response::Response,
+    row::Row,
 };
 
 const PATH: &str = "/open_api/v1.3/report/integrated/get/";
@@ -22,18 +28,18 @@ impl Dialect for TikTok {
         path == PATH
     }
 
-    fn read(&self, parts: &Parts, _body: &[u8], token: Option<&str>) -> Result<Asked, Refusal> {
+    fn read(&self, parts: &Parts, _body: &[u8], token: Option<&str>) -> Result<PageRequest, Refusal> {
         if parts.method != Method::GET {
             return Err(Refusal::Method);
         }
-        if !admits(token, header(parts, "access-token", "")) {
+        if !token_matches(token, header(parts, "access-token", "")) {
             return Err(Refusal::Token);
         }
         let query = Query::of(parts);
-        if query.need("report_type")? != "BASIC" {
+        if query.required("report_type")? != "BASIC" {
             return Err(Refusal::Parameter("report_type"));
         }
-        let (level, id) = match query.need("data_level")? {
+        let (level, id) = match query.required("data_level")? {
             "AUCTION_ADVERTISER" => (Level::Account, "advertiser_id"),
             "AUCTION_CAMPAIGN" => (Level::Campaign, "campaign_id"),
             "AUCTION_ADGROUP" => (Level::Unit, "adgroup_id"),
@@ -52,42 +58,42 @@ impl Dialect for TikTok {
         if columns.iter().any(|name| !knows(level, name)) {
             return Err(Refusal::Parameter("metrics"));
         }
-        let days = span(query.read("start_date")?, query.read("end_date")?, MAX_DAYS)
+        let days = date_range(query.parsed("start_date")?, query.parsed("end_date")?, MAX_DAYS)
             .ok_or(Refusal::Parameter("end_date"))?;
-        Ok(Asked {
+        Ok(PageRequest {
             level,
-            page: within(query.read("page")?, 1, LAST_PAGE).ok_or(Refusal::Parameter("page"))?,
-            size: within(query.read("page_size")?, 10, 1_000).ok_or(Refusal::Parameter("page_size"))?,
+            page: bounded(query.parsed("page")?, 1, MAX_PAGE).ok_or(Refusal::Parameter("page"))?,
+            size: bounded(query.parsed("page_size")?, 10, 1_000).ok_or(Refusal::Parameter("page_size"))?,
             columns,
-            sums: query.read("enable_total_metrics")?.unwrap_or(false),
-            ..Asked::new(query.need("advertiser_id")?.to_owned(), days)
+            sums: query.parsed("enable_total_metrics")?.unwrap_or(false),
+            ..PageRequest::new(query.required("advertiser_id")?.to_owned(), days)
         })
     }
 
-    fn page(&self, asked: &Asked, page: &Page, request_id: &str) -> Answer {
+    fn page(&self, request: &PageRequest, page: &Page, request_id: &str) -> Response {
         let total = if page.flaw == Flaw::BadTotal { json!("-") } else { json!(page.total) };
-        let rows: Vec<_> = page.rows.iter().map(|row| render(asked, row, page.flaw)).collect();
+        let rows: Vec<_> = page.rows.iter().map(|row| render(request, row, page.flaw)).collect();
         let mut data = json!({
             "list": rows,
             "page_info": {
-                "page": asked.page,
-                "page_size": asked.size,
+                "page": request.page,
+                "page_size": request.size,
                 "total_number": total,
-                "total_page": page.pages(asked),
+                "total_page": page.pages(request),
             },
         });
-        if asked.sums {
+        if request.sums {
             let sum = |name: &String| {
-                let sum = figure(&page.sums, name).map_or_else(|| "-".into(), Figure::text);
+                let sum = number(&page.sums, name).map_or_else(|| "-".into(), Number::json_text);
                 (name.clone(), sum)
             };
-            data["total_metrics"] = asked.columns.iter().map(sum).collect::<Map<_, _>>().into();
+            data["total_metrics"] = request.columns.iter().map(sum).collect::<Map<_, _>>().into();
         }
         let body = json!({"code": 0, "message": "OK", "request_id": request_id, "data": data});
-        Answer::json(StatusCode::OK, body.to_string())
+        Response::json(StatusCode::OK, body.to_string())
     }
 
-    fn refuse(&self, refusal: &Refusal, request_id: &str) -> Answer {
+    fn refuse(&self, refusal: &Refusal, request_id: &str) -> Response {
         let (code, message) = match refusal {
             Refusal::Method => (40_006, "The method is not allowed.".to_owned()),
             Refusal::Token => (40_105, "Access token is incorrect or has been revoked.".to_owned()),
@@ -96,7 +102,7 @@ impl Dialect for TikTok {
             Refusal::System => (50_000, "System error.".to_owned()),
         };
         let body = json!({"code": code, "message": message, "request_id": request_id, "data": {}});
-        Answer::json(StatusCode::OK, body.to_string())
+        Response::json(StatusCode::OK, body.to_string())
     }
 }
 
@@ -106,15 +112,15 @@ fn knows(level: Level, name: &str) -> bool {
         "campaign_name" => level != Level::Account,
         "adgroup_name" | "campaign_id" => matches!(level, Level::Unit | Level::Creative),
         "ad_name" | "adgroup_id" => level == Level::Creative,
-        name => figure(&Metrics::default(), name).is_some(),
+        name => number(&Metrics::default(), name).is_some(),
     }
 }
 
-fn render(asked: &Asked, row: &Row, flaw: Flaw) -> Value {
+fn render(request: &PageRequest, row: &Row, flaw: Flaw) -> Value {
     let mut dimensions = json!({"stat_time_day": format!("{} 00:00:00", row.time)});
     if flaw != Flaw::NoKey {
-        let (name, id) = match asked.level {
-            Level::Account => ("advertiser_id", asked.account.clone()),
+        let (name, id) = match request.level {
+            Level::Account => ("advertiser_id", request.account.clone()),
             Level::Campaign => ("campaign_id", row.campaign_id.to_string()),
             Level::Unit => ("adgroup_id", row.unit_id.to_string()),
             _ => ("ad_id", row.creativity_id.to_string()),
@@ -128,29 +134,29 @@ fn render(asked: &Asked, row: &Row, flaw: Flaw) -> Value {
             "adgroup_id" => row.unit_id.to_string().into(),
             "adgroup_name" => format!("Ad group {}", row.unit_id).into(),
             "ad_name" => format!("Ad {}", row.index).into(),
-            name => figure(&row.metrics, name)?.text(),
+            name => number(&row.metrics, name)?.json_text(),
         };
         Some((name.clone(), value))
     };
-    json!({"dimensions": dimensions, "metrics": asked.columns.iter().filter_map(metric).collect::<Map<_, _>>()})
+    json!({"dimensions": dimensions, "metrics": request.columns.iter().filter_map(metric).collect::<Map<_, _>>()})
 }
 
-fn figure(metrics: &Metrics, name: &str) -> Option<Figure> {
+fn number(metrics: &Metrics, name: &str) -> Option<Number> {
     Some(match name {
-        "spend" => Figure::Hundredths(metrics.fee),
-        "impressions" => Figure::Count(metrics.impression),
-        "clicks" => Figure::Count(metrics.click),
-        "ctr" => Figure::Hundredths(metrics.ctr()),
-        "cpc" => Figure::per_click(metrics),
-        "cpm" => Figure::per_thousand(metrics),
-        "reach" => Figure::Count(metrics.impression),
-        "frequency" => Figure::Hundredths(100),
-        "conversion" => Figure::Count(metrics.collect),
-        "cost_per_conversion" => Figure::Missing,
-        "likes" => Figure::Count(metrics.like),
-        "comments" => Figure::Count(metrics.comment),
-        "shares" => Figure::Count(metrics.share),
-        "follows" => Figure::Count(metrics.follow),
+        "spend" => Number::Hundredths(metrics.fee),
+        "impressions" => Number::Count(metrics.impression),
+        "clicks" => Number::Count(metrics.click),
+        "ctr" => Number::Hundredths(metrics.ctr()),
+        "cpc" => Number::per_click(metrics),
+        "cpm" => Number::per_thousand(metrics),
+        "reach" => Number::Count(metrics.impression),
+        "frequency" => Number::Hundredths(100),
+        "conversion" => Number::Count(metrics.collect),
+        "cost_per_conversion" => Number::Missing,
+        "likes" => Number::Count(metrics.like),
+        "comments" => Number::Count(metrics.comment),
+        "shares" => Number::Count(metrics.share),
+        "follows" => Number::Count(metrics.follow),
         _ => return None,
     })
 }

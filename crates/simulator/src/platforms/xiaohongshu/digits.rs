@@ -1,4 +1,4 @@
-//! Numbers as the dialect writes them, straight into a page.
+//! Numbers as the dialect writes them, straight into a page. A page has thousands of them, so they are inlined.
 
 /// How thousands are written: some rows have commas, as in the wild.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,6 +8,7 @@ pub(super) enum Thousands {
 }
 
 /// `5655` or `5,655`.
+#[inline]
 pub(super) fn push_whole(out: &mut Vec<u8>, number: u64, thousands: Thousands) {
     // Most are small, and a page has thousands of them.
     if number < 10 {
@@ -27,6 +28,7 @@ pub(super) fn push_whole(out: &mut Vec<u8>, number: u64, thousands: Thousands) {
 }
 
 /// `53.26` or `1,234.50`, given in hundredths.
+#[inline]
 pub(super) fn push_hundredths(out: &mut Vec<u8>, number: u64, thousands: Thousands) {
     push_whole(out, number / 100, thousands);
     let cents = (number % 100) as u8;
@@ -34,6 +36,7 @@ pub(super) fn push_hundredths(out: &mut Vec<u8>, number: u64, thousands: Thousan
 }
 
 /// Five digits, with zeros before.
+#[inline]
 pub(super) fn push_five(out: &mut Vec<u8>, number: u64) {
     let mut digits = [b'0'; 5];
     let mut rest = number;

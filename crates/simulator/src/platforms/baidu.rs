@@ -1,17 +1,23 @@
 //! The dialect of Baidu's reports: account and token within the body, rows counted from a start row, the
 //! outcome in `header.status` (0 well, 1 partly failed, 2 failed, 3 system error), always HTTP 200.
-//! Only start rows that begin a page are answered. Codes of failures are unverified.
+//! Start rows in the middle of a page are refused. Codes of failures are unverified.
 
 use hyper::{Method, StatusCode, http::request::Parts};
 use jiff::civil::Date;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::parameters::{MAX_PAGE, bounded, date_range, token_matches};
 use crate::{
-    answer::Answer,
-    dialect::{Asked, Dialect, Flaw, LAST_PAGE, Page, Refusal, admits, span, within},
-    figure::Figure,
-    row::{Level, Metrics, Row},
+    dialect::Dialect,
+    level::Level,
+    metrics::Metrics,
+    number::Number,
+    page::{Flaw, Page},
+    page_request::PageRequest,
+    refusal::Refusal,
+    response::Response,
+    row::Row,
 };
 
 const PATH: &str = "/json/sms/service/OpenApiReportService/getReportData";
@@ -71,12 +77,12 @@ impl Dialect for Baidu {
         path == PATH
     }
 
-    fn read(&self, parts: &Parts, body: &[u8], token: Option<&str>) -> Result<Asked, Refusal> {
+    fn read(&self, parts: &Parts, body: &[u8], token: Option<&str>) -> Result<PageRequest, Refusal> {
         if parts.method != Method::POST {
             return Err(Refusal::Method);
         }
         let Body { header, body } = serde_json::from_slice(body).map_err(|_| Refusal::Parameter("body"))?;
-        if !admits(token, Some(header.access_token.as_bytes())) {
+        if !token_matches(token, Some(header.access_token.as_bytes())) {
             return Err(Refusal::Token);
         }
         let (_, level) = *REPORTS
@@ -92,33 +98,34 @@ impl Dialect for Baidu {
         if body.sorts.len() > 2 || body.sorts.iter().any(|sort| !body.columns.contains(&sort.column)) {
             return Err(Refusal::Parameter("sorts"));
         }
-        let days = span(body.start_date, body.end_date, MAX_DAYS).ok_or(Refusal::Parameter("endDate"))?;
-        let size = within(body.row_count, 20, MAX_ROWS).ok_or(Refusal::Parameter("rowCount"))?;
-        if !body.start_row.is_multiple_of(size) || body.start_row / size >= LAST_PAGE {
+        let days =
+            date_range(body.start_date, body.end_date, MAX_DAYS).ok_or(Refusal::Parameter("endDate"))?;
+        let size = bounded(body.row_count, 20, MAX_ROWS).ok_or(Refusal::Parameter("rowCount"))?;
+        if !body.start_row.is_multiple_of(size) || body.start_row / size >= MAX_PAGE {
             return Err(Refusal::Parameter("startRow"));
         }
-        Ok(Asked {
+        Ok(PageRequest {
             level,
             page: body.start_row / size + 1,
             size,
             columns: body.columns,
             sums: body.need_sum,
-            ..Asked::new(header.user_name, days)
+            ..PageRequest::new(header.user_name, days)
         })
     }
 
-    fn page(&self, asked: &Asked, page: &Page, _request_id: &str) -> Answer {
+    fn page(&self, request: &PageRequest, page: &Page, _request_id: &str) -> Response {
         let total = if page.flaw == Flaw::BadTotal { json!("-") } else { json!(page.total) };
-        let rows: Vec<_> = page.rows.iter().map(|row| render(asked, row, page.flaw)).collect();
+        let rows: Vec<_> = page.rows.iter().map(|row| render(request, row, page.flaw)).collect();
         let mut data = json!({"rows": rows, "rowCount": rows.len(), "totalRowCount": total});
-        if asked.sums {
-            let sum = |name: &String| Some((name.clone(), figure(&page.sums, name)?.number()));
-            data["summary"] = asked.columns.iter().filter_map(sum).collect::<Map<_, _>>().into();
+        if request.sums {
+            let sum = |name: &String| Some((name.clone(), number(&page.sums, name)?.json_number()));
+            data["summary"] = request.columns.iter().filter_map(sum).collect::<Map<_, _>>().into();
         }
         envelope(0, "success", json!([]), json!([data]))
     }
 
-    fn refuse(&self, refusal: &Refusal, _request_id: &str) -> Answer {
+    fn refuse(&self, refusal: &Refusal, _request_id: &str) -> Response {
         let (status, code, message) = match refusal {
             Refusal::Method => (2, 8_001, "请求方法错误".to_owned()),
             Refusal::Token => (2, 8_101, "Invalid access token".to_owned()),
@@ -131,10 +138,10 @@ impl Dialect for Baidu {
     }
 }
 
-fn envelope(status: u8, description: &str, failures: Value, data: Value) -> Answer {
+fn envelope(status: u8, description: &str, failures: Value, data: Value) -> Response {
     let header =
         json!({"status": status, "desc": description, "failures": failures, "oprs": 1, "rquota": 1000});
-    Answer::json(StatusCode::OK, json!({"header": header, "body": {"data": data}}).to_string())
+    Response::json(StatusCode::OK, json!({"header": header, "body": {"data": data}}).to_string())
 }
 
 /// Whether a level's report has the column.
@@ -144,38 +151,38 @@ fn knows(level: Level, name: &str) -> bool {
         "campaignId" | "campaignNameStatus" => level != Level::Account,
         "adGroupId" | "adGroupNameStatus" => matches!(level, Level::Unit | Level::Creative),
         "ideaInfo" => level == Level::Creative,
-        name => figure(&Metrics::default(), name).is_some(),
+        name => number(&Metrics::default(), name).is_some(),
     }
 }
 
-fn render(asked: &Asked, row: &Row, flaw: Flaw) -> Value {
+fn render(request: &PageRequest, row: &Row, flaw: Flaw) -> Value {
     let keyed = flaw != Flaw::NoKey;
     let column = |name: &String| {
         let value = match name.as_str() {
             "date" => row.time.to_string().into(),
-            "userName" => asked.account.clone().into(),
-            "campaignId" if keyed || asked.level != Level::Campaign => row.campaign_id.into(),
+            "userName" => request.account.clone().into(),
+            "campaignId" if keyed || request.level != Level::Campaign => row.campaign_id.into(),
             "campaignNameStatus" => format!("计划{}", row.campaign_id).into(),
-            "adGroupId" if keyed || asked.level != Level::Unit => row.unit_id.into(),
+            "adGroupId" if keyed || request.level != Level::Unit => row.unit_id.into(),
             "adGroupNameStatus" => format!("单元{}[已删除]", row.unit_id).into(),
             "ideaInfo" if keyed => {
                 json!({"ideaId": row.creativity_id.to_string(), "ideaTitle": format!("创意{}", row.index)})
             }
-            name => figure(&row.metrics, name)?.number(),
+            name => number(&row.metrics, name)?.json_number(),
         };
         Some((name.clone(), value))
     };
-    asked.columns.iter().filter_map(column).collect::<Map<_, _>>().into()
+    request.columns.iter().filter_map(column).collect::<Map<_, _>>().into()
 }
 
-fn figure(metrics: &Metrics, name: &str) -> Option<Figure> {
+fn number(metrics: &Metrics, name: &str) -> Option<Number> {
     Some(match name {
-        "cost" => Figure::Hundredths(metrics.fee),
-        "impression" => Figure::Count(metrics.impression),
-        "click" => Figure::Count(metrics.click),
-        "ctr" => Figure::TenThousandths(metrics.ctr()),
-        "cpc" => Figure::per_click(metrics),
-        "cpm" => Figure::per_thousand(metrics),
+        "cost" => Number::Hundredths(metrics.fee),
+        "impression" => Number::Count(metrics.impression),
+        "click" => Number::Count(metrics.click),
+        "ctr" => Number::TenThousandths(metrics.ctr()),
+        "cpc" => Number::per_click(metrics),
+        "cpm" => Number::per_thousand(metrics),
         _ => return None,
     })
 }

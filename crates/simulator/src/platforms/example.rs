@@ -1,14 +1,18 @@
-//! No platform's dialect but that of many small services, json-server's among them: the answer is the
+//! No platform's dialect but that of many small services, json-server's among them: the response is the
 //! array of rows, the total is in `X-Total-Count`, other pages are in `Link`, failures are statuses.
 
 use hyper::{Method, StatusCode, http::request::Parts};
 use serde_json::{Value, json};
 
+use super::parameters::{MAX_PAGE, bounded, date_range, header, token_matches};
+use super::query::Query;
 use crate::{
-    answer::Answer,
-    dialect::{Asked, Dialect, Flaw, LAST_PAGE, Page, Refusal, admits, header, span, within},
-    figure::Figure,
-    query::Query,
+    dialect::Dialect,
+    number::Number,
+    page::{Flaw, Page},
+    page_request::PageRequest,
+    refusal::Refusal,
+    response::Response,
     row::Row,
 };
 
@@ -22,43 +26,43 @@ impl Dialect for Example {
         path == PATH
     }
 
-    fn read(&self, parts: &Parts, _body: &[u8], token: Option<&str>) -> Result<Asked, Refusal> {
+    fn read(&self, parts: &Parts, _body: &[u8], token: Option<&str>) -> Result<PageRequest, Refusal> {
         if parts.method != Method::GET {
             return Err(Refusal::Method);
         }
-        if !admits(token, header(parts, "authorization", "Bearer ")) {
+        if !token_matches(token, header(parts, "authorization", "Bearer ")) {
             return Err(Refusal::Token);
         }
         let query = Query::of(parts);
-        let days = span(query.read("day_gte")?, query.read("day_lte")?, MAX_DAYS)
+        let days = date_range(query.parsed("day_gte")?, query.parsed("day_lte")?, MAX_DAYS)
             .ok_or(Refusal::Parameter("day_lte"))?;
         let host = parts.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
         let rest =
             parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.starts_with("_page="));
-        Ok(Asked {
-            page: within(query.read("_page")?, 1, LAST_PAGE).ok_or(Refusal::Parameter("_page"))?,
-            size: within(query.read("_limit")?, 10, 1_000).ok_or(Refusal::Parameter("_limit"))?,
+        Ok(PageRequest {
+            page: bounded(query.parsed("_page")?, 1, MAX_PAGE).ok_or(Refusal::Parameter("_page"))?,
+            size: bounded(query.parsed("_limit")?, 10, 1_000).ok_or(Refusal::Parameter("_limit"))?,
             address: format!("http://{host}{PATH}?{}", rest.collect::<Vec<_>>().join("&")),
-            ..Asked::new(query.need("account")?.to_owned(), days)
+            ..PageRequest::new(query.required("account")?.to_owned(), days)
         })
     }
 
-    fn page(&self, asked: &Asked, page: &Page, _request_id: &str) -> Answer {
+    fn page(&self, request: &PageRequest, page: &Page, _request_id: &str) -> Response {
         let rows: Vec<_> = page.rows.iter().map(|row| render(row, page.flaw)).collect();
         let total = if page.flaw == Flaw::BadTotal { "-".to_owned() } else { page.total.to_string() };
-        let last = page.pages(asked).max(1);
+        let last = page.pages(request).max(1);
         let mut links = vec![(1, "first"), (last, "last")];
-        if asked.page > 1 {
-            links.push((asked.page - 1, "prev"));
+        if request.page > 1 {
+            links.push((request.page - 1, "prev"));
         }
         links.extend(page.next.map(|next| (next, "next")));
-        let link = |(page, name): (u64, &str)| format!("<{}&_page={page}>; rel=\"{name}\"", asked.address);
-        Answer::json(StatusCode::OK, Value::from(rows).to_string())
+        let link = |(page, name): (u64, &str)| format!("<{}&_page={page}>; rel=\"{name}\"", request.address);
+        Response::json(StatusCode::OK, Value::from(rows).to_string())
             .with("x-total-count", &total)
             .with("link", &links.into_iter().map(link).collect::<Vec<_>>().join(", "))
     }
 
-    fn refuse(&self, refusal: &Refusal, _request_id: &str) -> Answer {
+    fn refuse(&self, refusal: &Refusal, _request_id: &str) -> Response {
         let (status, message) = match refusal {
             Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "use GET".to_owned()),
             Refusal::Token => (StatusCode::UNAUTHORIZED, "no such token".to_owned()),
@@ -66,7 +70,7 @@ impl Dialect for Example {
             Refusal::Throttled => (StatusCode::TOO_MANY_REQUESTS, "slow down".to_owned()),
             Refusal::System => (StatusCode::INTERNAL_SERVER_ERROR, "something broke".to_owned()),
         };
-        Answer::json(status, json!({ "error": message }).to_string())
+        Response::json(status, json!({ "error": message }).to_string())
     }
 }
 
@@ -74,7 +78,7 @@ fn render(row: &Row, flaw: Flaw) -> Value {
     let mut value = json!({
         "day": row.time.to_string(),
         "title": format!("Item {}", row.index),
-        "spend": Figure::Hundredths(row.metrics.fee).number(),
+        "spend": Number::Hundredths(row.metrics.fee).json_number(),
         "metrics": {"views": row.metrics.impression, "clicks": row.metrics.click},
     });
     if flaw != Flaw::NoKey {

@@ -1,8 +1,8 @@
-//! The columns that can be asked for by name, in the words of the request (camelCase) and of the rows
+//! The columns that can be requested by name, in the words of the request (camelCase) and of the rows
 //! (snake_case); which endpoint knows which was measured by jundaychan/spotlight-mapi in 2026.
 
-use super::row::Metric;
-use crate::row::Level;
+use super::metric::Metric;
+use crate::level::Level;
 
 /// A column of the rows. What it shows is one of the basic metrics: so it sums up as they do.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,11 +1,12 @@
-//! The dialects of Xiaohongshu's offline and realtime reports: what requests and answers look like. Codes
+//! The dialects of Xiaohongshu's offline and realtime reports: what requests and responses look like. Codes
 //! other than 0, 10002 and 10005 are unverified.
 
 mod columns;
-mod number;
+mod digits;
+mod metric;
 mod page;
 mod row;
-pub(crate) mod token;
+mod selection;
 
 use hyper::{Method, StatusCode, http::request::Parts};
 use jiff::civil::Date;
@@ -13,11 +14,11 @@ use serde::Deserialize;
 
 use page::{render, render_realtime};
 
+use super::parameters::{MAX_PAGE, bounded, date_range, header, token_matches};
+use super::query::Query;
 use crate::{
-    answer::Answer,
-    dialect::{Asked, Dialect, LAST_PAGE, Page, Refusal, admits, header, span, within},
-    query::Query,
-    row::Level,
+    dialect::Dialect, level::Level, page::Page, page_request::PageRequest, refusal::Refusal,
+    response::Response,
 };
 
 const OFFLINE: &str = "/api/open/jg/data/report/offline/";
@@ -39,17 +40,17 @@ impl Dialect for Offline {
         offline(path).is_some()
     }
 
-    fn read(&self, parts: &Parts, body: &[u8], token: Option<&str>) -> Result<Asked, Refusal> {
+    fn read(&self, parts: &Parts, body: &[u8], token: Option<&str>) -> Result<PageRequest, Refusal> {
         let level = offline(parts.uri.path()).ok_or(Refusal::Method)?;
-        let asked = read(parts, body, token, level, MAX_DAYS)?;
-        check_columns(asked, false)
+        let request = read(parts, body, token, level, MAX_DAYS)?;
+        check_columns(request, false)
     }
 
-    fn page(&self, asked: &Asked, page: &Page, request_id: &str) -> Answer {
-        Answer::json(StatusCode::OK, render(asked, page, request_id))
+    fn page(&self, request: &PageRequest, page: &Page, request_id: &str) -> Response {
+        Response::json(StatusCode::OK, render(request, page, request_id))
     }
 
-    fn refuse(&self, refusal: &Refusal, request_id: &str) -> Answer {
+    fn refuse(&self, refusal: &Refusal, request_id: &str) -> Response {
         refuse(refusal, request_id)
     }
 }
@@ -59,17 +60,17 @@ impl Dialect for Realtime {
         realtime(path).is_some()
     }
 
-    fn read(&self, parts: &Parts, body: &[u8], token: Option<&str>) -> Result<Asked, Refusal> {
+    fn read(&self, parts: &Parts, body: &[u8], token: Option<&str>) -> Result<PageRequest, Refusal> {
         let level = realtime(parts.uri.path()).ok_or(Refusal::Method)?;
-        let asked = read(parts, body, token, level, 1)?;
-        check_columns(asked, true)
+        let request = read(parts, body, token, level, 1)?;
+        check_columns(request, true)
     }
 
-    fn page(&self, asked: &Asked, page: &Page, request_id: &str) -> Answer {
-        Answer::json(StatusCode::OK, render_realtime(asked, page, request_id))
+    fn page(&self, request: &PageRequest, page: &Page, request_id: &str) -> Response {
+        Response::json(StatusCode::OK, render_realtime(request, page, request_id))
     }
 
-    fn refuse(&self, refusal: &Refusal, request_id: &str) -> Answer {
+    fn refuse(&self, refusal: &Refusal, request_id: &str) -> Response {
         refuse(refusal, request_id)
     }
 }
@@ -103,25 +104,25 @@ fn realtime(path: &str) -> Option<Level> {
 }
 
 /// One unknown column fails the request. Endpoints that don't take columns don't look at them.
-fn check_columns(mut asked: Asked, realtime: bool) -> Result<Asked, Refusal> {
-    let known = columns::known(asked.level, realtime);
+fn check_columns(mut request: PageRequest, realtime: bool) -> Result<PageRequest, Refusal> {
+    let known = columns::known(request.level, realtime);
     if known.is_empty() {
-        asked.columns.clear();
+        request.columns.clear();
     }
-    if asked.columns.iter().any(|name| columns::named(known, name).is_none()) {
+    if request.columns.iter().any(|name| columns::named(known, name).is_none()) {
         return Err(Refusal::Parameter("columns"));
     }
-    Ok(asked)
+    Ok(request)
 }
 
-/// What the request asks for, if it may.
+/// The page that is requested, or why there is none.
 fn read(
     parts: &Parts,
     body: &[u8],
     token: Option<&str>,
     level: Level,
     most_days: i32,
-) -> Result<Asked, Refusal> {
+) -> Result<PageRequest, Refusal> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Id {
@@ -145,7 +146,7 @@ fn read(
     if parts.method != Method::POST {
         return Err(Refusal::Method);
     }
-    if !admits(token, header(parts, "access-token", "")) {
+    if !token_matches(token, header(parts, "access-token", "")) {
         return Err(Refusal::Token);
     }
     let body: Body = serde_json::from_slice(body).map_err(|_| Refusal::Parameter("请求体"))?;
@@ -156,23 +157,23 @@ fn read(
     };
     let start = body.start_date.ok_or(Refusal::Parameter("start_date"))?;
     let end = body.end_date.ok_or(Refusal::Parameter("end_date"))?;
-    let days = span(Some(start), Some(end), most_days).ok_or(Refusal::Parameter("end_date"))?;
+    let days = date_range(Some(start), Some(end), most_days).ok_or(Refusal::Parameter("end_date"))?;
     if body.time_unit.is_some_and(|unit| unit != "DAY") {
         return Err(Refusal::Parameter("time_unit"));
     }
     // Unlike the real one: some clients can put the page's number only into the query.
-    let page_num = Query::of(parts).read("page_num")?.or(body.page_num);
-    let page = within(page_num, 1, LAST_PAGE).ok_or(Refusal::Parameter("page_num"))?;
-    let size = within(body.page_size, PAGE_SIZE, MAX_PAGE_SIZE).ok_or(Refusal::Parameter("page_size"))?;
+    let page_num = Query::of(parts).parsed("page_num")?.or(body.page_num);
+    let page = bounded(page_num, 1, MAX_PAGE).ok_or(Refusal::Parameter("page_num"))?;
+    let size = bounded(body.page_size, PAGE_SIZE, MAX_PAGE_SIZE).ok_or(Refusal::Parameter("page_size"))?;
     let part = |value: &u64| PLACEMENTS.iter().position(|placement| placement == value);
     let parts = body.placement.iter().map(|value| part(value).map(|part| part as u64));
     let parts = parts.collect::<Option<Vec<_>>>().ok_or(Refusal::Parameter("placement"))?;
     let parts = Some(parts).filter(|parts| !parts.is_empty());
-    Ok(Asked { level, page, size, columns: body.columns, parts, ..Asked::new(account, days) })
+    Ok(PageRequest { level, page, size, columns: body.columns, parts, ..PageRequest::new(account, days) })
 }
 
-/// The answer to a request that gets no page.
-fn refuse(refusal: &Refusal, request_id: &str) -> Answer {
+/// The response to a request that gets no page.
+fn refuse(refusal: &Refusal, request_id: &str) -> Response {
     let (status, code, message) = match refusal {
         Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, 10_001, "请求方法错误".to_owned()),
         Refusal::Token => {
@@ -183,7 +184,7 @@ fn refuse(refusal: &Refusal, request_id: &str) -> Answer {
         Refusal::System => (StatusCode::INTERNAL_SERVER_ERROR, 10_000, "系统错误".to_owned()),
     };
     let body = format!(r#"{{"code":{code},"success":false,"msg":"{message}","request_id":"{request_id}"}}"#);
-    Answer::json(status, body)
+    Response::json(status, body)
 }
 
 #[cfg(test)]
@@ -193,30 +194,30 @@ mod tests {
 
     use super::*;
 
-    fn ask(token: &str, body: &str) -> Result<Asked, Refusal> {
+    fn read_creative(token: &str, body: &str) -> Result<PageRequest, Refusal> {
         let request = Request::post("/").header("Access-Token", token).body(()).unwrap();
         read(&request.into_parts().0, body.as_bytes(), Some("secret"), Level::Creative, MAX_DAYS)
     }
 
     #[test]
-    fn a_good_request_is_read_with_its_defaults() {
+    fn an_ok_request_is_read_with_its_defaults() {
         let body =
             r#"{"advertiser_id":1001,"start_date":"2026-11-23","end_date":"2026-11-24","columns":["fee"]}"#;
-        let asked = ask("secret", body).unwrap();
+        let request = read_creative("secret", body).unwrap();
         let (start, end) = (date(2026, 11, 23), date(2026, 11, 24));
-        assert_eq!((asked.account.as_str(), asked.start, asked.end), ("1001", start, end));
-        assert_eq!((asked.page, asked.size), (1, 20));
-        assert_eq!(asked.days().collect::<Vec<_>>(), [start, end]);
-        assert_ne!(asked.hash(), Asked { page: 2, ..asked.clone() }.hash());
+        assert_eq!((request.account.as_str(), request.start, request.end), ("1001", start, end));
+        assert_eq!((request.page, request.size), (1, 20));
+        assert_eq!(request.days().collect::<Vec<_>>(), [start, end]);
+        assert_ne!(request.hash(), PageRequest { page: 2, ..request.clone() }.hash());
     }
 
     #[test]
-    fn a_bad_request_is_told_what_is_bad() {
+    fn a_bad_request_is_refused_with_the_bad_parameter() {
         let body = |more: &str| {
             format!(r#"{{"advertiser_id":"7","start_date":"2026-11-23","end_date":"2026-11-23"{more}}}"#)
         };
-        assert_eq!(ask("", &body("")), Err(Refusal::Token));
-        assert_eq!(ask("other", &body("")), Err(Refusal::Token));
+        assert_eq!(read_creative("", &body("")), Err(Refusal::Token));
+        assert_eq!(read_creative("other", &body("")), Err(Refusal::Token));
         let bad = [
             ("not json".to_owned(), "请求体"),
             ("{}".to_owned(), "advertiser_id"),
@@ -237,9 +238,9 @@ mod tests {
             (body(r#","page_size":101"#), "page_size"),
         ];
         for (body, name) in bad {
-            assert_eq!(ask("secret", &body), Err(Refusal::Parameter(name)), "{body}");
+            assert_eq!(read_creative("secret", &body), Err(Refusal::Parameter(name)), "{body}");
         }
-        assert!(ask("secret", &body(r#","page_size":100,"time_unit":"DAY""#)).is_ok());
+        assert!(read_creative("secret", &body(r#","page_size":100,"time_unit":"DAY""#)).is_ok());
     }
 
     #[test]
@@ -248,8 +249,8 @@ mod tests {
             let request = Request::post(uri).header("Access-Token", "any").body(()).unwrap();
             let body =
                 format!(r#"{{"advertiser_id":7,"start_date":"2026-11-23","end_date":"2026-11-23"{body}}}"#);
-            let asked = read(&request.into_parts().0, body.as_bytes(), None, Level::Creative, MAX_DAYS);
-            asked.map(|asked| asked.page)
+            let request = read(&request.into_parts().0, body.as_bytes(), None, Level::Creative, MAX_DAYS);
+            request.map(|request| request.page)
         };
         assert_eq!(page("/?page_num=3", r#","page_num":2"#), Ok(3));
         assert_eq!(page("/?page_size=3", r#","page_num":2"#), Ok(2));

@@ -1,11 +1,10 @@
+//! The row of a report as JSON: what is named, then the metrics.
+
 use super::{
-    columns::{self, Column},
-    number::{Thousands, push_five, push_hundredths, push_whole},
+    digits::{Thousands, push_five},
+    selection::Selection,
 };
-use crate::{
-    dialect::{Asked, Page},
-    row::{Level, Metrics, Row, ratio},
-};
+use crate::{level::Level, row::Row};
 
 /// The most bytes of one row, generously.
 pub(super) const ROOM: usize = 1_024;
@@ -15,77 +14,15 @@ const CREATIVES: [&str; 8] =
 const CAMPAIGNS: [&str; 4] = ["双11种草", "新品首发", "日常收割", "品牌心智"];
 const UNITS: [&str; 4] = ["信息流", "搜索位", "视频流", "全站智投"];
 
-/// One of the basic metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Metric {
-    Fee,
-    Impression,
-    Click,
-    Ctr,
-    Acp,
-    Cpm,
-    Like,
-    Comment,
-    Collect,
-    Follow,
-    Share,
-    Interaction,
-    Cpi,
-}
-
-/// Which metrics a row has.
-pub(super) enum Wanted {
-    /// Those that come unasked for.
-    Basic,
-    /// Those, and all others as 0.
-    Silent,
-    Named(Vec<&'static Column>),
-}
-
-impl Wanted {
-    pub(super) fn of(asked: &Asked, page: &Page, realtime: bool) -> Self {
-        let known = columns::known(asked.level, realtime);
-        match known {
-            [] => Self::Named(columns::OFFLINE.iter().copied().flatten().collect()),
-            _ if !asked.columns.is_empty() => {
-                Self::Named(asked.columns.iter().filter_map(|name| columns::named(known, name)).collect())
-            }
-            _ if page.silent => Self::Silent,
-            _ => Self::Basic,
-        }
-    }
-
-    /// Writes the metrics as members of an object.
-    pub(super) fn push(&self, out: &mut Vec<u8>, metrics: &Metrics, thousands: Thousands) {
-        match self {
-            Self::Basic => push_metrics(out, metrics, thousands),
-            Self::Silent => {
-                push_metrics(out, metrics, thousands);
-                for column in columns::OFFLINE.iter().copied().flatten().skip(BASICS) {
-                    out.extend_from_slice(b",\"");
-                    out.extend_from_slice(column.name.as_bytes());
-                    out.extend_from_slice(b"\":\"0\"");
-                }
-            }
-            Self::Named(columns) => {
-                for column in columns {
-                    out.push(b'"');
-                    out.extend_from_slice(column.name.as_bytes());
-                    out.extend_from_slice(b"\":\"");
-                    push_metric(out, metrics, column.shows, thousands);
-                    out.extend_from_slice(b"\",");
-                }
-                out.pop();
-            }
-        }
-    }
-}
-
-/// How many of the columns come without being asked for.
-const BASICS: usize = 13;
-
 /// Writes one row of an offline report as JSON; `keyed` unless its key is to be missing.
-pub(super) fn push_row(out: &mut Vec<u8>, row: &Row, level: Level, day: &str, wanted: &Wanted, keyed: bool) {
+pub(super) fn push_row(
+    out: &mut Vec<u8>,
+    row: &Row,
+    level: Level,
+    day: &str,
+    selection: &Selection,
+    keyed: bool,
+) {
     if level == Level::Creative {
         push_creative(out, row, day, keyed);
     } else {
@@ -95,7 +32,7 @@ pub(super) fn push_row(out: &mut Vec<u8>, row: &Row, level: Level, day: &str, wa
         }
         push_dimensions(out, row, level, keyed);
     }
-    wanted.push(out, &row.metrics, thousands(row));
+    selection.push(out, &row.metrics, thousands(row));
     out.push(b'}');
 }
 
@@ -210,72 +147,4 @@ fn push_creative(out: &mut Vec<u8>, row: &Row, day: &str, keyed: bool) {
     out.extend_from_slice(b",\"marketing_target\":");
     out.push(b"3489"[(traits >> 13) as usize & 3]);
     out.push(b',');
-}
-
-/// Writes one metric; `-` where there is none.
-fn push_metric(out: &mut Vec<u8>, metrics: &Metrics, metric: Metric, thousands: Thousands) {
-    let quotient = |out: &mut Vec<u8>, dividend: u64, divisor: u64| match ratio(dividend, divisor) {
-        Some(hundredths) => push_hundredths(out, hundredths, thousands),
-        None => out.push(b'-'),
-    };
-    match metric {
-        Metric::Fee => push_hundredths(out, metrics.fee, thousands),
-        Metric::Impression => push_whole(out, metrics.impression, thousands),
-        Metric::Click => push_whole(out, metrics.click, thousands),
-        Metric::Ctr => {
-            push_hundredths(out, metrics.ctr(), thousands);
-            out.push(b'%');
-        }
-        Metric::Acp => quotient(out, metrics.fee, metrics.click),
-        Metric::Cpm => quotient(out, metrics.fee * 1_000, metrics.impression),
-        Metric::Like => push_whole(out, metrics.like, thousands),
-        Metric::Comment => push_whole(out, metrics.comment, thousands),
-        Metric::Collect => push_whole(out, metrics.collect, thousands),
-        Metric::Follow if metrics.follow == 0 => out.push(b'-'),
-        Metric::Follow => push_whole(out, metrics.follow, thousands),
-        Metric::Share => push_whole(out, metrics.share, thousands),
-        Metric::Interaction => push_whole(out, metrics.interaction(), thousands),
-        Metric::Cpi => quotient(out, metrics.fee, metrics.interaction()),
-    }
-}
-
-/// Writes the basic metrics as members of an object.
-fn push_metrics(out: &mut Vec<u8>, metrics: &Metrics, thousands: Thousands) {
-    let interaction = metrics.interaction();
-    let amount = |out: &mut Vec<u8>, hundredths: Option<u64>| match hundredths {
-        Some(hundredths) => push_hundredths(out, hundredths, thousands),
-        None => out.push(b'-'),
-    };
-    let count = |out: &mut Vec<u8>, number: u64| push_whole(out, number, thousands);
-
-    out.extend_from_slice(b"\"fee\":\"");
-    amount(out, Some(metrics.fee));
-    out.extend_from_slice(b"\",\"impression\":\"");
-    count(out, metrics.impression);
-    out.extend_from_slice(b"\",\"click\":\"");
-    count(out, metrics.click);
-    out.extend_from_slice(b"\",\"ctr\":\"");
-    amount(out, Some(metrics.ctr()));
-    out.extend_from_slice(b"%\",\"acp\":\"");
-    amount(out, ratio(metrics.fee, metrics.click));
-    out.extend_from_slice(b"\",\"cpm\":\"");
-    amount(out, ratio(metrics.fee * 1_000, metrics.impression));
-    out.extend_from_slice(b"\",\"like\":\"");
-    count(out, metrics.like);
-    out.extend_from_slice(b"\",\"comment\":\"");
-    count(out, metrics.comment);
-    out.extend_from_slice(b"\",\"collect\":\"");
-    count(out, metrics.collect);
-    out.extend_from_slice(b"\",\"follow\":\"");
-    match metrics.follow {
-        0 => out.push(b'-'),
-        follow => count(out, follow),
-    }
-    out.extend_from_slice(b"\",\"share\":\"");
-    count(out, metrics.share);
-    out.extend_from_slice(b"\",\"interaction\":\"");
-    count(out, interaction);
-    out.extend_from_slice(b"\",\"cpi\":\"");
-    amount(out, ratio(metrics.fee, interaction));
-    out.push(b'"');
 }

@@ -7,21 +7,21 @@ use std::{
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use hyper::{
-    Response, StatusCode,
+    StatusCode,
     body::{Body, Frame, SizeHint},
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
 
-/// What goes back to the client. A clone shares the body.
+/// What is sent to the client. A clone shares the body.
 #[derive(Clone)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     status: StatusCode,
     kind: &'static str,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Content,
 }
 
-impl Answer {
+impl Response {
     pub(crate) fn new(status: StatusCode, kind: &'static str, body: Bytes) -> Self {
         Self {
             status,
@@ -35,6 +35,12 @@ impl Answer {
         Self::new(status, "application/json; charset=utf-8", body.into())
     }
 
+    /// What a gateway in front of the API sends when it is ill, with a status as if all were well.
+    pub(crate) fn garbage() -> Self {
+        let body = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n</html>\r\n";
+        Self::new(StatusCode::OK, "text/html", body.into())
+    }
+
     /// With a further header; one whose value no header can hold is left out.
     pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -43,8 +49,8 @@ impl Answer {
         self
     }
 
-    /// With the status of a good answer.
-    pub(crate) fn fine(mut self) -> Self {
+    /// With the status 200.
+    pub(crate) fn with_status_ok(mut self) -> Self {
         self.status = StatusCode::OK;
         self
     }
@@ -74,8 +80,8 @@ impl Answer {
         self.body.length
     }
 
-    pub(crate) fn into_response(self) -> Response<Content> {
-        let mut response = Response::new(self.body);
+    pub(crate) fn into_hyper(self) -> hyper::Response<Content> {
+        let mut response = hyper::Response::new(self.body);
         *response.status_mut() = self.status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
         response.headers_mut().extend(self.headers);

@@ -1,16 +1,21 @@
-//! The dialect of Kuaishou's reports: a JSON body, numbers as JSON numbers, every answer HTTP 200. Codes
-//! are unverified. That only the last week can be asked for isn't held.
+//! The dialect of Kuaishou's reports: a JSON body, numbers as JSON numbers, every response HTTP 200. Codes
+//! are unverified. Days before the last week are served too.
 
 use hyper::{Method, StatusCode, http::request::Parts};
 use jiff::civil::Date;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::parameters::{MAX_PAGE, bounded, date_range, header, token_matches};
 use crate::{
-    answer::Answer,
-    dialect::{Asked, Dialect, Flaw, LAST_PAGE, Page, Refusal, admits, header, span, within},
-    figure::Figure,
-    row::{Level, Row},
+    dialect::Dialect,
+    level::Level,
+    number::Number,
+    page::{Flaw, Page},
+    page_request::PageRequest,
+    refusal::Refusal,
+    response::Response,
+    row::Row,
 };
 
 const PREFIX: &str = "/rest/openapi/v1/report/";
@@ -33,11 +38,11 @@ impl Dialect for Kuaishou {
         level(path).is_some()
     }
 
-    fn read(&self, parts: &Parts, body: &[u8], token: Option<&str>) -> Result<Asked, Refusal> {
+    fn read(&self, parts: &Parts, body: &[u8], token: Option<&str>) -> Result<PageRequest, Refusal> {
         if parts.method != Method::POST {
             return Err(Refusal::Method);
         }
-        if !admits(token, header(parts, "access-token", "")) {
+        if !token_matches(token, header(parts, "access-token", "")) {
             return Err(Refusal::Token);
         }
         let body: Body = serde_json::from_slice(body).map_err(|_| Refusal::Parameter("body"))?;
@@ -45,24 +50,25 @@ impl Dialect for Kuaishou {
             return Err(Refusal::Parameter("temporal_granularity"));
         }
         let account = body.advertiser_id.ok_or(Refusal::Parameter("advertiser_id"))?;
-        let days = span(body.start_date, body.end_date, MAX_DAYS).ok_or(Refusal::Parameter("end_date"))?;
-        Ok(Asked {
+        let days =
+            date_range(body.start_date, body.end_date, MAX_DAYS).ok_or(Refusal::Parameter("end_date"))?;
+        Ok(PageRequest {
             level: level(parts.uri.path()).ok_or(Refusal::Method)?,
-            page: within(body.page, 1, LAST_PAGE).ok_or(Refusal::Parameter("page"))?,
-            size: within(body.page_size, 20, 2_000).ok_or(Refusal::Parameter("page_size"))?,
-            ..Asked::new(account.to_string(), days)
+            page: bounded(body.page, 1, MAX_PAGE).ok_or(Refusal::Parameter("page"))?,
+            size: bounded(body.page_size, 20, 2_000).ok_or(Refusal::Parameter("page_size"))?,
+            ..PageRequest::new(account.to_string(), days)
         })
     }
 
-    fn page(&self, asked: &Asked, page: &Page, request_id: &str) -> Answer {
+    fn page(&self, request: &PageRequest, page: &Page, request_id: &str) -> Response {
         let total = if page.flaw == Flaw::BadTotal { json!("-") } else { json!(page.total) };
-        let rows: Vec<_> = page.rows.iter().map(|row| render(asked.level, row, page.flaw)).collect();
+        let rows: Vec<_> = page.rows.iter().map(|row| render(request.level, row, page.flaw)).collect();
         let data = json!({"total_count": total, "details": rows});
         let body = json!({"code": 0, "message": "OK", "request_id": request_id, "data": data});
-        Answer::json(StatusCode::OK, body.to_string())
+        Response::json(StatusCode::OK, body.to_string())
     }
 
-    fn refuse(&self, refusal: &Refusal, request_id: &str) -> Answer {
+    fn refuse(&self, refusal: &Refusal, request_id: &str) -> Response {
         let (code, message) = match refusal {
             Refusal::Method => (400_001, "请求方法错误".to_owned()),
             Refusal::Token => (402_001, "access_token 无效".to_owned()),
@@ -71,7 +77,7 @@ impl Dialect for Kuaishou {
             Refusal::System => (500_000, "系统异常".to_owned()),
         };
         let body = json!({"code": code, "message": message, "request_id": request_id, "data": null});
-        Answer::json(StatusCode::OK, body.to_string())
+        Response::json(StatusCode::OK, body.to_string())
     }
 }
 
@@ -90,15 +96,15 @@ fn render(level: Level, row: &Row, flaw: Flaw) -> Value {
     let mut value = json!({
         "stat_date": row.time.to_string(),
         "stat_hour": 0,
-        "charge": Figure::Hundredths(metrics.fee).number(),
+        "charge": Number::Hundredths(metrics.fee).json_number(),
         "show": metrics.impression,
         "photo_click": metrics.click,
         "aclick": metrics.click,
         "bclick": metrics.collect,
-        "photo_click_ratio": Figure::TenThousandths(metrics.ctr()).number(),
+        "photo_click_ratio": Number::TenThousandths(metrics.ctr()).json_number(),
         "action_ratio": 0.0,
-        "impression_1k_cost": Figure::per_thousand(metrics).number(),
-        "photo_click_cost": Figure::per_click(metrics).number(),
+        "impression_1k_cost": Number::per_thousand(metrics).json_number(),
+        "photo_click_cost": Number::per_click(metrics).json_number(),
         "action_cost": 0.0,
         "share": metrics.share,
         "comment": metrics.comment,
