@@ -217,7 +217,7 @@ pub(super) async fn park_newer<Q: PageQueue>(
 ) -> Result<(), Trouble> {
     tracing::warn!(source = %delivery.source, %error, "parked: update this consumer");
     let rung = pipeline.schedule.delays.len() - 1;
-    let to = Address::Retry { source: delivery.source.clone(), lane: delivery.lane, rung };
+    let to = Address::Retry { source: delivery.source.clone(), lane: delivery.lane, tier: rung };
     let message = Message { id: body_id("newer", &delivery.body), body: delivery.body.to_vec(), note: None };
     pipeline.queue.publish(&to, [message]).await?;
     ack(delivery).await;
@@ -245,7 +245,7 @@ async fn publish_dead<Q: PageQueue>(
 }
 
 fn retry(job: &PageJob, rung: usize) -> Address {
-    Address::Retry { source: job.slice.source.clone(), lane: job.lane, rung }
+    Address::Retry { source: job.slice.source.clone(), lane: job.lane, tier: rung }
 }
 
 async fn ack(delivery: Delivery) {
@@ -254,7 +254,7 @@ async fn ack(delivery: Delivery) {
 
 /// Returns a delivery to its queue as it was.
 pub(super) async fn give_back(delivery: Delivery) {
-    noticed(delivery.give_back().await, "return");
+    noticed(delivery.nack().await, "return");
 }
 
 /// A delivery whose connection is gone comes again, and the ledger knows what became of it.
