@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pagemill_core::{Failure, PageJob};
-use pagemill_queue::{DeadLetter, Fate, PageQueue, SweepError};
+use pagemill_queue::{DeadLetter, DeadLetterAction, PageQueue, SweepError};
 use pagemill_store::{RescueOrder, Store, StoreError, StoreErrorKind};
 
 use super::{Expansion, PartitionSteps};
@@ -111,15 +111,15 @@ pub async fn reconcile_dead<Q: PageQueue>(
         async move {
             let ids: Vec<String> = letters.iter().map(|l| l.id.clone()).collect();
             let known = store.known_dead(&ids).await?;
-            let mut fates = Vec::with_capacity(letters.len());
+            let mut actions = Vec::with_capacity(letters.len());
             for letter in &letters {
-                fates.push(match known.iter().find(|(id, _)| *id == letter.id) {
-                    Some((_, true)) => Fate::Keep,
-                    Some((_, false)) => Fate::Drop,
+                actions.push(match known.iter().find(|(id, _)| *id == letter.id) {
+                    Some((_, true)) => DeadLetterAction::Keep,
+                    Some((_, false)) => DeadLetterAction::Drop,
                     None => record(&store, &source, letter).await?,
                 });
             }
-            Ok::<_, StoreError>(fates)
+            Ok::<_, StoreError>(actions)
         }
     };
     queue.sweep_dead(source, decide).await.map_err(|error| match error {
@@ -138,7 +138,7 @@ async fn known_partition(store: &Store, partition: i64) -> Result<bool, StoreErr
 }
 
 /// A letter that the broker put there, or that lost its record.
-async fn record(store: &Store, source: &str, letter: &DeadLetter) -> Result<Fate, StoreError> {
+async fn record(store: &Store, source: &str, letter: &DeadLetter) -> Result<DeadLetterAction, StoreError> {
     let reason = letter.broker_reason.as_deref().unwrap_or("unknown");
     let error = format!("the broker gave this message up (reason: {reason})");
     tracing::warn!(source, id = %letter.id, %error, "recorded a dead letter");
@@ -149,7 +149,7 @@ async fn record(store: &Store, source: &str, letter: &DeadLetter) -> Result<Fate
     };
     let Some(job) = job else {
         store.record_dead_message(source, &letter.id, &letter.body, &error).await?;
-        return Ok(Fate::Keep);
+        return Ok(DeadLetterAction::Keep);
     };
     match store.record_dead(&job, &Failure::permanent(error)).await? {
         Some(record) => {
@@ -157,9 +157,9 @@ async fn record(store: &Store, source: &str, letter: &DeadLetter) -> Result<Fate
                 // A dead page makes it incomplete, whatever else its stream's rules ask.
                 store.seal(job.partition, None, 0).await?;
             }
-            Ok(Fate::Keep)
+            Ok(DeadLetterAction::Keep)
         }
         // Done meanwhile, of an older generation, or of a partition that is closed.
-        None => Ok(Fate::Drop),
+        None => Ok(DeadLetterAction::Drop),
     }
 }

@@ -172,7 +172,7 @@ async fn retry<Q: PageQueue>(
     message: Message,
     tier: usize,
 ) -> Result<(), ServiceError> {
-    let to = Address::Retry { source: delivery.source.clone(), lane: delivery.lane, rung: tier };
+    let to = Address::Retry { source: delivery.source.clone(), lane: delivery.lane, tier };
     Ok(pipeline.queue.publish(&to, [message]).await?)
 }
 
@@ -182,7 +182,7 @@ async fn ack(delivery: Delivery) {
 
 /// Returns a delivery to its queue as it was.
 pub(super) async fn nack(delivery: Delivery) {
-    log_unsettled(delivery.give_back().await, "nack");
+    log_unsettled(delivery.nack().await, "nack");
 }
 
 /// A delivery whose connection is gone comes again, and the ledger knows what became of it.

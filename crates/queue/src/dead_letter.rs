@@ -18,9 +18,9 @@ pub struct DeadLetter {
     pub broker_reason: Option<String>,
 }
 
-/// What becomes of a dead letter.
+/// What a sweep does with a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum DeadLetterAction {
     /// It stays.
     Keep,
     /// This message is published there instead of it.
@@ -36,7 +36,7 @@ pub enum SweepError<E: std::error::Error + 'static> {
     #[error("the dead letters cannot be swept")]
     Queue(#[from] QueueError),
     /// Whoever decides could not.
-    #[error("the fate of dead letters cannot be decided")]
+    #[error("the actions for dead letters cannot be decided")]
     Decide(#[source] E),
 }
 
@@ -50,24 +50,24 @@ impl<E: std::error::Error + 'static> SweepError<E> {
     }
 }
 
-/// The ids a pass has seen, so that a copy shares the fate of the first.
+/// The ids a pass has seen, so that a copy shares the action of the first.
 #[derive(Default)]
 pub(crate) struct Seen(HashSet<String>);
 
 impl Seen {
     /// Takes the copies out of a batch: of those letters the first has been dealt with, or will be
     /// in this batch.
-    pub(crate) fn firsts(&mut self, letters: impl IntoIterator<Item = DeadLetter>) -> Vec<DeadLetter> {
+    pub(crate) fn first_copies(&mut self, letters: impl IntoIterator<Item = DeadLetter>) -> Vec<DeadLetter> {
         letters.into_iter().filter(|l| self.0.insert(l.id.clone())).collect()
     }
 }
 
-/// A decision without one fate a letter would move fates to the wrong letters.
-pub(crate) fn check_fates(letters: usize, fates: usize) -> Result<(), QueueError> {
-    if letters == fates {
+/// A decision without one action a letter would apply actions to the wrong letters.
+pub(crate) fn check_actions(letters: usize, actions: usize) -> Result<(), QueueError> {
+    if letters == actions {
         return Ok(());
     }
-    Err(QueueError::invalid(format!("{letters} dead letters were given {fates} fates: one each, in order")))
+    Err(QueueError::invalid(format!("{letters} dead letters got {actions} actions: one each, in order")))
 }
 
 #[cfg(test)]
@@ -79,13 +79,13 @@ mod tests {
         let letter = |id: &str| DeadLetter { id: id.into(), body: vec![], note: None, broker_reason: None };
         let mut seen = Seen::default();
         let ids = |letters: Vec<DeadLetter>| letters.into_iter().map(|l| l.id).collect::<Vec<_>>();
-        assert_eq!(ids(seen.firsts(["a", "b", "a"].map(letter))), ["a", "b"]);
-        assert_eq!(ids(seen.firsts(["b", "c"].map(letter))), ["c"]);
+        assert_eq!(ids(seen.first_copies(["a", "b", "a"].map(letter))), ["a", "b"]);
+        assert_eq!(ids(seen.first_copies(["b", "c"].map(letter))), ["c"]);
     }
 
     #[test]
-    fn every_letter_needs_its_fate() {
-        assert!(check_fates(2, 2).is_ok());
-        assert_eq!(check_fates(2, 1).unwrap_err().kind(), QueueErrorKind::Invalid);
+    fn every_letter_needs_its_action() {
+        assert!(check_actions(2, 2).is_ok());
+        assert_eq!(check_actions(2, 1).unwrap_err().kind(), QueueErrorKind::Invalid);
     }
 }

@@ -10,8 +10,8 @@ const RESOURCE_LOCKED: u16 = 405;
 const PRECONDITION_FAILED: u16 = 406;
 const NOT_ALLOWED: u16 = 530;
 
-/// An error on a standing connection.
-pub(super) fn of(error: &lapin::Error, doing: &str, place: &str) -> QueueError {
+/// An error on an open connection.
+pub(super) fn operation_error(error: &lapin::Error, doing: &str, place: &str) -> QueueError {
     let (kind, remedy) = match code(error) {
         Some(ACCESS_REFUSED) => (
             QueueErrorKind::Refused,
@@ -27,8 +27,8 @@ pub(super) fn of(error: &lapin::Error, doing: &str, place: &str) -> QueueError {
     QueueError::new(kind, format!("RabbitMQ at {place}: {doing}: {error}{remedy}"))
 }
 
-/// An error of the first contact.
-pub(super) fn refusal(error: &lapin::Error, place: &str, user: &str) -> QueueError {
+/// An error of the connection attempt.
+pub(super) fn connect_error(error: &lapin::Error, place: &str, user: &str) -> QueueError {
     let (kind, remedy) = match code(error) {
         Some(ACCESS_REFUSED) => (
             QueueErrorKind::Refused,

@@ -7,47 +7,47 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{backoff::Backoff, dial::Dial};
+use super::{backoff::Backoff, broker::Broker};
 use crate::QueueError;
 
-/// How often a connection is looked at. Who works on it notices a fault by itself; this is what
-/// starts the rebuilding.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a connection is checked. Work on it notices a fault by itself; this is what starts the
+/// rebuilding.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long an orderly close may take; an alarm of the broker holds it up.
-const CLOSE: Duration = Duration::from_secs(3);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A connection that is rebuilt after every fault until the queue is closed. Clones share it.
 #[derive(Clone)]
-pub(super) struct Link {
-    dial: Arc<Dial>,
+pub(super) struct ManagedConnection {
+    broker: Arc<Broker>,
     live: watch::Receiver<Option<Arc<Connection>>>,
     closed: CancellationToken,
 }
 
-impl Link {
+impl ManagedConnection {
     /// The first connection fails fast.
     pub(super) async fn open(
-        dial: Arc<Dial>,
+        broker: Arc<Broker>,
         name: &'static str,
         closed: CancellationToken,
     ) -> Result<Self, QueueError> {
-        let first = dial.connect_and_declare(name).await?;
+        let first = broker.connect_and_declare(name).await?;
         let (sender, live) = watch::channel(Some(Arc::new(first)));
-        let supervisor = supervise(dial.clone(), name, sender);
+        let supervisor = supervise(broker.clone(), name, sender);
         tokio::spawn(closed.clone().run_until_cancelled_owned(supervisor));
-        Ok(Self { dial, live, closed })
+        Ok(Self { broker, live, closed })
     }
 
-    /// The standing connection, waited for if need be.
-    pub(super) async fn connection(&self, patience: Duration) -> Result<Arc<Connection>, QueueError> {
-        self.dial.in_time(patience, self.standing()).await
+    /// The open connection, waited for no longer than `limit`.
+    pub(super) async fn get(&self, limit: Duration) -> Result<Arc<Connection>, QueueError> {
+        self.broker.with_timeout(limit, self.wait_until_open()).await
     }
 
-    /// The standing connection, however long it takes; an error only when the queue is closed.
-    pub(super) async fn standing(&self) -> Result<Arc<Connection>, QueueError> {
+    /// The open connection, however long it takes; an error only when the queue is closed.
+    pub(super) async fn wait_until_open(&self) -> Result<Arc<Connection>, QueueError> {
         let mut live = self.live.clone();
-        let stands = |now: &Option<Arc<Connection>>| now.as_ref().is_some_and(|c| c.status().connected());
-        let found = match live.wait_for(stands).await {
+        let is_open = |now: &Option<Arc<Connection>>| now.as_ref().is_some_and(|c| c.status().connected());
+        let found = match live.wait_for(is_open).await {
             Ok(found) => found.clone(),
             Err(_) => None,
         };
@@ -59,11 +59,11 @@ impl Link {
         live.as_ref().is_some_and(|c| c.status().connected() && !c.status().blocked())
     }
 
-    /// Says good-bye to the broker. The supervisor has ended by the token.
+    /// Closes the connection in order. The supervisor has ended by the token.
     pub(super) async fn close(&self) {
         let connection = self.live.borrow().clone();
         if let Some(connection) = connection.filter(|c| c.status().connected()) {
-            match timeout(CLOSE, connection.close(200, "OK".into())).await {
+            match timeout(CLOSE_TIMEOUT, connection.close(200, "OK".into())).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::debug!(%error, "the connection was gone before it was closed"),
                 Err(_) => tracing::warn!("RabbitMQ does not answer: the connection is dropped"),
@@ -72,18 +72,18 @@ impl Link {
     }
 }
 
-/// Keeps a connection standing. Dropped, it leaves the last one to whoever holds it.
-async fn supervise(dial: Arc<Dial>, name: &'static str, live: watch::Sender<Option<Arc<Connection>>>) {
+/// Keeps a connection open. Dropped, it leaves the last one to whoever holds it.
+async fn supervise(broker: Arc<Broker>, name: &'static str, live: watch::Sender<Option<Arc<Connection>>>) {
     let mut backoff = Backoff::default();
     loop {
         let since = Instant::now();
-        fallen(&live).await;
+        until_lost(&live).await;
         live.send_replace(None);
-        backoff.lasted(since.elapsed());
+        backoff.reset_if_healthy(since.elapsed());
         tracing::warn!(connection = name, "lost the connection to RabbitMQ: rebuilding it");
         let rebuilt = loop {
-            sleep(backoff.next()).await;
-            match dial.connect_and_declare(name).await {
+            sleep(backoff.next_wait()).await;
+            match broker.connect_and_declare(name).await {
                 Ok(connection) => break connection,
                 Err(error) => tracing::warn!(connection = name, %error, "not yet"),
             }
@@ -93,8 +93,8 @@ async fn supervise(dial: Arc<Dial>, name: &'static str, live: watch::Sender<Opti
     }
 }
 
-async fn fallen(live: &watch::Sender<Option<Arc<Connection>>>) {
+async fn until_lost(live: &watch::Sender<Option<Arc<Connection>>>) {
     while live.borrow().as_ref().is_some_and(|c| c.status().connected()) {
-        sleep(LOOK).await;
+        sleep(CHECK_INTERVAL).await;
     }
 }

@@ -8,8 +8,8 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
 use super::{
-    fault,
-    patience::{Standing, answered},
+    errors,
+    reply::{Connected, reply},
     topology::Topology,
 };
 use crate::{QueueError, QueueErrorKind};
@@ -20,16 +20,16 @@ const CONNECT_MILLIS: u64 = 10_000;
 /// Messages are small, and lapin keeps buffers of 32 frames each way.
 const FRAME_BYTES: u32 = 16 << 10;
 /// For handshake and declarations, beyond the time to connect.
-const DECLARE: Duration = Duration::from_secs(30);
+const DECLARE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How to come by a connection on which everything is declared.
-pub(super) struct Dial {
+/// The broker: where it is, and what is declared on it.
+pub(super) struct Broker {
     uri: AMQPUri,
     place: String,
     topology: Topology,
 }
 
-impl Dial {
+impl Broker {
     pub(super) fn new(url: &SecretString, topology: Topology) -> Result<Self, QueueError> {
         // The parser's words may quote the URL, so they are not passed on.
         let mut uri: AMQPUri = url.expose_secret().parse().map_err(|_| {
@@ -53,36 +53,36 @@ impl Dial {
     /// A connection, without lapin's automatic recovery: it can hang a consumer for good.
     pub(super) async fn connect(&self, name: &str) -> Result<Connection, QueueError> {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let patience =
-            Duration::from_millis(self.uri.query.connection_timeout.unwrap_or(CONNECT_MILLIS)) + DECLARE;
+        let limit = Duration::from_millis(self.uri.query.connection_timeout.unwrap_or(CONNECT_MILLIS))
+            + DECLARE_TIMEOUT;
         let connecting = async {
             Connection::connect_uri(self.uri.clone(), properties)
                 .await
-                .map_err(|e| fault::refusal(&e, &self.place, &self.uri.authority.userinfo.username))
+                .map_err(|e| errors::connect_error(&e, &self.place, &self.uri.authority.userinfo.username))
         };
-        self.in_time(patience, connecting).await
+        self.with_timeout(limit, connecting).await
     }
 
     /// A connection on which everything is declared.
     pub(super) async fn connect_and_declare(&self, name: &str) -> Result<Connection, QueueError> {
         let connection = self.connect(name).await?;
         let declaring = async {
-            let fault = |e| self.fault(&e, "cannot declare the queues");
-            let channel = connection.create_channel().await.map_err(fault)?;
-            self.topology.declare(&channel).await.map_err(fault)?;
-            channel.close(200, "OK".into()).await.map_err(fault)
+            let error = |e| self.error(&e, "cannot declare the queues");
+            let channel = connection.create_channel().await.map_err(error)?;
+            self.topology.declare(&channel).await.map_err(error)?;
+            channel.close(200, "OK".into()).await.map_err(error)
         };
-        self.on(&connection, DECLARE, declaring).await?;
+        self.while_connected(&connection, DECLARE_TIMEOUT, declaring).await?;
         Ok(connection)
     }
 
     /// Lapin's error as ours, with the place and what was being done.
-    pub(super) fn fault(&self, error: &lapin::Error, doing: &str) -> QueueError {
-        fault::of(error, doing, &self.place)
+    pub(super) fn error(&self, error: &lapin::Error, doing: &str) -> QueueError {
+        errors::operation_error(error, doing, &self.place)
     }
 
     /// The broker is away, or blocked by an alarm.
-    pub(super) fn silent(&self) -> QueueError {
+    pub(super) fn unreachable(&self) -> QueueError {
         let message = format!(
             "RabbitMQ at {} does not answer: see that it runs and has no memory or disk alarm",
             self.place
@@ -91,21 +91,21 @@ impl Dial {
     }
 
     /// Work on a connection or channel, which ends when that does.
-    pub(super) async fn on<T>(
+    pub(super) async fn while_connected<T>(
         &self,
-        on: &impl Standing,
-        patience: Duration,
+        on: &impl Connected,
+        limit: Duration,
         work: impl Future<Output = Result<T, QueueError>>,
     ) -> Result<T, QueueError> {
-        answered(on, patience, work).await.unwrap_or_else(|_| Err(self.silent()))
+        reply(on, limit, work).await.unwrap_or_else(|_| Err(self.unreachable()))
     }
 
-    /// No answer within the time is an error: a blocked connection would wait for ever.
-    pub(super) async fn in_time<T>(
+    /// No reply within the limit is an error: a blocked connection would wait for ever.
+    pub(super) async fn with_timeout<T>(
         &self,
-        patience: Duration,
+        limit: Duration,
         work: impl Future<Output = Result<T, QueueError>>,
     ) -> Result<T, QueueError> {
-        timeout(patience, work).await.unwrap_or_else(|_| Err(self.silent()))
+        timeout(limit, work).await.unwrap_or_else(|_| Err(self.unreachable()))
     }
 }
