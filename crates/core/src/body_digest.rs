@@ -2,10 +2,10 @@ use std::ops::Range;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// What an answer is known again by without being read: all its bytes but the id of its request, which is
-/// another each time.
+/// Digest of a response's body without the id of its request, which is another each time: a body of the same
+/// digest need not be decoded again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Imprint {
+pub struct BodyDigest {
     /// Over the bytes before the id and after it.
     pub hash: i64,
     /// How many bytes there are before the id; all, if there is none.
@@ -14,9 +14,10 @@ pub struct Imprint {
     pub after: u32,
 }
 
-impl Imprint {
-    /// Of an answer's body, whose request's id stands there, if it has one. `None` beyond 4 GiB.
-    pub fn of(body: &[u8], id: Option<Range<usize>>) -> Option<Self> {
+impl BodyDigest {
+    /// Computes the digest of a body; `id` is the place of the request's id in it, if it has one. `None` beyond
+    /// 4 GiB.
+    pub fn new(body: &[u8], id: Option<Range<usize>>) -> Option<Self> {
         let id = id.unwrap_or(body.len()..body.len());
         Some(Self {
             hash: hash(&body[..id.start], &body[id.end..]),
@@ -25,8 +26,8 @@ impl Imprint {
         })
     }
 
-    /// Whether a body says the same; if so, the id of its request.
-    pub fn same<'b>(&self, body: &'b [u8]) -> Option<&'b str> {
+    /// The id of a body's request, if the body has this digest.
+    pub fn request_id_if_same<'b>(&self, body: &'b [u8]) -> Option<&'b str> {
         let (before, after) = (self.before as usize, self.after as usize);
         let id = body.get(before..body.len().checked_sub(after)?)?;
         // What else it could hold might change what the rest means.
@@ -46,13 +47,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_known_again_under_another_id() {
+    fn a_body_has_the_same_digest_under_another_id() {
         let body = br#"{"code":0,"id":"a-1","rows":[1,2]}"#;
-        let imprint = Imprint::of(body, Some(16..19)).unwrap();
+        let digest = BodyDigest::new(body, Some(16..19)).unwrap();
         assert_eq!(&body[16..19], b"a-1");
-        assert_eq!(imprint.same(body), Some("a-1"));
-        assert_eq!(imprint.same(br#"{"code":0,"id":"longer","rows":[1,2]}"#), Some("longer"));
-        assert_eq!(imprint.same(br#"{"code":0,"id":"","rows":[1,2]}"#), Some(""));
+        assert_eq!(digest.request_id_if_same(body), Some("a-1"));
+        assert_eq!(digest.request_id_if_same(br#"{"code":0,"id":"longer","rows":[1,2]}"#), Some("longer"));
+        assert_eq!(digest.request_id_if_same(br#"{"code":0,"id":"","rows":[1,2]}"#), Some(""));
         for other in [
             r#"{"code":0,"id":"a-1","rows":[1,3]}"#,
             r#"{"code":1,"id":"a-1","rows":[1,2]}"#,
@@ -61,16 +62,16 @@ mod tests {
             "[1,2]}",
             "",
         ] {
-            assert_eq!(imprint.same(other.as_bytes()), None, "{other}");
+            assert_eq!(digest.request_id_if_same(other.as_bytes()), None, "{other}");
         }
     }
 
     #[test]
     fn without_an_id_every_byte_counts() {
-        let imprint = Imprint::of(b"[1,2]", None).unwrap();
-        assert_eq!(imprint.same(b"[1,2]"), Some(""));
+        let digest = BodyDigest::new(b"[1,2]", None).unwrap();
+        assert_eq!(digest.request_id_if_same(b"[1,2]"), Some(""));
         for other in [&b"[1,2]3"[..], b"[1,2", b"[1,3]", b""] {
-            assert_eq!(imprint.same(other), None);
+            assert_eq!(digest.request_id_if_same(other), None);
         }
     }
 }
