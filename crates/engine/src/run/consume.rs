@@ -15,6 +15,7 @@ use tokio::{
 
 use crate::{
     app::App,
+    identity::identity,
     partition::rescue,
     pipeline::{Ended, Intake, Pipeline},
     sources::Source,
@@ -26,13 +27,6 @@ const IDLE_CHECK: Duration = Duration::from_millis(500);
 const RETRY_CONNECT: Duration = Duration::from_secs(1);
 /// While a source permits nothing, it is asked so often whether an operator has opened it.
 const SHUT_CHECK: Duration = Duration::from_secs(5);
-
-/// `host:pid:random`, telling this process from all others.
-pub fn identity() -> String {
-    use std::hash::{BuildHasher, RandomState};
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "host".into());
-    format!("{}:{}:{:08x}", host.trim(), std::process::id(), RandomState::new().hash_one(0) as u32)
-}
 
 /// How many consumers of each source are alive, as of the last heartbeat.
 type Fleet = HashMap<String, u32>;

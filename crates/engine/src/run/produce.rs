@@ -10,6 +10,7 @@ use pagemill_store::{PartitionRow, Planned, Store};
 use crate::{
     app::App,
     error::Unavailable,
+    identity::identity,
     partition::rescue,
     pipeline::{Ended, Follow, Intake, Pipeline, message},
     run::plan::{Asked, plan},
@@ -55,7 +56,7 @@ pub async fn produce<Q: PageQueue>(
     asked: &Asked,
     stop: &Stop,
 ) -> anyhow::Result<Produced> {
-    let owner = crate::run::consume::identity();
+    let owner = identity();
     let planned = plan(&app.store, &app.sources, asked, &owner).await?;
     let (Some(run), None) = (planned.run, &planned.busy) else {
         return Ok(Produced { planned, partitions: Vec::new() });
