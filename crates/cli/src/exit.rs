@@ -5,9 +5,8 @@ use pagemill_store::{StoreError, StoreErrorKind};
 
 use pagemill_engine::{
     config::ConfigError,
-    error::{Unavailable, Usage},
+    error::{SourceError, Unavailable, Usage},
     run::plan::PlanError,
-    sources::SourceError,
 };
 
 /// How a command ended.

@@ -218,7 +218,7 @@ async fn stored<Q: PageQueue>(
     let sent: Vec<_> = kept.iter().filter_map(|work| work.sent.get().copied()).collect();
     settle::settle_all(pipeline, kept, &Outcome::Stored).await?;
     if let Some(source) = pages.first().and_then(|page| pipeline.sources.get(&page.job.slice.source)) {
-        sent.iter().for_each(|sent| source.times.acked(sent.elapsed()));
+        sent.iter().for_each(|sent| source.times.record_page(sent.elapsed()));
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::{Pipeline, Work, gate::Pass};
 use crate::{
     config::Raw,
     crash,
-    credentials::NoToken,
+    credentials::TokenError,
     quota::{NoSlot, Permit},
     sources::Source,
 };
@@ -64,8 +64,8 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
     };
     let token = match source.credentials.token(&job.slice.account).await {
         Ok(token) => token,
-        Err(NoToken::Failed(failure)) => return Fetched::Failed(failure),
-        Err(NoToken::Unavailable(why)) => return Fetched::Unavailable(why),
+        Err(TokenError::Failed(failure)) => return Fetched::Failed(failure),
+        Err(TokenError::Unavailable(why)) => return Fetched::Unavailable(why),
     };
     let known = match known_page(pipeline, work).await {
         Ok(known) => known,
@@ -84,8 +84,8 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
     let imprint = known.as_ref().map(|page| &page.imprint);
     let fetched = source.client.fetch_unless(job, token.credential(), imprint).await;
     if fetched.is_ok() {
-        token.worked();
-        source.times.fetched(sent.elapsed());
+        token.accepted();
+        source.times.record_fetch(sent.elapsed());
     }
     match fetched {
         Ok(Fetch::Page(page)) => {
@@ -109,7 +109,7 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
                 noticed(source, source.quota.throttled(&permit, &failure).await);
             }
             if failure.class == FailureClass::Token {
-                token.refused();
+                token.rejected();
             }
             Fetched::Failed(failure)
         }

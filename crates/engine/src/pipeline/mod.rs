@@ -180,7 +180,7 @@ impl<Q: PageQueue> Pipeline<Q> {
             tracing::error!(%error, "the intake failed");
         }
         cancel.abort();
-        self.sources.settle().await;
+        self.sources.finish_refreshes().await;
         match session.end_seen() {
             None => Ended::Drained,
             Some(End::Unavailable(why)) => Ended::Unavailable(why),
