@@ -8,7 +8,7 @@ use pagemill_core::{DateWord, PageRange, Span};
 use pagemill_engine::{
     config::{Config, ConfigError, DEFAULT_PATH},
     error::Usage,
-    run::plan::{Asked, Lookback},
+    run::request::{Lookback, RunRequest},
 };
 
 /// `--config F`
@@ -80,11 +80,11 @@ impl SelectArgs {
     ///
     /// # Errors
     /// [`Usage`] when no day is named.
-    pub(crate) fn asked(self, days: &DayArgs) -> Result<Asked, Usage> {
+    pub(crate) fn asked(self, days: &DayArgs) -> Result<RunRequest, Usage> {
         let (from, to) = days.range().ok_or_else(|| {
             Usage("no day: add --date D, or --from D --to D (D is YYYY-MM-DD, today or yesterday)".into())
         })?;
-        Ok(Asked {
+        Ok(RunRequest {
             from,
             to,
             lookback: self.lookback,
@@ -92,7 +92,7 @@ impl SelectArgs {
             streams: self.streams,
             accounts: self.accounts,
             pages: self.pages,
-            again: self.again,
+            repull_sealed: self.again,
         })
     }
 }

@@ -5,9 +5,8 @@ use pagemill_store::{StoreError, StoreErrorKind};
 
 use pagemill_engine::{
     config::ConfigError,
-    error::{ServiceError, Unavailable, Usage},
+    error::{ServiceError, SourceError, Unavailable, Usage},
     run::plan::PlanError,
-    sources::SourceError,
 };
 
 /// How a command ended.

@@ -6,7 +6,8 @@ use pagemill_store::{Store, StoreConfig};
 
 use crate::{
     config::{Config, Consumer},
-    sources::{self, Resolved, Sources},
+    error::SourceError,
+    sources::{self, ResolvedSource, Sources},
 };
 
 /// A config brought to life: PostgreSQL connected, schema checked, sources ready.
@@ -29,7 +30,7 @@ impl App {
     ///
     /// # Errors
     /// What is wrong with config, sources, PostgreSQL or its schema.
-    pub async fn build(config: Config, resolved: &[Resolved], migrate: bool) -> anyhow::Result<Self> {
+    pub async fn build(config: Config, resolved: &[ResolvedSource], migrate: bool) -> anyhow::Result<Self> {
         let connections = config.consumer.writers as usize + SPARE_CONNECTIONS;
         let store = Store::connect(&StoreConfig {
             url: config.postgres.url.clone(),
@@ -47,7 +48,7 @@ impl App {
     pub async fn on(
         store: Store,
         settings: Consumer,
-        resolved: &[Resolved],
+        resolved: &[ResolvedSource],
         migrate: bool,
     ) -> anyhow::Result<Self> {
         let sources = Sources::build(resolved, &store)?;
@@ -65,7 +66,7 @@ impl App {
 ///
 /// # Errors
 /// [`pagemill_queue::QueueError`] naming the place and the remedy.
-pub async fn connect_queue(config: &Config, resolved: &[Resolved]) -> anyhow::Result<Rabbit> {
+pub async fn connect_queue(config: &Config, resolved: &[ResolvedSource]) -> anyhow::Result<Rabbit> {
     Rabbit::connect(RabbitConfig {
         url: config.amqp.url.clone(),
         sources: resolved.iter().map(|r| r.name().to_owned()).collect(),
@@ -78,7 +79,7 @@ pub async fn connect_queue(config: &Config, resolved: &[Resolved]) -> anyhow::Re
 /// Reads the definitions that the config names.
 ///
 /// # Errors
-/// [`sources::SourceError`]
-pub fn resolve(config: &Config) -> Result<Vec<Resolved>, sources::SourceError> {
+/// [`SourceError`]
+pub fn resolve(config: &Config) -> Result<Vec<ResolvedSource>, SourceError> {
     sources::resolve(&config.sources)
 }

@@ -3,12 +3,12 @@
 use pagemill_queue::{QueueError, QueueErrorKind};
 use pagemill_store::{StoreError, StoreErrorKind};
 
-/// Something was waited for in vain.
+/// A server or API that was waited for in vain.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Unavailable(pub String);
 
-/// Asked for in a way that cannot be.
+/// A request that cannot be fulfilled as it is written.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);
@@ -54,5 +54,19 @@ impl ServiceError {
             ),
             Self::Broken(_) => false,
         }
+    }
+}
+
+/// A source of the config that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("source {name}: {what}")]
+pub struct SourceError {
+    name: String,
+    what: String,
+}
+
+impl SourceError {
+    pub(crate) fn new(name: &str, what: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), what: what.into() }
     }
 }

@@ -17,4 +17,3 @@ pub mod quota;
 pub mod run;
 pub mod sources;
 pub mod stop;
-pub mod times;

@@ -1,4 +1,4 @@
-//! From what is asked to what is pulled: plan, produce, consume.
+//! From a request to its pages: plan, produce, consume.
 
 pub mod consume;
 pub mod days;
@@ -6,5 +6,6 @@ pub mod deadline;
 pub mod forecast;
 pub mod plan;
 pub mod produce;
+pub mod request;
 mod serve;
 mod sizing;

@@ -3,9 +3,9 @@ use std::io::{Write, stdout};
 use crate::exit::Exit;
 use pagemill_engine::{
     app,
-    credentials::{Grant, Granted},
+    credentials::{Authorization, Authorized},
     error::Usage,
-    sources::Resolved,
+    sources::ResolvedSource,
 };
 use pagemill_store::{Store, TokenKey, TokenStatus};
 use serde_json::json;
@@ -40,13 +40,13 @@ pub(crate) struct Args {
 /// Has access granted: prints the URL to open, or turns the code into tokens and stores them.
 pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<Exit> {
     let resolved = app::resolve(&database.config()?)?;
-    let names = || resolved.iter().map(Resolved::name).collect::<Vec<_>>().join(", ");
+    let names = || resolved.iter().map(ResolvedSource::name).collect::<Vec<_>>().join(", ");
     let source = resolved
         .iter()
         .find(|resolved| resolved.name() == args.source)
         .ok_or_else(|| Usage(format!("unknown source '{}': the config has {}", args.source, names())))?;
     if let (None, false) = (&args.code, args.status) {
-        return ask(&source.grant(args.credential.as_deref())?, args);
+        return ask(&source.authorization(args.credential.as_deref())?, args);
     }
     let database = database.open().await?;
     let done = match &args.code {
@@ -57,7 +57,7 @@ pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<
     done
 }
 
-fn ask(grant: &Grant, args: &Args) -> anyhow::Result<Exit> {
+fn ask(grant: &Authorization, args: &Args) -> anyhow::Result<Exit> {
     let url = grant.url(args.redirect_uri.as_deref(), &args.state)?;
     let mut out = stdout();
     if args.json {
@@ -74,18 +74,18 @@ fn ask(grant: &Grant, args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-async fn exchange(store: &Store, source: &Resolved, args: &Args, code: &str) -> anyhow::Result<Exit> {
+async fn exchange(store: &Store, source: &ResolvedSource, args: &Args, code: &str) -> anyhow::Result<Exit> {
     // What can be wrong here is found before the code, which is good once, is used.
-    let grant = source.grant(args.credential.as_deref())?;
+    let grant = source.authorization(args.credential.as_deref())?;
     let key = TokenKey::from_environment()?;
     store.check_schema(&[]).await?;
-    let granted = grant.exchange(store, &key, code, args.redirect_uri.as_deref()).await?;
+    let granted = grant.exchange_code(store, &key, code, args.redirect_uri.as_deref()).await?;
     let mut out = stdout();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&granted)?)?;
         return Ok(Exit::Done);
     }
-    let Granted { access_expires_in, refresh_expires_in, refreshable, accounts, .. } = granted;
+    let Authorized { access_expires_in, refresh_expires_in, refreshable, accounts, .. } = granted;
     let until = |span: Option<u64>| {
         span.map_or("for a time the API doesn't say".into(), |s| format!("for {}", span_in_words(s)))
     };

@@ -9,7 +9,7 @@ use pagemill_core::{DateWord, Lane, TimeOfDay};
 use pagemill_engine::{
     app::{self, App},
     run::deadline::{time_of, yes_or_no},
-    run::forecast::{Outlook, PartitionOutlook, SourceOutlook, outlook},
+    run::forecast::{Forecast, PartitionForecast, SourceForecast, forecast},
 };
 
 use super::query::write_table;
@@ -60,7 +60,7 @@ async fn plan(database: &Database, args: &Args) -> anyhow::Result<Exit> {
     let asked = args.select.clone().asked(days)?;
     let resolved = app::resolve(&database.config)?;
     let app = App::on(database.store.clone(), database.config.consumer.clone(), &resolved, false).await?;
-    let outlook = outlook(&app.store, &app.sources, &asked, args.by.as_ref()).await?;
+    let outlook = forecast(&app.store, &app.sources, &asked, args.by.as_ref()).await?;
     let mut out = stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&outlook)?)?;
@@ -70,7 +70,7 @@ async fn plan(database: &Database, args: &Args) -> anyhow::Result<Exit> {
     Ok(if outlook.on_time == Some(false) { Exit::Incomplete } else { Exit::Done })
 }
 
-fn write_words(out: &mut impl Write, outlook: &Outlook) -> std::io::Result<()> {
+fn write_words(out: &mut impl Write, outlook: &Forecast) -> std::io::Result<()> {
     if outlook.partitions.len() <= LISTED {
         let columns = ["partition", "lane", "state", "rows", "requests"].map(String::from);
         write_table(out, &columns, &outlook.partitions.iter().map(line_of).collect::<Vec<_>>())?;
@@ -91,7 +91,7 @@ fn write_words(out: &mut impl Write, outlook: &Outlook) -> std::io::Result<()> {
     Ok(())
 }
 
-fn line_of(p: &PartitionOutlook) -> Vec<Option<String>> {
+fn line_of(p: &PartitionForecast) -> Vec<Option<String>> {
     let dates = if p.from == p.to { p.from.to_string() } else { format!("{}..{}", p.from, p.to) };
     let lane = if p.lane == Lane::Low { "low" } else { "pages" };
     let sealed_at = p.sealed_at.map(|at| at.strftime("%F %T UTC").to_string()).unwrap_or_default();
@@ -111,7 +111,7 @@ fn line_of(p: &PartitionOutlook) -> Vec<Option<String>> {
     [partition, lane.to_owned(), state, rows, requests].map(Some).to_vec()
 }
 
-fn by_stream(partitions: &[PartitionOutlook]) -> Vec<Vec<Option<String>>> {
+fn by_stream(partitions: &[PartitionForecast]) -> Vec<Vec<Option<String>>> {
     let mut streams: Vec<(&str, &str)> = Vec::new();
     for p in partitions {
         if !streams.contains(&(&p.source, &p.stream)) {
@@ -139,7 +139,7 @@ fn by_stream(partitions: &[PartitionOutlook]) -> Vec<Vec<Option<String>>> {
 }
 
 /// `xiaohongshu: 301 requests at 3/s: 1m 40s, ends 08:12; on time: yes (deadline 09:00 Asia/Shanghai)`
-fn in_words(s: &SourceOutlook, outlook: &Outlook) -> String {
+fn in_words(s: &SourceForecast, outlook: &Forecast) -> String {
     let at_least = if s.at_least { "at least " } else { "" };
     let plural = if s.requests == 1 { "" } else { "s" };
     let mut words = format!("{}: {at_least}{} request{plural}", s.source, s.requests);

@@ -19,8 +19,9 @@ use pagemill_engine::{
     partition::{message, rescue},
     pipeline::{Counters, Pipeline},
     run::consume::consume,
-    run::plan::{Asked, plan},
+    run::plan::plan,
     run::produce::Lease,
+    run::request::RunRequest,
     stop::Stop,
 };
 use pagemill_queue::{Address, InProcess, PageQueue};
@@ -89,7 +90,7 @@ pub(crate) async fn run(database: &DatabaseArgs, args: Args) -> anyhow::Result<E
 async fn pull(
     opened: &Database,
     simulator: Option<&Simulator>,
-    asked: &Asked,
+    asked: &RunRequest,
     args: &Args,
     stop: &Stop,
 ) -> anyhow::Result<Exit> {

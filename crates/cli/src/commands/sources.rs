@@ -4,7 +4,7 @@ use crate::exit::Exit;
 use anyhow::Context;
 use jiff::{Timestamp, civil::Date};
 use pagemill_core::{Column, DateWord, FetchedPage, Lane, PageJob, Slice};
-use pagemill_engine::{credentials::WHOLE, error::Usage};
+use pagemill_engine::{credentials::SOLE_ACCOUNT, error::Usage};
 use pagemill_source::{Client, Credential, Definition, Fetch, Stream};
 
 #[derive(clap::Subcommand)]
@@ -98,7 +98,7 @@ async fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     };
     let account = match &args.account {
         Some(account) => account,
-        None if !stream.names_account() => WHOLE,
+        None if !stream.names_account() => SOLE_ACCOUNT,
         None => return Err(Usage(format!("{} is asked by account: add --account A", stream.name())).into()),
     };
     let today = Timestamp::now().to_zoned(definition.zone().clone()).date();

@@ -4,7 +4,7 @@ use crate::exit::Exit;
 use pagemill_engine::{
     config::Config,
     run::deadline::{Timeliness, timeliness},
-    sources::{self, Resolved},
+    sources::{self, ResolvedSource},
 };
 use pagemill_store::{Pace, RunStatus, Store};
 use serde::Serialize;
@@ -62,12 +62,12 @@ async fn show(database: &Database, args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// The sources that have a deadline; no other needs to be in order.
-fn with_deadline(config: &Config) -> anyhow::Result<Vec<Resolved>> {
+fn with_deadline(config: &Config) -> anyhow::Result<Vec<ResolvedSource>> {
     let with: Vec<_> = config.sources.iter().filter(|s| s.deadline.is_some()).cloned().collect();
     Ok(sources::resolve(&with)?)
 }
 
-async fn times(store: &Store, sources: &[Resolved], run: i64) -> anyhow::Result<Vec<Timeliness>> {
+async fn times(store: &Store, sources: &[ResolvedSource], run: i64) -> anyhow::Result<Vec<Timeliness>> {
     if sources.is_empty() {
         return Ok(Vec::new());
     }

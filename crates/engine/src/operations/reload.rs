@@ -6,7 +6,7 @@ use pagemill_source::Definition;
 use pagemill_store::{Answer, Attempt, DataTable, PageWrite, PartitionRow, Slices, Store};
 use serde::Serialize;
 
-use crate::{error::Usage, sources::Resolved};
+use crate::{error::Usage, sources::ResolvedSource};
 
 /// Rows of one transaction, unless one page has more.
 const ROWS: u32 = 2_000;
@@ -88,11 +88,15 @@ impl Which {
     ///
     /// # Errors
     /// [`Usage`] for what the config does not name; as any query.
-    pub async fn of<'a>(&self, store: &Store, resolved: &'a [Resolved]) -> anyhow::Result<Vec<Chosen<'a>>> {
-        let sources: Vec<&Resolved> =
+    pub async fn of<'a>(
+        &self,
+        store: &Store,
+        resolved: &'a [ResolvedSource],
+    ) -> anyhow::Result<Vec<Chosen<'a>>> {
+        let sources: Vec<&ResolvedSource> =
             resolved.iter().filter(|r| self.source.as_ref().is_none_or(|s| s == r.name())).collect();
         if let (Some(name), true) = (&self.source, sources.is_empty()) {
-            let known: Vec<&str> = resolved.iter().map(Resolved::name).collect();
+            let known: Vec<&str> = resolved.iter().map(ResolvedSource::name).collect();
             return Err(Usage(format!("unknown source '{name}': the config has {}", known.join(", "))).into());
         }
         let mut chosen = Vec::new();

@@ -11,7 +11,7 @@ use super::{Pipeline, delivered::DeliveredJob, quarantine::Permit};
 use crate::{
     config::Raw,
     crash,
-    credentials::{NoToken, Token},
+    credentials::{Token, TokenError},
     error::ServiceError,
     quota::{NoSlot, Permit as Slot},
     sources::Source,
@@ -47,8 +47,8 @@ async fn try_attempt<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) 
     let imprint = known.as_ref().map(|page| &page.imprint);
     let fetched = source.client.fetch_unless(job, token.credential(), imprint).await;
     if fetched.is_ok() {
-        token.worked();
-        source.times.fetched(sent_at.elapsed());
+        token.accepted();
+        source.times.record_fetch(sent_at.elapsed());
     }
     let keeps_responses = pipeline.settings.raw == Raw::Page;
     Ok(match fetched {
@@ -142,7 +142,7 @@ async fn observe_failure<Q: PageQueue>(
             pipeline.counters.throttled();
             log_failure(source, source.quota.throttled(slot, failure).await);
         }
-        FailureClass::Token => token.refused(),
+        FailureClass::Token => token.rejected(),
         FailureClass::Transient | FailureClass::Permanent => {}
     }
 }
@@ -185,11 +185,11 @@ impl From<StoreError> for Attempt {
     }
 }
 
-impl From<NoToken> for Attempt {
-    fn from(reason: NoToken) -> Self {
+impl From<TokenError> for Attempt {
+    fn from(reason: TokenError) -> Self {
         match reason {
-            NoToken::Failed(failure) => failed(failure),
-            NoToken::Unavailable(error) => Self::Unavailable(error.into()),
+            TokenError::Failed(failure) => failed(failure),
+            TokenError::Unavailable(error) => Self::Unavailable(error.into()),
         }
     }
 }

@@ -160,7 +160,7 @@ async fn apply<Q: PageQueue>(
     if let (PageEnd::Stored, Some(sent_at)) = (end, sent_at.get())
         && let Some(source) = pipeline.sources.get(&job.slice.source)
     {
-        source.times.acked(sent_at.elapsed());
+        source.times.record_page(sent_at.elapsed());
     }
     Ok(())
 }

@@ -83,7 +83,7 @@ impl<Q: PageQueue> Pipeline<Q> {
             tracing::error!(%error, "the intake failed");
         }
         cancelling.abort();
-        self.sources.settle().await;
+        self.sources.finish_refreshes().await;
         session.into_ended()
     }
 }

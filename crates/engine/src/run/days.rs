@@ -4,13 +4,14 @@ use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use pagemill_core::{DateScope, Restate, TimeOfDay, due_if_sealed_before, partition_dates};
 use pagemill_source::Stream;
 
-use crate::{run::plan::Lookback, sources::Source};
+use super::request::Lookback;
+use crate::sources::Source;
 
 /// What a stream says of its days.
 pub(crate) struct StreamDays<'a> {
     /// Days of a partition.
     grid: u32,
-    /// Its rows know no date: it is one whole each time.
+    /// The stream's rows know no date: each pull is one whole.
     whole: bool,
     ready_at: Option<&'a TimeOfDay>,
     restate: &'a [Restate],
@@ -28,8 +29,8 @@ impl<'a> StreamDays<'a> {
         }
     }
 
-    /// First and last day of the partitions to be looked at when `from` to `to` is asked for, the
-    /// newest first. `today` lies within only where it was asked for: its report is not done.
+    /// First and last day of the partitions of a request for `from` to `to`, the newest first. `today`
+    /// lies within only where it was requested: its report is not done.
     pub(crate) fn partitions(
         &self,
         from: Date,
@@ -78,15 +79,15 @@ mod tests {
         };
         assert_eq!(count(&windows, day, Lookback::Days(0)), 1);
         assert_eq!(count(&windows, day, Lookback::Days(3)), 4);
-        // Thirty days before today; today itself was not asked for.
+        // Thirty days before today; today itself was not requested.
         assert_eq!(count(&windows, day, Lookback::Restate), 30);
         assert_eq!(count(&[], day, Lookback::Restate), 1);
-        // What is asked for beyond the windows stays asked for.
+        // Days requested beyond the windows stay requested.
         assert_eq!(count(&windows, date(2026, 1, 1), Lookback::Restate), 63);
     }
 
     #[test]
-    fn today_is_pulled_only_when_it_is_asked_for() {
+    fn today_is_pulled_only_when_it_is_requested() {
         let week = |to| days(7, &[]).partitions(to, to, Lookback::Days(0), TODAY);
         assert_eq!(week(date(2026, 3, 3)), [(date(2026, 3, 2), date(2026, 3, 4))]);
         assert_eq!(week(TODAY), [(date(2026, 3, 2), TODAY)]);
@@ -95,7 +96,7 @@ mod tests {
     #[test]
     fn a_stream_without_dates_is_one_whole() {
         let whole = StreamDays { whole: true, ..days(1, &[]) };
-        let asked = whole.partitions(date(2026, 1, 1), date(2026, 3, 4), Lookback::Days(9), TODAY);
-        assert_eq!(asked, [(date(2026, 3, 4), date(2026, 3, 4))]);
+        let requested = whole.partitions(date(2026, 1, 1), date(2026, 3, 4), Lookback::Days(9), TODAY);
+        assert_eq!(requested, [(date(2026, 3, 4), date(2026, 3, 4))]);
     }
 }

@@ -8,48 +8,44 @@ use pagemill_source::Rate;
 use pagemill_store::{NewPartition, Standing, Store};
 use serde::Serialize;
 
-use crate::{
-    run::deadline::after,
-    run::plan::{Asked, request},
-    sources::Sources,
-};
+use super::{deadline::after, plan::resolve, request::RunRequest};
+use crate::sources::Sources;
 
 /// What would be done. The JSON of `pagemill plan --json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Outlook {
-    /// When this was reckoned, on the database's clock.
+pub struct Forecast {
+    /// When this was forecast, on the database's clock.
     pub at: Timestamp,
-    /// The unfinished run of the same asking, which would be continued.
+    /// The unfinished run of the same request, which would be continued.
     pub continues: Option<String>,
     /// Requests that would be sent.
     pub requests: u64,
-    /// Whether there may be more of them: of some partitions nothing is known, and each of these
-    /// counts one.
+    /// Whether there may be more requests: a partition of which nothing is known counts one.
     pub at_least: bool,
     /// Whether every source ends before its deadline; null where there is none, or nothing tells.
     pub on_time: Option<bool>,
     /// Source by source: they are pulled side by side.
-    pub sources: Vec<SourceOutlook>,
+    pub sources: Vec<SourceForecast>,
     /// Partition by partition, in the order in which they would go.
-    pub partitions: Vec<PartitionOutlook>,
+    pub partitions: Vec<PartitionForecast>,
 }
 
 /// What would be done at one source.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct SourceOutlook {
-    /// Its name.
+pub struct SourceForecast {
+    /// The source's name.
     pub source: String,
     /// Partitions that would be pulled.
     pub due: usize,
     /// Partitions that are being pulled already.
     pub open: usize,
-    /// Partitions that are there.
+    /// Partitions that are complete already.
     pub sealed: usize,
     /// Requests that would be sent, those of open partitions among them.
     pub requests: u64,
-    /// Whether there may be more.
+    /// Whether there may be more requests.
     pub at_least: bool,
-    /// Requests that other partitions of the source still want: they share its quota.
+    /// Requests of the source's other open partitions: they share its quota.
     pub others: u64,
     /// Requests a second that its quota permits, over all its windows; null without a limit.
     pub per_second: Option<f64>,
@@ -68,7 +64,7 @@ pub struct SourceOutlook {
 
 /// What would become of one partition.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct PartitionOutlook {
+pub struct PartitionForecast {
     /// The source's name.
     pub source: String,
     /// The stream's name.
@@ -86,7 +82,7 @@ pub struct PartitionOutlook {
     pub state: &'static str,
     /// The run that pulls it, sealed it or left it incomplete.
     pub run: Option<String>,
-    /// When it was sealed; one that is due all the same is to be pulled again.
+    /// When it was sealed. A partition that is due all the same is pulled again.
     pub sealed_at: Option<Timestamp>,
     /// Whether its report is not final yet (`ready_at`): a seal made now will not hold.
     pub provisional: bool,
@@ -104,46 +100,47 @@ struct Terms<'a> {
     zone: &'a TimeZone,
 }
 
-/// Reckons what a producer would do that is asked for the same now. `by` goes over the deadlines of
-/// the config.
+/// Forecasts what a producer would do with a request now. `by` goes over the deadlines of the config.
 ///
 /// # Errors
-/// As [`crate::run::plan::plan`].
-pub async fn outlook(
+/// As [`super::plan::plan`].
+pub async fn forecast(
     store: &Store,
     sources: &Sources,
-    asked: &Asked,
+    request: &RunRequest,
     by: Option<&TimeOfDay>,
-) -> anyhow::Result<Outlook> {
-    let (request, wanted) = request(store, sources, asked, "").await?;
-    let seen = store.outlook(&request, &wanted).await?;
+) -> anyhow::Result<Forecast> {
+    let (resolved, wanted) = resolve(store, sources, request, "").await?;
+    let seen = store.outlook(&resolved, &wanted).await?;
     let terms =
-        sources.iter().filter(|s| asked.source.as_ref().is_none_or(|name| name == s.name())).map(|s| Terms {
-            name: s.name(),
-            rate: s.definition.rate(),
-            deadline: by.or(s.deadline.as_ref()),
-            zone: &s.zone,
+        sources.iter().filter(|s| request.source.as_ref().is_none_or(|name| name == s.name())).map(|s| {
+            Terms {
+                name: s.name(),
+                rate: s.definition.rate(),
+                deadline: by.or(s.deadline.as_ref()),
+                zone: &s.zone,
+            }
         });
-    Ok(reckon(&seen, &wanted, terms))
+    Ok(forecast_of(&seen, &wanted, terms))
 }
 
-fn reckon<'a>(
+fn forecast_of<'a>(
     seen: &pagemill_store::Outlook,
     wanted: &[NewPartition],
     terms: impl Iterator<Item = Terms<'a>>,
-) -> Outlook {
+) -> Forecast {
     let partitions: Vec<_> = wanted
         .iter()
         .zip(&seen.partitions)
-        .map(|(wanted, prospect)| {
-            let (state, run, sealed_at) = match prospect.standing {
+        .map(|(wanted, known)| {
+            let (state, run, sealed_at) = match known.standing {
                 Standing::Due { sealed_at } => ("due", None, sealed_at),
                 Standing::Open(run) => ("open", Some(run), None),
                 Standing::Sealed { run, at } => ("sealed", Some(run), Some(at)),
                 Standing::Incomplete(run) => ("incomplete", Some(run), None),
             };
             let slice = wanted.slice.clone();
-            PartitionOutlook {
+            PartitionForecast {
                 source: slice.source,
                 stream: slice.stream,
                 account: slice.account,
@@ -154,21 +151,22 @@ fn reckon<'a>(
                 run: run.map(|run| run.to_string()),
                 sealed_at,
                 provisional: wanted.due_if_sealed_before.is_some_and(|due| due > seen.at),
-                rows: prospect.rows,
-                requests: prospect.pages,
+                rows: known.rows,
+                requests: known.pages,
             }
         })
         .collect();
     let sources: Vec<_> = terms.map(|terms| of_source(&terms, seen.at, &partitions, &seen.others)).collect();
     let late = sources.iter().any(|s| s.on_time == Some(false));
-    let told = sources.iter().filter(|s| s.deadline.is_some());
-    let all_told = told.clone().next().is_some() && told.clone().all(|s| s.on_time.is_some());
-    Outlook {
+    let with_deadline = sources.iter().filter(|s| s.deadline.is_some());
+    let all_known =
+        with_deadline.clone().next().is_some() && with_deadline.clone().all(|s| s.on_time.is_some());
+    Forecast {
         at: seen.at,
         continues: seen.continues.map(|run| run.to_string()),
         requests: sources.iter().map(|s| s.requests).sum(),
         at_least: sources.iter().any(|s| s.at_least),
-        on_time: (late || all_told).then_some(!late),
+        on_time: (late || all_known).then_some(!late),
         sources,
         partitions,
     }
@@ -177,9 +175,9 @@ fn reckon<'a>(
 fn of_source(
     terms: &Terms<'_>,
     at: Timestamp,
-    partitions: &[PartitionOutlook],
+    partitions: &[PartitionForecast],
     others: &BTreeMap<String, u64>,
-) -> SourceOutlook {
+) -> SourceForecast {
     let own = || partitions.iter().filter(|p| p.source == terms.name);
     let count = |state: &str| own().filter(|p| p.state == state).count();
     let requests: u64 = own().map(|p| p.requests).sum();
@@ -193,7 +191,7 @@ fn of_source(
     let ends_at = if ahead == 0 { Some(at) } else { average.and_then(|rate| after(at, ahead, rate)) };
     let deadline = terms.deadline.and_then(|deadline| deadline.next(at, terms.zone));
     let at_least = own().any(|p| matches!(p.state, "due" | "open") && p.rows.is_none());
-    SourceOutlook {
+    SourceForecast {
         source: terms.name.to_owned(),
         due: count("due"),
         open: count("open"),
@@ -238,20 +236,20 @@ mod tests {
         }
     }
 
-    fn prospect(standing: Standing, rows: Option<u64>, pages: u64) -> Prospect {
+    fn known(standing: Standing, rows: Option<u64>, pages: u64) -> Prospect {
         Prospect { standing, rows, pages }
     }
 
     /// Three partitions of source `s` and none of `t`, at one request a second.
-    fn reckoned(rows: Option<u64>, pages: u64, deadline: Option<&str>, per_second: Option<f64>) -> Outlook {
+    fn example(rows: Option<u64>, pages: u64, deadline: Option<&str>, per_second: Option<f64>) -> Forecast {
         let at: Timestamp = AT.parse().unwrap();
         let seen = pagemill_store::Outlook {
             at,
             continues: None,
             partitions: vec![
-                prospect(Standing::Due { sealed_at: None }, rows, pages),
-                prospect(Standing::Open(3), Some(1_000), 4),
-                prospect(Standing::Sealed { run: 1, at }, Some(700), 0),
+                known(Standing::Due { sealed_at: None }, rows, pages),
+                known(Standing::Open(3), Some(1_000), 4),
+                known(Standing::Sealed { run: 1, at }, Some(700), 0),
             ],
             others: BTreeMap::from([("s".to_owned(), 6)]),
         };
@@ -260,18 +258,18 @@ mod tests {
         let (deadline, zone) = (deadline.map(|d| d.parse().unwrap()), TimeZone::UTC);
         let rate = &Rate { per_second, ..Rate::default() };
         let terms = ["s", "t"].map(|name| Terms { name, rate, deadline: deadline.as_ref(), zone: &zone });
-        reckon(&seen, &wanted, terms.into_iter())
+        forecast_of(&seen, &wanted, terms.into_iter())
     }
 
     #[test]
     fn requests_share_the_quota_with_what_is_under_way() {
-        let outlook = reckoned(Some(3_590_000), 3_590, Some("01:00"), Some(1.0));
-        let source = &outlook.sources[0];
+        let forecast = example(Some(3_590_000), 3_590, Some("01:00"), Some(1.0));
+        let source = &forecast.sources[0];
         assert_eq!((source.due, source.open, source.sealed), (1, 1, 1));
         assert_eq!((source.requests, source.others, source.seconds), (3_594, 6, Some(3_600.0)));
         assert_eq!(source.ends_at, source.deadline);
-        assert_eq!((outlook.on_time, outlook.at_least), (Some(true), false));
-        let late = reckoned(Some(3_591_000), 3_591, Some("01:00"), Some(1.0));
+        assert_eq!((forecast.on_time, forecast.at_least), (Some(true), false));
+        let late = example(Some(3_591_000), 3_591, Some("01:00"), Some(1.0));
         assert_eq!(
             (late.on_time, late.sources[0].on_time, late.sources[1].on_time),
             (Some(false), Some(false), Some(true))
@@ -280,16 +278,16 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_said() {
-        let outlook = reckoned(None, 1, None, Some(1.0));
-        assert_eq!((outlook.at_least, outlook.on_time, outlook.requests), (true, None, 5));
-        let unlimited = reckoned(Some(100), 1, Some("01:00"), None);
+        let forecast = example(None, 1, None, Some(1.0));
+        assert_eq!((forecast.at_least, forecast.on_time, forecast.requests), (true, None, 5));
+        let unlimited = example(Some(100), 1, Some("01:00"), None);
         assert_eq!(
             (unlimited.sources[0].seconds, unlimited.sources[0].on_time, unlimited.on_time),
             (None, None, None)
         );
         // Nothing to do is done at once, whatever the rate.
         assert_eq!(unlimited.sources[1].on_time, Some(true));
-        let provisional: Vec<bool> = outlook.partitions.iter().map(|p| p.provisional).collect();
+        let provisional: Vec<bool> = forecast.partitions.iter().map(|p| p.provisional).collect();
         assert_eq!(provisional, [true, false, false]);
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     identity::identity,
     partition::{Expansion, PartitionSteps, message, rescue},
     pipeline::{Ended, Intake, Pipeline},
-    run::plan::{Asked, plan},
+    run::{plan::plan, request::RunRequest},
     sources::Source,
     stop::Stop,
 };
@@ -53,11 +53,11 @@ const LOW_WORKERS: u32 = 2;
 pub async fn produce<Q: PageQueue>(
     app: &App,
     queue: &Q,
-    asked: &Asked,
+    request: &RunRequest,
     stop: &Stop,
 ) -> anyhow::Result<Produced> {
     let owner = identity();
-    let planned = plan(&app.store, &app.sources, asked, &owner).await?;
+    let planned = plan(&app.store, &app.sources, request, &owner).await?;
     let (Some(run), None) = (planned.run, &planned.busy) else {
         return Ok(Produced { planned, partitions: Vec::new() });
     };

@@ -1,4 +1,4 @@
-//! How long pages take, as this process measures it: what workers and prefetch are reckoned from.
+//! How long pages take, as this process measures it: workers and prefetch are sized by it.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -17,30 +17,30 @@ const ENOUGH: usize = 50;
 
 /// Times of the newest pages of one source.
 #[derive(Debug, Default)]
-pub struct Times {
-    fetched: Ring,
-    acked: Ring,
+pub struct MeasuredTimes {
+    fetches: Ring,
+    pages: Ring,
 }
 
 #[derive(Debug, Default)]
 struct Ring(Mutex<(Vec<Duration>, usize)>);
 
-impl Times {
-    /// An answer took so long, from the sending of its request until it was decoded.
-    pub(crate) fn fetched(&self, time: Duration) {
-        self.fetched.push(time);
+impl MeasuredTimes {
+    /// A response took so long, from the sending of its request until it was decoded.
+    pub(crate) fn record_fetch(&self, time: Duration) {
+        self.fetches.push(time);
     }
 
     /// A page took so long, from the sending of its request until its ack.
-    pub(crate) fn acked(&self, time: Duration) {
-        self.acked.push(time);
+    pub(crate) fn record_page(&self, time: Duration) {
+        self.pages.push(time);
     }
 
-    /// What 95 of 100 pages keep within.
+    /// Times that 95 of 100 pages keep within.
     pub fn p95(&self) -> PageTimes {
         PageTimes {
-            fetch: self.fetched.p95().unwrap_or(ASSUMED.fetch),
-            page: self.acked.p95().unwrap_or(ASSUMED.page),
+            fetch: self.fetches.p95().unwrap_or(ASSUMED.fetch),
+            page: self.pages.p95().unwrap_or(ASSUMED.page),
         }
     }
 }
@@ -73,11 +73,11 @@ mod tests {
 
     #[test]
     fn the_newest_pages_count() {
-        let times = Times::default();
+        let times = MeasuredTimes::default();
         assert_eq!(times.p95(), ASSUMED);
         let ms = Duration::from_millis;
-        (0..KEPT as u64).for_each(|_| times.fetched(ms(900)));
-        (0..KEPT as u64).for_each(|n| times.fetched(ms(n / 5)));
+        (0..KEPT as u64).for_each(|_| times.record_fetch(ms(900)));
+        (0..KEPT as u64).for_each(|n| times.record_fetch(ms(n / 5)));
         assert_eq!(times.p95(), PageTimes { fetch: ms(95), ..ASSUMED });
     }
 }
