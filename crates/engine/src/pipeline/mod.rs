@@ -35,7 +35,10 @@ use pagemill_store::{PartitionRow, Store};
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use self::follow::Follow;
-pub use self::{counters::Counters, intake::Intake};
+pub use self::{
+    counters::{Counters, Counts},
+    intake::Intake,
+};
 use self::{gate::Gate, suspicion::Innocent};
 use crate::{
     app::App,
