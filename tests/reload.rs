@@ -59,7 +59,7 @@ async fn a_better_definition_reads_the_stored_answers_again() {
     let expected = |partitions, pages, rows, changed, skipped| {
         json!({
             "partitions": partitions, "pages": pages, "rows": rows, "changed_rows": changed, "became_null": 0,
-            "skipped": skipped, "without_answer": 0, "pruned": 0, "failed": []
+            "skipped": skipped, "without_response": 0, "pruned": 0, "failed": []
         })
     };
     assert_eq!(reloaded, expected(1, 21, 2_050, 2_050, 0));

@@ -1,7 +1,7 @@
 //! Exit codes, the same for all commands.
 
 use pagemill_queue::{QueueError, QueueErrorKind};
-use pagemill_store::{StoreError, StoreErrorKind};
+use pagemill_store::{RunStatus, StoreError, StoreErrorKind};
 
 use pagemill_engine::{
     config::ConfigError,
@@ -9,6 +9,8 @@ use pagemill_engine::{
     run::plan::PlanError,
     sources::SourceError,
 };
+
+use crate::output::is_reader_gone;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +53,23 @@ impl Exit {
                     QueueErrorKind::Refused | QueueErrorKind::Conflict | QueueErrorKind::Invalid => {
                         Self::Usage
                     }
-                    _ => Self::Unavailable,
+                    QueueErrorKind::Unreachable
+                    | QueueErrorKind::Unroutable
+                    | QueueErrorKind::Rejected
+                    | QueueErrorKind::Stale
+                    | QueueErrorKind::Busy
+                    | QueueErrorKind::Closed => Self::Unavailable,
                 };
             }
         }
         Self::Failed
+    }
+}
+
+/// The exit code of a run that was followed to its end. A subset was never meant to be complete.
+impl From<&RunStatus> for Exit {
+    fn from(status: &RunStatus) -> Self {
+        if status.state == "complete" || status.only_subsets { Self::Done } else { Self::Incomplete }
     }
 }
 
@@ -65,10 +79,11 @@ impl From<Exit> for std::process::ExitCode {
     }
 }
 
-/// Ends `main`: an error goes to stderr once, with its causes.
+/// Ends `main`: an error goes to stderr once, with its causes. A reader that has seen enough is none.
 pub(crate) fn report(result: anyhow::Result<Exit>) -> std::process::ExitCode {
     match result {
         Ok(exit) => exit.into(),
+        Err(error) if is_reader_gone(&error) => Exit::Done.into(),
         Err(error) => {
             eprintln!("error: {error:#}");
             Exit::of(&error).into()

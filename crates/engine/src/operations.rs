@@ -5,5 +5,6 @@ pub mod migrate;
 pub mod prune;
 pub mod reload;
 pub mod requeue;
+pub mod sample;
 pub mod status;
 pub mod verify;

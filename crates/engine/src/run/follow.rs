@@ -13,7 +13,7 @@ use crate::{
 const POLL: Duration = Duration::from_millis(250);
 /// PostgreSQL may be away for so long while a run is followed.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Without a consumer for so long, the observer is told.
+/// Without a consumer for so long, the observer hears of it.
 const NO_CONSUMER: Duration = Duration::from_secs(5);
 
 /// What an observer sees while a run is followed.
