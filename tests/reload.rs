@@ -103,7 +103,7 @@ async fn what_cannot_be_read_is_left_and_said() {
         .await
         .unwrap();
     let ran = world.pagemill(&["reload"]).await.exits(3);
-    ran.says(&["page 2: left as it is", "3 pages, 300 rows", "1 pages have no stored answer"]);
+    ran.says(&["page 2: left as it is", "3 pages, 300 rows", "1 pages have no stored response"]);
     let table = format!("select count(note_id) from {}_creative", world.source);
     assert_eq!(count(&world.db().await, &table).await, 300);
     let again = world.pagemill(&["reload", "--json"]).await.exits(3).json();

@@ -84,11 +84,18 @@ impl DatabaseArgs {
             || std::env::var_os("PAGEMILL_POSTGRES_URL").is_some()
     }
 
-    /// The flags by which the next command, started here, finds the same embedded database.
-    #[cfg(feature = "embedded")]
-    pub(crate) fn flags_to(&self, dir: &Path) -> String {
-        let found_anyway = dir == Path::new(DATA_DIR) && !self.names_server();
-        if found_anyway { String::new() } else { format!("--data-dir {} ", dir.display()) }
+    /// Where a database is, for people; and the flags by which the next command finds it again from here.
+    pub(crate) fn describe(&self, database: &Database) -> (String, String) {
+        match &database.place {
+            Place::Server => (database.store.place().to_owned(), String::new()),
+            #[cfg(feature = "embedded")]
+            Place::Embedded(embedded) => {
+                let dir = embedded.dir();
+                let found_anyway = dir == Path::new(DATA_DIR) && !self.names_server();
+                let flags = (!found_anyway).then(|| format!("--data-dir {} ", dir.display()));
+                (dir.display().to_string(), flags.unwrap_or_default())
+            }
+        }
     }
 
     /// The server that the flags or the config name.

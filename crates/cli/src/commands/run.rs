@@ -19,7 +19,7 @@ use pagemill_store::{Planned, RunStatus};
 use crate::{
     args::{DayArgs, SelectArgs},
     built_in,
-    database::{self, DATA_DIR, Database, DatabaseArgs, Place},
+    database::{self, DATA_DIR, Database, DatabaseArgs},
     exit::Exit,
     output::{Out, print_json, print_table},
     progress,
@@ -160,13 +160,7 @@ impl Pull<'_> {
 
     /// Where the data is, a few rows of it, and how to ask for more.
     async fn print_samples(&self, app: &App, out: &mut Out) -> anyhow::Result<()> {
-        let (place, flags) = match &self.opened.place {
-            Place::Server => (self.opened.store.place().to_owned(), String::new()),
-            #[cfg(feature = "embedded")]
-            Place::Embedded(embedded) => {
-                (embedded.dir().display().to_string(), self.flags.flags_to(embedded.dir()))
-            }
-        };
+        let (place, flags) = self.flags.describe(self.opened);
         for source in app.sources.iter() {
             for stream in &source.streams {
                 let name = source.tables[stream].name();
