@@ -36,13 +36,15 @@ check: ## Formatting, lints, documentation, licences, scripts: what CI checks be
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features $(locked) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --lib --no-deps --all-features $(locked)
+	cargo clippy -p pagemill-cli --no-default-features --lib --bins $(locked) -- -D warnings
 	@scripts/check-dependencies
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/* .ci/run bench/peers/install && echo "shellcheck: good"; \
 	else echo "shellcheck is not installed (apt-get install shellcheck): scripts not checked"; fi
 
 .PHONY: build
 build: ## Build the three binaries for use, into target/release
-	cargo build --release --bins -p pagemill-cli $(locked)
+	cargo build --release -p pagemill-cli --no-default-features --bin pagemill-producer --bin pagemill-consumer $(locked)
+	cargo build --release -p pagemill-cli --bin pagemill $(locked)
 
 .PHONY: up
 up: ## Start the RabbitMQ and PostgreSQL that the tests use

@@ -68,6 +68,25 @@ async fn a_killed_run_goes_on_where_it_was() {
     );
 }
 
+/// A config in the directory counts as for every other command. Its server does not: so the next command
+/// is told where the data is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_config_at_hand_says_what_is_pulled() {
+    let world = World::unmigrated(SimulatorConfig { rows: 300, ..SimulatorConfig::default() }, "").await;
+    let here = |args: &[&str]| {
+        let mut command = world.command("pagemill", args);
+        command.env_remove("PAGEMILL_CONFIG");
+        run(command)
+    };
+    let ran = here(&["run", "--date", DAY]).await.ok().says(&["300 rows"]);
+    let hint =
+        format!("pagemill query --data-dir pagemill-data \"select count(*), sum(fee) from {}", world.source);
+    assert!(ran.stdout.contains(&hint), "{}", ran.stdout);
+    let sql = format!("select count(*)::text as n from {}_creative", world.source);
+    let rows = here(&["query", "--json", "--data-dir", "pagemill-data", &sql]).await.ok().json();
+    assert_eq!(rows["n"], "300");
+}
+
 /// `--config` says what is pulled, `--postgres` where to.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_into_a_server_needs_no_queue() {

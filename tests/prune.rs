@@ -50,7 +50,7 @@ async fn what_was_sealed_stays_sealed_when_its_pages_are_pruned() {
     let drift = world.pagemill(&["drift", "--stream", "creative", "--date", DAY]).await.ok();
     drift.says(&["not compared: the pulls before run 2 were pruned on"]);
     let reloaded = world.pagemill(&["reload", "--all", "--date", DAY]).await.ok();
-    reloaded.says(&["0 rows read again", "the answers of 21 pages were pruned"]);
+    reloaded.says(&["0 rows read again", "the responses of 21 pages were pruned"]);
     // Its day is there, and may be pulled again.
     world.producer(&[]).await.ok().says(&["sealed"]);
     pull(&world, &["--again"]).await;
@@ -64,7 +64,7 @@ async fn a_prune_that_dies_is_gone_on_with() {
     pull(&world, &[]).await;
     pull(&world, &["--again"]).await;
     world.db().await.batch_execute(AGED).await.unwrap();
-    let asked = ["prune", "--older-than", "90d", "--bodies-older-than", "30d"];
+    let asked = ["prune", "--older-than", "90d", "--responses-older-than", "30d"];
     let mut command = world.command("pagemill", &asked);
     command.env("PAGEMILL_CRASH_AT", "prune-before-delete");
     let ran = run(command).await;

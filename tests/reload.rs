@@ -59,7 +59,7 @@ async fn a_better_definition_reads_the_stored_answers_again() {
     let expected = |partitions, pages, rows, changed, skipped| {
         json!({
             "partitions": partitions, "pages": pages, "rows": rows, "changed_rows": changed, "became_null": 0,
-            "skipped": skipped, "without_answer": 0, "pruned": 0, "failed": []
+            "skipped": skipped, "without_response": 0, "pruned": 0, "failed": []
         })
     };
     assert_eq!(reloaded, expected(1, 21, 2_050, 2_050, 0));
@@ -103,7 +103,7 @@ async fn what_cannot_be_read_is_left_and_said() {
         .await
         .unwrap();
     let ran = world.pagemill(&["reload"]).await.exits(3);
-    ran.says(&["page 2: left as it is", "3 pages, 300 rows", "1 pages have no stored answer"]);
+    ran.says(&["page 2: left as it is", "3 pages, 300 rows", "1 pages have no stored response"]);
     let table = format!("select count(note_id) from {}_creative", world.source);
     assert_eq!(count(&world.db().await, &table).await, 300);
     let again = world.pagemill(&["reload", "--json"]).await.exits(3).json();

@@ -29,7 +29,7 @@ impl ConfigArg {
     }
 }
 
-/// Which days.
+/// The days of a command.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DayArgs {
     /// One day: YYYY-MM-DD, today or yesterday, in the source's time zone
@@ -48,9 +48,17 @@ impl DayArgs {
     pub(crate) fn range(&self) -> Option<(DateWord, DateWord)> {
         self.date.map(|day| (day, day)).or(self.from.zip(self.to))
     }
+
+    /// The days named, or yesterday.
+    pub(crate) fn or_yesterday(&self) -> Self {
+        if self.range().is_some() {
+            return self.clone();
+        }
+        Self { date: Some(DateWord::Yesterday), from: None, to: None }
+    }
 }
 
-/// What is to be pulled, of all that the config names.
+/// The part of the config that is to be pulled.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct SelectArgs {
     /// Only this source
@@ -62,9 +70,9 @@ pub(crate) struct SelectArgs {
     /// Only this account (repeatable)
     #[arg(long = "account", value_name = "A")]
     pub(crate) accounts: Vec<String>,
-    /// As many days before the first one as well; "restate": as far back as the API still changes the
-    /// days of each stream (its `restate`). They go after the newest day; what is sealed among them
-    /// is pulled again only where a window or `ready_at` makes it due
+    /// Also N days before the first one; "restate": as far back as the API still changes the days of each
+    /// stream (its `restate`). The newest day is pulled first. A sealed day is pulled again only where a
+    /// window or `ready_at` makes it due
     #[arg(long, value_name = "N|restate", default_value = "0")]
     pub(crate) lookback: Lookback,
     /// Only these pages, as in 1-500; the partition then closes as incomplete, reason subset
@@ -76,11 +84,11 @@ pub(crate) struct SelectArgs {
 }
 
 impl SelectArgs {
-    /// Together with the days, what a run is asked to pull.
+    /// What a run is to pull of these days.
     ///
     /// # Errors
     /// [`Usage`] when no day is named.
-    pub(crate) fn asked(self, days: &DayArgs) -> Result<RunRequest, Usage> {
+    pub(crate) fn on(self, days: &DayArgs) -> Result<RunRequest, Usage> {
         let (from, to) = days.range().ok_or_else(|| {
             Usage("no day: add --date D, or --from D --to D (D is YYYY-MM-DD, today or yesterday)".into())
         })?;

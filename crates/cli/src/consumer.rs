@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use crate::{args::ConfigArg, exit, exit::Exit, logging};
 use clap::Parser;
 use pagemill_engine::{
     app::{self, App},
@@ -11,6 +10,12 @@ use pagemill_engine::{
     pipeline::Pipeline,
     run::consume::consume,
     stop::Stop,
+};
+
+use crate::{
+    args::ConfigArg,
+    exit::{self, Exit},
+    logging,
 };
 
 /// Takes page jobs from RabbitMQ, fetches the pages, upserts them into PostgreSQL, then acks.
@@ -33,7 +38,7 @@ struct Cli {
     until_idle: bool,
 }
 
-/// The whole of `main`.
+/// Runs the program.
 pub async fn main() -> ExitCode {
     logging::init("info");
     crash::arm();
@@ -56,7 +61,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
 }
 
 #[test]
-fn the_command_line_is_sound() {
+fn the_command_line_is_valid() {
     use clap::CommandFactory;
     Cli::command().debug_assert();
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::args::ConfigArg;
+use crate::{args::ConfigArg, built_in};
 use clap::Args;
 use pagemill_engine::{
     config::{Config, DEFAULT_PATH},
@@ -54,8 +54,7 @@ impl DatabaseArgs {
         if let Some(dir) = &self.data_dir {
             return open_embedded(dir, config).await;
         }
-        let configured = self.config.config.is_some() || Path::new(DEFAULT_PATH).exists();
-        if configured || std::env::var_os("PAGEMILL_POSTGRES_URL").is_some() {
+        if self.names_server() {
             return self.server(config).await;
         }
         if Path::new(DATA_DIR).is_dir() {
@@ -70,12 +69,33 @@ impl DatabaseArgs {
 
     /// The config that the flags name, the one at hand, or the defaults.
     pub(crate) fn config(&self) -> anyhow::Result<Config> {
-        let at_hand = self.data_dir.is_none() && Path::new(DEFAULT_PATH).exists();
-        Ok(if self.config.config.is_some() || at_hand {
-            self.config.read()?
-        } else {
-            Config::from_environment()?
-        })
+        Ok(if self.has_config() { self.config.read()? } else { Config::from_environment()? })
+    }
+
+    /// Whether a config is named, or at hand. One at hand does not count beside a named directory.
+    pub(crate) fn has_config(&self) -> bool {
+        self.config.config.is_some() || (self.data_dir.is_none() && Path::new(DEFAULT_PATH).exists())
+    }
+
+    /// Whether config or environment name a server, which is then used unless a flag says otherwise.
+    fn names_server(&self) -> bool {
+        self.config.config.is_some()
+            || Path::new(DEFAULT_PATH).exists()
+            || std::env::var_os("PAGEMILL_POSTGRES_URL").is_some()
+    }
+
+    /// Where a database is, for people; and the flags by which the next command finds it again from here.
+    pub(crate) fn describe(&self, database: &Database) -> (String, String) {
+        match &database.place {
+            Place::Server => (database.store.place().to_owned(), String::new()),
+            #[cfg(feature = "embedded")]
+            Place::Embedded(embedded) => {
+                let dir = embedded.dir();
+                let found_anyway = dir == Path::new(DATA_DIR) && !self.names_server();
+                let flags = (!found_anyway).then(|| format!("--data-dir {} ", dir.display()));
+                (dir.display().to_string(), flags.unwrap_or_default())
+            }
+        }
     }
 
     /// The server that the flags or the config name.
@@ -105,11 +125,10 @@ pub(crate) async fn open_embedded(_: &Path, _: Config) -> anyhow::Result<Databas
 }
 
 impl Database {
-    /// The same, with the built-in source where the config names none: what `pagemill run` pulls
-    /// without a config.
+    /// Adds the built-in source where the config names none: `pagemill run` pulls it without a config.
     pub(crate) fn or_built_in(mut self) -> Self {
         if self.config.sources.is_empty() {
-            self.config = crate::commands::run::built_in("http://localhost");
+            self.config.sources = vec![built_in::source("http://localhost")];
         }
         self
     }
@@ -119,7 +138,7 @@ impl Database {
         !matches!(self.place, Place::Server)
     }
 
-    /// Ends the use of it.
+    /// Closes the database.
     pub(crate) async fn close(self) {
         self.store.close();
         match self.place {

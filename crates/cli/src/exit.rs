@@ -1,13 +1,15 @@
 //! Exit codes, the same for all commands.
 
 use pagemill_queue::{QueueError, QueueErrorKind};
-use pagemill_store::{StoreError, StoreErrorKind};
+use pagemill_store::{RunStatus, StoreError, StoreErrorKind};
 
 use pagemill_engine::{
     config::ConfigError,
     error::{ServiceError, SourceError, Unavailable, Usage},
     run::plan::PlanError,
 };
+
+use crate::output::is_reader_gone;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,16 +77,24 @@ impl Exit {
     }
 }
 
+/// The exit code of a run that was followed to its end. A subset was never meant to be complete.
+impl From<&RunStatus> for Exit {
+    fn from(status: &RunStatus) -> Self {
+        if status.state == "complete" || status.only_subsets { Self::Done } else { Self::Incomplete }
+    }
+}
+
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
     }
 }
 
-/// Ends `main`: an error goes to stderr once, with its causes.
+/// Ends `main`: an error goes to stderr once, with its causes. A reader that has seen enough is none.
 pub(crate) fn report(result: anyhow::Result<Exit>) -> std::process::ExitCode {
     match result {
         Ok(exit) => exit.into(),
+        Err(error) if is_reader_gone(&error) => Exit::Done.into(),
         Err(error) => {
             eprintln!("error: {error:#}");
             Exit::of(&error).into()

@@ -6,10 +6,12 @@ pub mod operator;
 pub mod producer;
 
 mod args;
+mod built_in;
 mod commands;
 mod database;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod exit;
 mod logging;
+mod output;
 mod progress;

@@ -2,12 +2,6 @@
 
 use std::process::ExitCode;
 
-use crate::{
-    args::{ConfigArg, DayArgs, SelectArgs, span},
-    exit,
-    exit::Exit,
-    logging, progress,
-};
 use clap::Parser;
 use pagemill_core::Span;
 use pagemill_engine::{
@@ -15,6 +9,15 @@ use pagemill_engine::{
     crash,
     run::produce::{Produced, ProducedPartition, produce},
     stop::Stop,
+};
+use pagemill_store::Planned;
+
+use crate::{
+    args::{ConfigArg, DayArgs, SelectArgs, span},
+    exit::{self, Exit},
+    logging,
+    output::{Out, Output, print_json},
+    progress,
 };
 
 /// Plans a run, stores its partitions' first pages, and publishes every other page as a job.
@@ -44,60 +47,65 @@ struct Cli {
     json: bool,
 }
 
-/// The whole of `main`.
+/// Runs the program.
 pub async fn main() -> ExitCode {
     logging::init("warn");
     crash::arm();
-    exit::report(run(Cli::parse()).await)
+    exit::report(run(Cli::parse(), &mut Output::new()).await)
 }
 
-async fn run(cli: Cli) -> anyhow::Result<Exit> {
-    let asked = cli.select.clone().asked(&cli.days)?;
+async fn run(cli: Cli, out: &mut Out) -> anyhow::Result<Exit> {
+    let requested = cli.select.clone().on(&cli.days)?;
     let config = cli.config.read()?;
     let resolved = app::resolve(&config)?;
     let queue = app::connect_queue(&config, &resolved).await?;
     let app = App::build(config, &resolved, false).await?;
     let stop = Stop::default();
     stop.on_signals(app.settings.grace.get());
-    let produced = produce(&app, &queue, &asked, &stop).await?;
-    for line in in_words(&produced) {
+    let produced = produce(&app, &queue, &requested, &stop).await?;
+    for line in describe(&produced) {
         // With --json stdout is JSON and nothing else.
-        if cli.json { eprintln!("{line}") } else { println!("{line}") }
+        if cli.json { eprintln!("{line}") } else { writeln!(out, "{line}")? }
     }
-    let planned = &produced.planned;
-    let Some(run) = planned.run else {
-        // What was asked for is what earlier runs sealed: the newest of them is shown.
-        if let (true, Some(sealed)) = (cli.json, planned.newest_sealed()) {
-            println!("{}", serde_json::to_string(&app.store.run_status(sealed.run).await?)?);
-        }
-        return Ok(Exit::Done);
-    };
-    let exit = if cli.wait {
-        let timeout = cli.timeout.as_ref().map(Span::get);
-        let status =
-            progress::follow(&app.store, run, Some(&app.sources.names()), timeout, &String::new, &stop)
-                .await?;
-        if cli.json {
-            println!("{}", serde_json::to_string(&status)?);
-        } else {
-            eprintln!(
-                "run {run}: {} of {} partitions sealed, {} rows, {} pages dead",
-                status.sealed, status.partitions, status.rows, status.dead
-            );
-        }
-        progress::exit_of(&status)
-    } else {
-        if cli.json {
-            println!("{}", serde_json::to_string(&app.store.run_status(run).await?)?);
-        }
-        Exit::Done
+    let exit = match produced.planned.run {
+        Some(run) if cli.wait => wait(&cli, &app, run, &stop, out).await?,
+        Some(run) => print_status(&cli, &app, Some(run), out).await?,
+        // Earlier runs sealed everything that was requested: the newest of them is shown.
+        None => print_status(&cli, &app, newest_sealed(&produced.planned), out).await?,
     };
     queue.close().await;
     Ok(exit)
 }
 
+/// Follows the run to its end, and prints how it ended.
+async fn wait(cli: &Cli, app: &App, run: i64, stop: &Stop, out: &mut Out) -> anyhow::Result<Exit> {
+    let timeout = cli.timeout.as_ref().map(Span::get);
+    let status = progress::follow_with_bar(&app.store, run, &app.sources.names(), timeout, stop).await?;
+    if cli.json {
+        print_json(out, &status)?;
+    } else {
+        eprintln!(
+            "run {run}: {} of {} partitions sealed, {} rows, {} pages dead",
+            status.sealed, status.partitions, status.rows, status.dead
+        );
+    }
+    Ok(Exit::from(&status))
+}
+
+/// With --json, prints where a run stands.
+async fn print_status(cli: &Cli, app: &App, run: Option<i64>, out: &mut Out) -> anyhow::Result<Exit> {
+    if let (true, Some(run)) = (cli.json, run) {
+        print_json(out, &app.store.run_status(run).await?)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn newest_sealed(planned: &Planned) -> Option<i64> {
+    planned.newest_sealed().map(|sealed| sealed.run)
+}
+
 /// What was found and published, a line each.
-fn in_words(produced: &Produced) -> Vec<String> {
+fn describe(produced: &Produced) -> Vec<String> {
     let mut lines = Vec::new();
     let planned = &produced.planned;
     for sealed in &planned.sealed {
@@ -118,11 +126,11 @@ fn in_words(produced: &Produced) -> Vec<String> {
             opened.partition.slice, opened.partition.run
         ));
     }
-    lines.extend(produced.partitions.iter().map(partition_in_words));
+    lines.extend(produced.partitions.iter().map(describe_partition));
     lines
 }
 
-fn partition_in_words(produced: &ProducedPartition) -> String {
+fn describe_partition(produced: &ProducedPartition) -> String {
     let ProducedPartition { partition, published, before } = produced;
     let (slice, progress) = (&partition.slice, &partition.progress);
     match progress.total {
@@ -138,7 +146,7 @@ fn partition_in_words(produced: &ProducedPartition) -> String {
 }
 
 #[test]
-fn the_command_line_is_sound() {
+fn the_command_line_is_valid() {
     use clap::CommandFactory;
     Cli::command().debug_assert();
 }

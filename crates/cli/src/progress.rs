@@ -1,92 +1,48 @@
-//! Following a run to its end, with a progress bar.
+//! Progress bars on stderr, and what is said there while a run is followed.
 
 use std::{io::IsTerminal, time::Duration};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use pagemill_store::{RunStatus, Store, StoreErrorKind};
-use tokio::time::Instant;
+use pagemill_engine::{
+    run::follow::{FollowEvent, follow},
+    stop::Stop,
+};
+use pagemill_store::{RunStatus, Store};
 
-use pagemill_engine::{error::Unavailable, stop::Stop};
-
-use crate::exit::Exit;
-
-const POLL: Duration = Duration::from_millis(250);
-/// PostgreSQL may be away for so long while a run is followed.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Without a consumer for so long, the waiter is told.
-const NO_CONSUMER: Duration = Duration::from_secs(5);
-
-/// What is shown beside the pages: filled in anew at each step.
-pub(crate) type Note<'a> = &'a (dyn Fn() -> String + Send + Sync);
-
-/// Follows a run until its last partition is closed.
+/// Follows a run that consumers of `sources` work on, with a progress bar.
 ///
 /// # Errors
-/// [`Unavailable`] when the time runs out, or PostgreSQL stays away.
-pub(crate) async fn follow(
+/// As [`follow`].
+pub(crate) async fn follow_with_bar(
     store: &Store,
     run: i64,
-    sources: Option<&[String]>,
+    sources: &[String],
     timeout: Option<Duration>,
-    note: Note<'_>,
     stop: &Stop,
 ) -> anyhow::Result<RunStatus> {
     let bar = bar();
-    let started = Instant::now();
-    let (mut answered, mut served) = (Instant::now(), Instant::now());
-    let mut told = false;
-    loop {
-        match store.run_progress(run).await {
-            Ok((pages, planned, open)) => {
-                answered = Instant::now();
-                bar.set_length(planned);
-                bar.set_position(pages);
-                bar.set_message(note());
-                if open == 0 {
-                    bar.finish_and_clear();
-                    return Ok(store.run_status(run).await?);
-                }
-            }
-            Err(error) if error.kind() == StoreErrorKind::Invalid || answered.elapsed() > PATIENCE => {
-                return Err(error.into());
-            }
-            Err(error) => bar.set_message(format!("waiting: {error}")),
-        }
-        if let Some(sources) = sources {
-            if !matches!(store.consumers_alive(sources).await, Ok(0)) {
-                served = Instant::now();
-            }
-            if !told && served.elapsed() > NO_CONSUMER {
-                bar.suspend(|| {
-                    eprintln!(
-                        "no consumer is attached to {}: start pagemill-consumer, the pages wait in the queue",
-                        sources.join(", ")
-                    );
-                });
-                told = true;
-            }
-        }
-        if timeout.is_some_and(|t| started.elapsed() > t) {
-            bar.abandon();
-            return Err(Unavailable(format!(
-                "run {run} is not done after {}s: it goes on without this command",
-                started.elapsed().as_secs()
-            ))
-            .into());
-        }
-        tokio::select! {
-            () = tokio::time::sleep(POLL) => {}
-            () = stop.draining() => {
-                bar.abandon();
-                return Err(Unavailable(format!("stopped while run {run} was under way: it can be continued")).into());
-            }
-        }
-    }
+    let mut observe = |event: FollowEvent<'_>| show(&bar, event, String::new());
+    let followed = follow(store, run, Some(sources), timeout, &mut observe, stop).await;
+    end(&bar, followed.is_ok());
+    followed
 }
 
-/// The exit code that a run's end calls for: a subset was never meant to be complete.
-pub(crate) fn exit_of(status: &RunStatus) -> Exit {
-    if status.state == "complete" || status.only_subsets { Exit::Done } else { Exit::Incomplete }
+/// Shows an event of a run, with a note beside its pages.
+pub(crate) fn show(bar: &ProgressBar, event: FollowEvent<'_>, note: String) {
+    match event {
+        FollowEvent::Progress { pages, planned } => {
+            bar.set_length(planned);
+            bar.set_position(pages);
+            bar.set_message(note);
+        }
+        FollowEvent::Waiting(error) => bar.set_message(format!("waiting: {error}")),
+        FollowEvent::NoConsumer(sources) => bar.suspend(|| {
+            eprintln!(
+                "no consumer is attached to {}: start pagemill-consumer, the pages wait in the queue",
+                sources.join(", ")
+            );
+        }),
+    }
 }
 
 /// A bar of pages on stderr; hidden where that is no terminal.
@@ -99,4 +55,9 @@ pub(crate) fn bar() -> ProgressBar {
         .expect("a constant template");
     bar.set_style(style.progress_chars("=> "));
     bar
+}
+
+/// Takes a bar away, or leaves it as it was where its run has not ended.
+pub(crate) fn end(bar: &ProgressBar, ended: bool) {
+    if ended { bar.finish_and_clear() } else { bar.abandon() }
 }

@@ -1,6 +1,6 @@
-//! The two binaries as they are built: also what has cargo build them for the system's tests.
+//! The three binaries as they are built: also what has cargo build them for the system's tests.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 #[test]
 fn help_explains_itself_and_names_the_exit_codes() {
@@ -15,5 +15,18 @@ fn help_explains_itself_and_names_the_exit_codes() {
             let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(text.contains(word), "{word} is not in the help of {binary}: {text}");
         }
+    }
+}
+
+/// As in `pagemill completions bash | head`: more than a pipe holds, and a reader that is gone.
+#[test]
+fn a_reader_that_has_seen_enough_ends_it_quietly() {
+    for args in [&["sources", "list"][..], &["sources", "schema"], &["completions", "bash"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pagemill"));
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = command.args(args).stdout(Stdio::from(writer)).stderr(Stdio::piped()).output().unwrap();
+        assert!(ended.status.success(), "{args:?}: {:?}", ended.status);
+        assert_eq!(String::from_utf8(ended.stderr).unwrap(), "", "{args:?}");
     }
 }

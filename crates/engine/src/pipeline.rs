@@ -32,7 +32,11 @@ use tokio::sync::{
 };
 
 use self::quarantine::Quarantine;
-pub use self::{counters::Counters, intake::Intake, session::Ended};
+pub use self::{
+    counters::{Counters, Counts},
+    intake::Intake,
+    session::Ended,
+};
 use crate::{
     app::App,
     config::Consumer,

@@ -1,8 +1,10 @@
-//! From a request to its pages: plan, produce, consume.
+//! From a request to its pages: plan, produce, consume, follow; or all of it in one process.
 
 pub mod consume;
 pub mod days;
 pub mod deadline;
+pub mod embedded;
+pub mod follow;
 pub mod forecast;
 pub mod plan;
 pub mod produce;

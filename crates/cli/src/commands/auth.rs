@@ -1,6 +1,3 @@
-use std::io::{Write, stdout};
-
-use crate::exit::Exit;
 use pagemill_engine::{
     app,
     credentials::{Authorization, Authorized},
@@ -10,8 +7,11 @@ use pagemill_engine::{
 use pagemill_store::{Store, TokenKey, TokenStatus};
 use serde_json::json;
 
-use super::query::write_table;
-use crate::database::DatabaseArgs;
+use crate::{
+    database::DatabaseArgs,
+    exit::Exit,
+    output::{Out, print_json, print_table},
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// Where the API sends the code: a URL that is registered with the app
     #[arg(long, value_name = "URL")]
     redirect_uri: Option<String>,
-    /// Comes back beside the code
+    /// Text that comes back beside the code
     #[arg(long, value_name = "S", default_value = "pagemill")]
     state: String,
     /// Show how long the tokens live, and for which accounts
@@ -38,7 +38,7 @@ pub(crate) struct Args {
 }
 
 /// Has access granted: prints the URL to open, or turns the code into tokens and stores them.
-pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<Exit> {
+pub(crate) async fn run(database: &DatabaseArgs, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
     let resolved = app::resolve(&database.config()?)?;
     let names = || resolved.iter().map(ResolvedSource::name).collect::<Vec<_>>().join(", ");
     let source = resolved
@@ -46,22 +46,21 @@ pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<
         .find(|resolved| resolved.name() == args.source)
         .ok_or_else(|| Usage(format!("unknown source '{}': the config has {}", args.source, names())))?;
     if let (None, false) = (&args.code, args.status) {
-        return ask(&source.authorization(args.credential.as_deref())?, args);
+        return print_url(&source.authorization(args.credential.as_deref())?, args, out);
     }
     let database = database.open().await?;
     let done = match &args.code {
-        Some(code) => exchange(&database.store, source, args, code).await,
-        None => status(&database.store, args).await,
+        Some(code) => exchange(&database.store, source, args, code, out).await,
+        None => status(&database.store, args, out).await,
     };
     database.close().await;
     done
 }
 
-fn ask(grant: &Authorization, args: &Args) -> anyhow::Result<Exit> {
+fn print_url(grant: &Authorization, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
     let url = grant.url(args.redirect_uri.as_deref(), &args.state)?;
-    let mut out = stdout();
     if args.json {
-        writeln!(out, "{}", json!({ "url": url }))?;
+        print_json(out, &json!({ "url": url }))?;
         return Ok(Exit::Done);
     }
     let credential = args.credential.as_ref().map_or(String::new(), |name| format!(" --credential {name}"));
@@ -74,20 +73,25 @@ fn ask(grant: &Authorization, args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-async fn exchange(store: &Store, source: &ResolvedSource, args: &Args, code: &str) -> anyhow::Result<Exit> {
+async fn exchange(
+    store: &Store,
+    source: &ResolvedSource,
+    args: &Args,
+    code: &str,
+    out: &mut Out,
+) -> anyhow::Result<Exit> {
     // What can be wrong here is found before the code, which is good once, is used.
     let grant = source.authorization(args.credential.as_deref())?;
     let key = TokenKey::from_environment()?;
     store.check_schema(&[]).await?;
     let granted = grant.exchange_code(store, &key, code, args.redirect_uri.as_deref()).await?;
-    let mut out = stdout();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string(&granted)?)?;
+        print_json(out, &granted)?;
         return Ok(Exit::Done);
     }
     let Authorized { access_expires_in, refresh_expires_in, refreshable, accounts, .. } = granted;
     let until = |span: Option<u64>| {
-        span.map_or("for a time the API doesn't say".into(), |s| format!("for {}", span_in_words(s)))
+        span.map_or("for a time the API doesn't say".into(), |s| format!("for {}", describe_seconds(s)))
     };
     writeln!(out, "access to {} is granted {}", args.source, until(access_expires_in))?;
     match refreshable {
@@ -103,15 +107,14 @@ async fn exchange(store: &Store, source: &ResolvedSource, args: &Args, code: &st
     Ok(Exit::Done)
 }
 
-/// How the tokens stand; the tokens themselves are not shown, not even asked for.
-async fn status(store: &Store, args: &Args) -> anyhow::Result<Exit> {
+/// How the tokens stand; the tokens themselves are not shown, not even read.
+async fn status(store: &Store, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
     store.check_schema(&[]).await?;
     let named = |status: &TokenStatus| args.credential.as_ref().is_none_or(|name| *name == status.credential);
     let all: Vec<_> = store.token_status(&args.source).await?.into_iter().filter(named).collect();
-    let mut out = stdout();
     if args.json {
         for status in &all {
-            writeln!(out, "{}", serde_json::to_string(status)?)?;
+            print_json(out, status)?;
         }
         return Ok(Exit::Done);
     }
@@ -119,17 +122,17 @@ async fn status(store: &Store, args: &Args) -> anyhow::Result<Exit> {
         writeln!(out, "access was never granted: run `pagemill auth {}`", args.source)?;
         return Ok(Exit::Done);
     }
-    let columns = ["credential", "access token", "refresh token", "refreshed at", "version", "accounts"];
-    let rows: Vec<_> = all.iter().map(|status| row(status).map(Some).to_vec()).collect();
-    write_table(&mut out, &columns.map(String::from), &rows)?;
+    let headings = ["credential", "access token", "refresh token", "refreshed at", "version", "accounts"];
+    let rows: Vec<_> = all.iter().map(|status| cells(status).map(Some).to_vec()).collect();
+    print_table(out, &headings, &rows)?;
     Ok(Exit::Done)
 }
 
-fn row(status: &TokenStatus) -> [String; 6] {
+fn cells(status: &TokenStatus) -> [String; 6] {
     let left = |left: Option<i64>| match left {
         None => "no expiry known".to_owned(),
         Some(left) if left <= 0 => "expired".to_owned(),
-        Some(left) => format!("{} left", span_in_words(left.unsigned_abs())),
+        Some(left) => format!("{} left", describe_seconds(left.unsigned_abs())),
     };
     let refresh = if status.refreshable { left(status.refresh_expires_in) } else { "none".into() };
     [
@@ -146,7 +149,7 @@ fn row(status: &TokenStatus) -> [String; 6] {
 }
 
 /// The two largest units: `29 days 23 h`.
-fn span_in_words(seconds: u64) -> String {
+fn describe_seconds(seconds: u64) -> String {
     let units = [(86_400, "days"), (3_600, "h"), (60, "min"), (1, "s")];
     let largest = units.iter().position(|(size, _)| seconds >= *size).unwrap_or(units.len() - 1);
     let mut rest = seconds;
@@ -161,10 +164,10 @@ fn span_in_words(seconds: u64) -> String {
 }
 
 #[test]
-fn spans_in_words() {
+fn seconds_are_described() {
     for (seconds, words) in
         [(0, "0 s"), (59, "59 s"), (60, "1 min"), (86_399, "23 h 59 min"), (2_591_999, "29 days 23 h")]
     {
-        assert_eq!(span_in_words(seconds), words);
+        assert_eq!(describe_seconds(seconds), words);
     }
 }

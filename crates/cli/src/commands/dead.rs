@@ -1,13 +1,17 @@
-use std::io::{Write, stdout};
+use pagemill_engine::{
+    app,
+    config::Config,
+    error::Usage,
+    operations::requeue::{Refusal, drop_letters, drop_letters_embedded, requeue, requeue_embedded},
+};
+use pagemill_queue::Rabbit;
+use pagemill_store::{DeadFilter, DeadRow, Store};
 
-use crate::exit::Exit;
-use pagemill_core::PageJob;
-use pagemill_engine::{app, config::Config, error::Usage, partition::message};
-use pagemill_queue::{Address, PageQueue, Rabbit};
-use pagemill_store::{DeadFilter, DeadRow, Requeued, Store};
-
-use super::query::write_table;
-use crate::database::{Database, DatabaseArgs};
+use crate::{
+    database::{Database, DatabaseArgs},
+    exit::Exit,
+    output::{Out, print_json, print_table},
+};
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
@@ -79,33 +83,30 @@ impl Which {
     }
 }
 
-pub(crate) async fn run(database: &DatabaseArgs, command: Command) -> anyhow::Result<Exit> {
+pub(crate) async fn run(database: &DatabaseArgs, command: Command, out: &mut Out) -> anyhow::Result<Exit> {
     let database = database.open().await?;
-    database.store.check_schema(&[]).await?;
-    let store = &database.store;
-    let ran = match command {
-        Command::List { json, which } => list(store, json, &which.filter()).await,
-        Command::Groups { json } => groups(store, json).await,
-        Command::Show { id } => show(store, id).await,
-        Command::Requeue { which, all } => match which.chosen(all) {
-            Ok(filter) => requeue(&database, &filter).await,
-            Err(error) => Err(error),
-        },
-        Command::Drop { which, all } => match which.chosen(all) {
-            Ok(filter) => drop_letters(&database, &filter).await,
-            Err(error) => Err(error),
-        },
-    };
+    let ran = act(&database, command, out).await;
     database.close().await;
     ran
 }
 
-async fn list(store: &Store, json: bool, filter: &DeadFilter) -> anyhow::Result<Exit> {
+async fn act(database: &Database, command: Command, out: &mut Out) -> anyhow::Result<Exit> {
+    let store = &database.store;
+    store.check_schema(&[]).await?;
+    match command {
+        Command::List { json, which } => list(store, json, &which.filter(), out).await,
+        Command::Groups { json } => groups(store, json, out).await,
+        Command::Show { id } => show(store, id, out).await,
+        Command::Requeue { which, all } => requeue_letters(database, &which.chosen(all)?, out).await,
+        Command::Drop { which, all } => drop_for_good(database, &which.chosen(all)?, out).await,
+    }
+}
+
+async fn list(store: &Store, json: bool, filter: &DeadFilter, out: &mut Out) -> anyhow::Result<Exit> {
     let letters = store.list_dead(filter).await?;
-    let mut out = stdout().lock();
     if json {
         for letter in &letters {
-            writeln!(out, "{}", serde_json::to_string(letter)?)?;
+            print_json(out, letter)?;
         }
         return Ok(Exit::Done);
     }
@@ -113,8 +114,7 @@ async fn list(store: &Store, json: bool, filter: &DeadFilter) -> anyhow::Result<
         writeln!(out, "no dead letters")?;
         return Ok(Exit::Done);
     }
-    let columns = ["id", "stream", "account", "page", "attempts", "last failed", "fingerprint", "error"]
-        .map(String::from);
+    let headings = ["id", "stream", "account", "page", "attempts", "last failed", "fingerprint", "error"];
     let cells = |l: &DeadRow| {
         vec![
             Some(l.id.to_string()),
@@ -127,20 +127,19 @@ async fn list(store: &Store, json: bool, filter: &DeadFilter) -> anyhow::Result<
             Some(l.error.clone()),
         ]
     };
-    write_table(&mut out, &columns, &letters.iter().map(cells).collect::<Vec<_>>())?;
+    print_table(out, &headings, &letters.iter().map(cells).collect::<Vec<_>>())?;
     Ok(Exit::Done)
 }
 
-async fn groups(store: &Store, json: bool) -> anyhow::Result<Exit> {
+async fn groups(store: &Store, json: bool, out: &mut Out) -> anyhow::Result<Exit> {
     let groups = store.group_dead().await?;
-    let mut out = stdout().lock();
     if json {
         for group in &groups {
-            writeln!(out, "{}", serde_json::to_string(group)?)?;
+            print_json(out, group)?;
         }
         return Ok(Exit::Done);
     }
-    let columns = ["count", "fingerprint", "source", "stream", "last failed", "error"].map(String::from);
+    let headings = ["count", "fingerprint", "source", "stream", "last failed", "error"];
     let rows: Vec<_> = groups
         .iter()
         .map(|g| {
@@ -154,11 +153,11 @@ async fn groups(store: &Store, json: bool) -> anyhow::Result<Exit> {
             ]
         })
         .collect();
-    write_table(&mut out, &columns, &rows)?;
+    print_table(out, &headings, &rows)?;
     Ok(Exit::Done)
 }
 
-async fn show(store: &Store, id: i64) -> anyhow::Result<Exit> {
+async fn show(store: &Store, id: i64, out: &mut Out) -> anyhow::Result<Exit> {
     let found = store.list_dead(&DeadFilter { ids: Some(vec![id]), ..DeadFilter::default() }).await?;
     let letter =
         found.first().ok_or_else(|| Usage(format!("no dead letter {id} waits: see `pagemill dead list`")))?;
@@ -166,96 +165,46 @@ async fn show(store: &Store, id: i64) -> anyhow::Result<Exit> {
     // As it is, if it is JSON at all.
     shown["message"] = serde_json::from_slice(&letter.message)
         .unwrap_or_else(|_| String::from_utf8_lossy(&letter.message).into_owned().into());
-    println!("{}", serde_json::to_string_pretty(&shown)?);
+    writeln!(out, "{}", serde_json::to_string_pretty(&shown)?)?;
     Ok(Exit::Done)
 }
 
-/// First the ledger decides (generation, attempts, partition reopened), then the jobs are published
-/// and confirmed, then the letters leave the dead-letter queue. Dying in between loses nothing: the
-/// next requeue finds what was decided and not published.
-async fn requeue(database: &Database, filter: &DeadFilter) -> anyhow::Result<Exit> {
-    let store = &database.store;
-    if database.is_embedded() {
-        // Its queue lives and dies with `pagemill run`, which finds the reopened pages in the ledger.
-        let decided = decide(store, filter).await?;
-        store.mark_requeued(&decided.ids()).await?;
-        return Ok(decided.said(": `pagemill run` of their days continues with them"));
-    }
-    let queue = connect(&database.config).await?;
-    let lock = store.lock_dead().await?;
-    let decided = decide(store, filter).await?;
-    fail::fail_point!("requeue-before-publish");
-    for (_, job) in &decided.jobs {
-        let to = Address::Lane { source: job.slice.source.clone(), lane: job.lane };
-        queue.publish(&to, [message(job)]).await?;
-    }
-    store.mark_requeued(&decided.ids()).await?;
-    sweep(&queue, store, &database.config).await?;
-    drop(lock);
-    queue.close().await;
-    Ok(decided.said(""))
-}
-
-/// What the ledger lets be requeued.
-struct Decided {
-    jobs: Vec<(i64, PageJob)>,
-    refused: usize,
-}
-
-async fn decide(store: &Store, filter: &DeadFilter) -> anyhow::Result<Decided> {
-    let mut decided = Decided { jobs: Vec::new(), refused: 0 };
-    for Requeued { id, job, .. } in store.requeue_dead(filter).await? {
-        match job {
-            Ok(job) => decided.jobs.push((id, job)),
-            Err(why) => {
-                decided.refused += 1;
-                eprintln!("{id}: {why}");
-            }
-        }
-    }
-    Ok(decided)
-}
-
-impl Decided {
-    fn ids(&self) -> Vec<i64> {
-        self.jobs.iter().map(|(id, _)| *id).collect()
-    }
-
-    fn said(&self, more: &str) -> Exit {
-        match (self.jobs.len(), self.refused) {
-            (0, 0) => println!("no such dead letter waits"),
-            (requeued, _) => println!("{requeued} requeued{more}"),
-        }
-        if self.refused > 0 { Exit::Failed } else { Exit::Done }
-    }
-}
-
-async fn drop_letters(database: &Database, filter: &DeadFilter) -> anyhow::Result<Exit> {
-    let store = &database.store;
-    let dropped = if database.is_embedded() {
-        store.drop_dead(filter).await?
+async fn requeue_letters(database: &Database, filter: &DeadFilter, out: &mut Out) -> anyhow::Result<Exit> {
+    let (result, more) = if database.is_embedded() {
+        let result = requeue_embedded(&database.store, filter).await?;
+        (result, ": `pagemill run` of their days continues with them")
     } else {
-        let queue = connect(&database.config).await?;
-        let lock = store.lock_dead().await?;
-        let dropped = store.drop_dead(filter).await?;
-        sweep(&queue, store, &database.config).await?;
-        drop(lock);
+        let (queue, sources) = connect(&database.config).await?;
+        let result = requeue(&database.store, &queue, &sources, filter).await?;
+        queue.close().await;
+        (result, "")
+    };
+    for Refusal { id, reason } in &result.refused {
+        eprintln!("{id}: {reason}");
+    }
+    match (result.requeued.len(), result.refused.len()) {
+        (0, 0) => writeln!(out, "no such dead letter waits")?,
+        (requeued, _) => writeln!(out, "{requeued} requeued{more}")?,
+    }
+    Ok(if result.refused.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+async fn drop_for_good(database: &Database, filter: &DeadFilter, out: &mut Out) -> anyhow::Result<Exit> {
+    let dropped = if database.is_embedded() {
+        drop_letters_embedded(&database.store, filter).await?
+    } else {
+        let (queue, sources) = connect(&database.config).await?;
+        let dropped = drop_letters(&database.store, &queue, &sources, filter).await?;
         queue.close().await;
         dropped
     };
-    println!("{dropped} dropped");
+    writeln!(out, "{dropped} dropped")?;
     Ok(Exit::Done)
 }
 
-async fn connect(config: &Config) -> anyhow::Result<Rabbit> {
-    app::connect_queue(config, &app::resolve(config)?).await
-}
-
-/// One pass over the dead-letter queue: letters that no longer wait leave it, those that the broker
-/// put there by itself are recorded.
-async fn sweep(queue: &Rabbit, store: &Store, config: &Config) -> anyhow::Result<()> {
-    for resolved in app::resolve(config)? {
-        pagemill_engine::partition::rescue::reconcile_dead(store, queue, resolved.name()).await?;
-    }
-    Ok(())
+/// The queue, and the sources whose dead letters it holds.
+async fn connect(config: &Config) -> anyhow::Result<(Rabbit, Vec<String>)> {
+    let resolved = app::resolve(config)?;
+    let sources = resolved.iter().map(|source| source.name().to_owned()).collect();
+    Ok((app::connect_queue(config, &resolved).await?, sources))
 }

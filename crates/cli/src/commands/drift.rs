@@ -1,6 +1,3 @@
-use std::io::{Write, stdout};
-
-use crate::{args::DayArgs, exit::Exit};
 use pagemill_engine::{
     app,
     error::Usage,
@@ -8,8 +5,12 @@ use pagemill_engine::{
     operations::reload::Which,
 };
 
-use super::query::write_table;
-use crate::database::{Database, DatabaseArgs};
+use crate::{
+    args::DayArgs,
+    database::{Database, DatabaseArgs},
+    exit::Exit,
+    output::{Out, print_json, print_table},
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -29,8 +30,8 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Shows each slice of the days asked for.
-pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<Exit> {
+/// Prints each slice of the requested days.
+pub(crate) async fn run(database: &DatabaseArgs, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
     let Some(days) = args.days.range() else {
         return Err(Usage("no day: add --date D, or --from D --to D".into()).into());
     };
@@ -41,12 +42,12 @@ pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<
         days: Some(days),
     };
     let database = database.open().await?.or_built_in();
-    let shown = show(&database, &which, args.json).await;
+    let shown = show(&database, &which, args.json, out).await;
     database.close().await;
     shown
 }
 
-async fn show(database: &Database, which: &Which, json: bool) -> anyhow::Result<Exit> {
+async fn show(database: &Database, which: &Which, json: bool, out: &mut Out) -> anyhow::Result<Exit> {
     let resolved = app::resolve(&database.config)?;
     database.store.check_schema(&[]).await?;
     let (mut slices, mut exit) = (0, Exit::Done);
@@ -56,11 +57,10 @@ async fn show(database: &Database, which: &Which, json: bool) -> anyhow::Result<
             if drift.unreadable {
                 exit = Exit::Incomplete;
             }
-            let mut out = stdout().lock();
             if json {
-                writeln!(out, "{}", serde_json::to_string(&drift)?)?;
+                print_json(out, &drift)?;
             } else {
-                write(&mut out, &drift)?;
+                print_drift(&drift, out)?;
             }
         }
     }
@@ -70,7 +70,7 @@ async fn show(database: &Database, which: &Which, json: bool) -> anyhow::Result<
     Ok(exit)
 }
 
-fn write(out: &mut impl Write, drift: &Drift) -> std::io::Result<()> {
+fn print_drift(drift: &Drift, out: &mut Out) -> std::io::Result<()> {
     let slice = &drift.slice;
     let (Some(before), Some(after), Some(moved)) = (&drift.before, &drift.after, &drift.moved) else {
         return writeln!(out, "{slice}: not compared: {}", drift.reason.as_deref().unwrap_or_default());
@@ -86,7 +86,7 @@ fn write(out: &mut impl Write, drift: &Drift) -> std::io::Result<()> {
         after.run,
         state(&after.state),
     )?;
-    let columns = ["metric", "before", "after", "difference", "percent"].map(String::from);
+    let headings = ["metric", "before", "after", "difference", "percent"];
     let rows: Vec<Vec<Option<String>>> = metrics
         .iter()
         .map(|m| {
@@ -94,6 +94,6 @@ fn write(out: &mut impl Write, drift: &Drift) -> std::io::Result<()> {
             vec![Some(m.name.clone()), before, after, m.difference.clone(), m.percent.clone()]
         })
         .collect();
-    write_table(out, &columns, &rows)?;
+    print_table(out, &headings, &rows)?;
     writeln!(out)
 }

@@ -1,26 +1,26 @@
-use std::collections::BTreeMap;
+use pagemill_engine::{app, operations::migrate::migrate};
 
-use crate::exit::Exit;
-use pagemill_engine::app;
-use pagemill_store::DataTable;
+use crate::{
+    database::{Database, DatabaseArgs},
+    exit::Exit,
+    output::Out,
+};
 
-use crate::database::DatabaseArgs;
+/// Brings the ledger and the data tables of the config's sources up to date, and prints what it did.
+pub(crate) async fn run(database: &DatabaseArgs, out: &mut Out) -> anyhow::Result<Exit> {
+    let database = database.open().await?;
+    let migrated = print_migration(&database, out).await;
+    database.close().await;
+    migrated
+}
 
-/// Brings the ledger and the data tables of the config's sources up to date, and says what it did.
-pub(crate) async fn run(args: &DatabaseArgs) -> anyhow::Result<Exit> {
-    let database = args.open().await?;
-    let mut tables: BTreeMap<String, DataTable> = BTreeMap::new();
-    for resolved in app::resolve(&database.config)? {
-        tables.extend(resolved.tables(&database.store)?.into_values().map(|t| (t.name().to_owned(), t)));
-    }
-    let tables: Vec<DataTable> = tables.into_values().collect();
-    let migrated = database.store.migrate(&tables).await?;
+async fn print_migration(database: &Database, out: &mut Out) -> anyhow::Result<Exit> {
+    let migrated = migrate(&database.store, &app::resolve(&database.config)?).await?;
     for change in &migrated.changes {
-        println!("{change}");
+        writeln!(out, "{change}")?;
     }
     if migrated.changes.is_empty() {
-        println!("{}: nothing to do", database.store.place());
+        writeln!(out, "{}: nothing to do", database.store.place())?;
     }
-    database.close().await;
     Ok(Exit::Done)
 }

@@ -1,19 +1,17 @@
-use std::io::{Write, stdout};
-
-use crate::{
-    args::{DayArgs, SelectArgs},
-    exit::Exit,
-};
 use jiff::SignedDuration;
-use pagemill_core::{DateWord, Lane, TimeOfDay};
+use pagemill_core::{Lane, TimeOfDay};
 use pagemill_engine::{
     app::{self, App},
     run::deadline::{time_of, yes_or_no},
     run::forecast::{Forecast, PartitionForecast, SourceForecast, forecast},
 };
 
-use super::query::write_table;
-use crate::database::{Database, DatabaseArgs};
+use crate::{
+    args::{DayArgs, SelectArgs},
+    database::{Database, DatabaseArgs},
+    exit::Exit,
+    output::{Cells, Out, print_json, print_table},
+};
 
 /// What a producer would do if it were started now with the same flags: which partitions are due,
 /// how many requests they take, how long that is at the quota, and whether it ends in time. Nothing
@@ -44,54 +42,51 @@ pub(crate) struct Args {
 /// Partitions are listed one by one up to so many, and otherwise summed up by stream.
 const LISTED: usize = 40;
 
-pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<Exit> {
+pub(crate) async fn run(database: &DatabaseArgs, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
     let mut database = database.open().await?;
     if database.is_embedded() {
         database = database.or_built_in();
     }
-    let planned = plan(&database, args).await;
+    let planned = plan(&database, args, out).await;
     database.close().await;
     planned
 }
 
-async fn plan(database: &Database, args: &Args) -> anyhow::Result<Exit> {
-    let yesterday = DayArgs { date: Some(DateWord::Yesterday), from: None, to: None };
-    let days = if args.days.range().is_some() { &args.days } else { &yesterday };
-    let asked = args.select.clone().asked(days)?;
+async fn plan(database: &Database, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
+    let requested = args.select.clone().on(&args.days.or_yesterday())?;
     let resolved = app::resolve(&database.config)?;
     let app = App::on(database.store.clone(), database.config.consumer.clone(), &resolved, false).await?;
-    let outlook = forecast(&app.store, &app.sources, &asked, args.by.as_ref()).await?;
-    let mut out = stdout().lock();
+    let forecast = forecast(&app.store, &app.sources, &requested, args.by.as_ref()).await?;
     if args.json {
-        writeln!(out, "{}", serde_json::to_string(&outlook)?)?;
+        print_json(out, &forecast)?;
     } else {
-        write_words(&mut out, &outlook)?;
+        print_forecast(&forecast, out)?;
     }
-    Ok(if outlook.on_time == Some(false) { Exit::Incomplete } else { Exit::Done })
+    Ok(if forecast.on_time == Some(false) { Exit::Incomplete } else { Exit::Done })
 }
 
-fn write_words(out: &mut impl Write, outlook: &Forecast) -> std::io::Result<()> {
-    if outlook.partitions.len() <= LISTED {
-        let columns = ["partition", "lane", "state", "rows", "requests"].map(String::from);
-        write_table(out, &columns, &outlook.partitions.iter().map(line_of).collect::<Vec<_>>())?;
+fn print_forecast(forecast: &Forecast, out: &mut Out) -> std::io::Result<()> {
+    if forecast.partitions.len() <= LISTED {
+        let headings = ["partition", "lane", "state", "rows", "requests"];
+        print_table(out, &headings, &forecast.partitions.iter().map(cells).collect::<Vec<_>>())?;
     } else {
-        let columns = ["stream", "days", "due", "open", "sealed", "requests"].map(String::from);
-        write_table(out, &columns, &by_stream(&outlook.partitions))?;
+        let headings = ["stream", "days", "due", "open", "sealed", "requests"];
+        print_table(out, &headings, &by_stream(&forecast.partitions))?;
     }
     writeln!(out)?;
-    for source in &outlook.sources {
-        writeln!(out, "{}", in_words(source, outlook))?;
+    for source in &forecast.sources {
+        writeln!(out, "{}", describe(source, forecast))?;
     }
-    if let Some(run) = &outlook.continues {
-        writeln!(out, "run {run} of the same asking is unfinished: it would be continued")?;
+    if let Some(run) = &forecast.continues {
+        writeln!(out, "run {run} of the same request is unfinished: it would be continued")?;
     }
-    if outlook.partitions.iter().any(|p| p.provisional && p.state == "due") {
+    if forecast.partitions.iter().any(|p| p.provisional && p.state == "due") {
         writeln!(out, "provisional: pulled before the source's ready_at, and due again after it")?;
     }
     Ok(())
 }
 
-fn line_of(p: &PartitionForecast) -> Vec<Option<String>> {
+fn cells(p: &PartitionForecast) -> Cells {
     let dates = if p.from == p.to { p.from.to_string() } else { format!("{}..{}", p.from, p.to) };
     let lane = if p.lane == Lane::Low { "low" } else { "pages" };
     let sealed_at = p.sealed_at.map(|at| at.strftime("%F %T UTC").to_string()).unwrap_or_default();
@@ -111,7 +106,7 @@ fn line_of(p: &PartitionForecast) -> Vec<Option<String>> {
     [partition, lane.to_owned(), state, rows, requests].map(Some).to_vec()
 }
 
-fn by_stream(partitions: &[PartitionForecast]) -> Vec<Vec<Option<String>>> {
+fn by_stream(partitions: &[PartitionForecast]) -> Vec<Cells> {
     let mut streams: Vec<(&str, &str)> = Vec::new();
     for p in partitions {
         if !streams.contains(&(&p.source, &p.stream)) {
@@ -139,7 +134,7 @@ fn by_stream(partitions: &[PartitionForecast]) -> Vec<Vec<Option<String>>> {
 }
 
 /// `xiaohongshu: 301 requests at 3/s: 1m 40s, ends 08:12; on time: yes (deadline 09:00 Asia/Shanghai)`
-fn in_words(s: &SourceForecast, outlook: &Forecast) -> String {
+fn describe(s: &SourceForecast, forecast: &Forecast) -> String {
     let at_least = if s.at_least { "at least " } else { "" };
     let plural = if s.requests == 1 { "" } else { "s" };
     let mut words = format!("{}: {at_least}{} request{plural}", s.source, s.requests);
@@ -153,14 +148,14 @@ fn in_words(s: &SourceForecast, outlook: &Forecast) -> String {
             (Some(rate), Some(seconds), Some(end)) => {
                 let length = SignedDuration::from_secs(seconds.ceil() as i64);
                 words += format!(" at {rate:.3}").trim_end_matches('0').trim_end_matches('.');
-                words += &format!("/s: {length:#}, ends {}", time_of(end, outlook.at, &s.zone));
+                words += &format!("/s: {length:#}, ends {}", time_of(end, forecast.at, &s.zone));
             }
             _ => words += ", without a rate limit",
         }
     }
     if let Some(deadline) = s.deadline {
         let zone = s.zone.iana_name().unwrap_or("UTC");
-        let deadline = time_of(deadline, outlook.at, &s.zone);
+        let deadline = time_of(deadline, forecast.at, &s.zone);
         words += &format!("; on time: {} (deadline {deadline} {zone})", yes_or_no(s.on_time));
     }
     words

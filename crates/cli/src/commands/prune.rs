@@ -1,21 +1,23 @@
-use std::io::{Write, stdout};
-
-use crate::{args::span, exit::Exit};
 use pagemill_core::{Retention, Span};
-use pagemill_engine::error::Usage;
+use pagemill_engine::{error::Usage, operations::prune::prune};
 use pagemill_store::Pruned;
 
-use crate::database::DatabaseArgs;
+use crate::{
+    args::span,
+    database::DatabaseArgs,
+    exit::Exit,
+    output::{Out, print_json},
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Attempts that closed so long ago, as in 90d: their pages, answers, runs and ended dead letters
+    /// Attempts that closed so long ago, as in 90d: their pages, responses, runs and ended dead letters
     #[arg(long, value_name = "SPAN", value_parser = span)]
     older_than: Option<Span>,
-    /// Raw answers of partitions that closed so long ago, as in 30d [default: as --older-than]
+    /// Stored responses of partitions that closed so long ago, as in 30d [default: as --older-than]
     #[arg(long, value_name = "SPAN", value_parser = span)]
-    bodies_older_than: Option<Span>,
-    /// Only say what would go
+    responses_older_than: Option<Span>,
+    /// Only print what would go
     #[arg(long)]
     dry_run: bool,
     /// One line of JSON on stdout
@@ -23,38 +25,34 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Prunes the ledger, and says what went.
-pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<Exit> {
+/// Prunes the ledger, and prints what went.
+pub(crate) async fn run(database: &DatabaseArgs, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
     let length = |span: &Option<Span>| span.as_ref().map(Span::get);
-    let retention = Retention { history: length(&args.older_than), answers: length(&args.bodies_older_than) };
+    let retention =
+        Retention { history: length(&args.older_than), answers: length(&args.responses_older_than) };
     if retention.shortest().is_none() {
-        let what =
-            "how old? --older-than 90d, --bodies-older-than 30d, or both; --dry-run to see what would go";
+        let what = "how old? --older-than 90d, --responses-older-than 30d, or both; --dry-run to see what \
+                    would go";
         return Err(Usage(what.into()).into());
     }
     let database = database.open().await?;
-    let pruned = async {
-        database.store.check_schema(&[]).await?;
-        anyhow::Ok(database.store.prune(&retention, args.dry_run).await?)
-    };
-    let pruned = pruned.await;
+    let pruned = prune(&database.store, &retention, args.dry_run).await;
     database.close().await;
     let pruned = pruned?;
-    let mut out = stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string(&pruned)?)?;
+        print_json(out, &pruned)?;
     } else {
-        write(&mut out, &pruned, args.dry_run)?;
+        print_pruned(&pruned, args.dry_run, out)?;
     }
     Ok(Exit::Done)
 }
 
-fn write(out: &mut impl Write, pruned: &Pruned, dry_run: bool) -> std::io::Result<()> {
+fn print_pruned(pruned: &Pruned, dry_run: bool, out: &mut Out) -> std::io::Result<()> {
     let Pruned { attempts, pages, answers, months, runs, dead_letters, consumers } = pruned;
     let verb = if dry_run { "would go" } else { "pruned" };
     writeln!(
         out,
-        "{verb}: {attempts} attempts, {pages} pages, {answers} answers, {runs} runs, {dead_letters} dead letters, \
+        "{verb}: {attempts} attempts, {pages} pages, {answers} responses, {runs} runs, {dead_letters} dead letters, \
          {consumers} consumers"
     )?;
     for month in months {

@@ -1,11 +1,11 @@
-use std::io::{Write, stdout};
-
-use crate::exit::Exit;
 use pagemill_engine::error::Usage;
 use pagemill_store::{QuotaRow, Store};
 
-use super::query::write_table;
-use crate::database::DatabaseArgs;
+use crate::{
+    database::DatabaseArgs,
+    exit::Exit,
+    output::{Out, print_json, print_table},
+};
 
 /// Quotas have a key each: `source` for all requests of a source, `source@account`, `source.stream`
 /// and `source.stream@account`. They come with the first request.
@@ -45,17 +45,17 @@ pub(crate) enum Command {
     },
 }
 
-pub(crate) async fn run(database: &DatabaseArgs, command: &Command) -> anyhow::Result<Exit> {
+pub(crate) async fn run(database: &DatabaseArgs, command: &Command, out: &mut Out) -> anyhow::Result<Exit> {
     let database = database.open().await?;
-    let done = act(&database.store, command).await;
+    let done = act(&database.store, command, out).await;
     database.close().await;
     done
 }
 
-async fn act(store: &Store, command: &Command) -> anyhow::Result<Exit> {
+async fn act(store: &Store, command: &Command, out: &mut Out) -> anyhow::Result<Exit> {
     store.check_schema(&[]).await?;
     match command {
-        Command::Show { key, json } => show(store, key.as_deref(), *json).await?,
+        Command::Show { key, json } => show(store, key.as_deref(), *json, out).await?,
         Command::Set { key, per_second, per_minute, per_day } => {
             if per_second.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
                 return Err(Usage("--per-second: a rate is above 0".into()).into());
@@ -64,33 +64,29 @@ async fn act(store: &Store, command: &Command) -> anyhow::Result<Exit> {
                 return Err(Usage("set what? --per-second, --per-minute or --per-day".into()).into());
             }
             store.set_quota(key, *per_second, *per_minute, *per_day).await?;
-            show(store, Some(key), false).await?;
+            show(store, Some(key), false, out).await?;
         }
         Command::Reset { key, .. } => {
             let count = store.reset_quota(key.as_deref()).await?;
-            writeln!(stdout(), "{count} reset")?;
+            writeln!(out, "{count} reset")?;
         }
     }
     Ok(Exit::Done)
 }
 
-async fn show(store: &Store, key: Option<&str>, json: bool) -> anyhow::Result<()> {
+async fn show(store: &Store, key: Option<&str>, json: bool, out: &mut Out) -> anyhow::Result<()> {
     let quotas = store.quotas(key).await?;
-    let mut out = stdout().lock();
     if json {
-        for quota in &quotas {
-            writeln!(out, "{}", serde_json::to_string(quota)?)?;
-        }
-        return Ok(());
+        return quotas.iter().try_for_each(|quota| print_json(out, quota));
     }
-    let rows: Vec<Vec<_>> = quotas.iter().map(|q| in_words(q).map(Some).to_vec()).collect();
-    Ok(write_table(&mut out, &HEADINGS.map(str::to_owned), &rows)?)
+    let rows: Vec<_> = quotas.iter().map(|quota| cells(quota).map(Some).to_vec()).collect();
+    Ok(print_table(out, &HEADINGS, &rows)?)
 }
 
 const HEADINGS: [&str; 8] =
     ["quota", "permitted", "rate now", "last minute", "today", "opens in", "requests", "throttled"];
 
-fn in_words(q: &QuotaRow) -> [String; HEADINGS.len()] {
+fn cells(q: &QuotaRow) -> [String; HEADINGS.len()] {
     let limits = [
         q.per_second.map(|n| format!("{n}/s")),
         q.per_minute.map(|n| format!("{n}/min")),
@@ -98,12 +94,12 @@ fn in_words(q: &QuotaRow) -> [String; HEADINGS.len()] {
         (q.burst > 1).then(|| format!("{} at once", q.burst)),
     ];
     let limits = limits.into_iter().flatten().collect::<Vec<_>>().join(", ");
-    let narrowed =
+    let reduced =
         if q.share < 1.0 { format!(" ({:.0} %, throttled)", 100.0 * q.share) } else { String::new() };
     [
         q.key.clone(),
         if q.set { format!("{limits} (set)") } else { limits },
-        q.rate.map_or("-".into(), |rate| format!("{rate:.2}/s{narrowed}")),
+        q.rate.map_or("-".into(), |rate| format!("{rate:.2}/s{reduced}")),
         if q.per_minute.is_some() { q.minute_used.to_string() } else { "-".into() },
         if q.per_day.is_some() { q.day_used.to_string() } else { "-".into() },
         if q.opens_in > 0.0 { format!("{:.1} s", q.opens_in) } else { "now".into() },

@@ -1,12 +1,15 @@
-use crate::{args::DayArgs, exit::Exit, progress};
-use anyhow::Context;
 use pagemill_engine::{
     app,
-    operations::reload::{ReloadProgress, Reloaded, Which, reload},
+    operations::reload::{ReloadEvent, Reloaded, Which, reload},
 };
-use pagemill_store::DataTable;
 
-use crate::database::{Database, DatabaseArgs};
+use crate::{
+    args::DayArgs,
+    database::{Database, DatabaseArgs},
+    exit::Exit,
+    output::{Out, print_json},
+    progress,
+};
 
 /// So many pages that could not be read are named; the rest are counted.
 const NAMED: usize = 20;
@@ -24,25 +27,25 @@ pub(crate) struct Args {
     accounts: Vec<String>,
     #[command(flatten)]
     days: DayArgs,
-    /// Also what this definition has read already
+    /// Also responses that this definition has read already
     #[arg(long)]
     all: bool,
     /// One line of JSON on stdout: partitions, pages, rows, changed_rows, became_null, skipped,
-    /// without_answer, pruned, failed (each with slice, partition, page, error)
+    /// without_response, pruned, failed (each with slice, partition, page, error)
     #[arg(long)]
     json: bool,
 }
 
-/// Migrates the tables, reads the answers again, says what it did.
-pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<Exit> {
+/// Migrates the tables, reads the stored responses again, and prints what it did.
+pub(crate) async fn run(database: &DatabaseArgs, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
     let database = database.open().await?.or_built_in();
     let reloaded = load(&database, args).await;
     database.close().await;
     let reloaded = reloaded?;
     if args.json {
-        println!("{}", serde_json::to_string(&reloaded)?);
+        print_json(out, &reloaded)?;
     } else {
-        say(&reloaded);
+        print_reloaded(&reloaded, out)?;
     }
     Ok(if reloaded.failed.is_empty() { Exit::Done } else { Exit::Incomplete })
 }
@@ -55,42 +58,44 @@ async fn load(database: &Database, args: &Args) -> anyhow::Result<Reloaded> {
         accounts: args.accounts.clone(),
         days: args.days.range(),
     };
-    let store = &database.store;
-    let chosen = which.of(store, &resolved).await?;
-    let tables: Vec<DataTable> = chosen.iter().map(|stream| stream.table.clone()).collect();
-    let migrated = store.migrate(&tables).await.context(
-        "the stored answers were not read again (they fill any table: rename or drop the one that does not fit, then reload)",
-    )?;
-    migrated.changes.iter().for_each(|change| eprintln!("{change}"));
     let bar = progress::bar();
-    let observe = |now: ReloadProgress<'_>| {
-        bar.set_length(now.planned);
-        bar.set_position(now.done);
-        bar.set_message(now.slice.to_string());
+    let observe = |event: ReloadEvent<'_>| match event {
+        ReloadEvent::Migrated(changes) => changes.iter().for_each(|change| eprintln!("{change}")),
+        ReloadEvent::Progress { slice, done, planned } => {
+            bar.set_length(planned);
+            bar.set_position(done);
+            bar.set_message(slice.to_string());
+        }
     };
-    let reloaded = reload(store, &chosen, args.all, &observe).await;
+    let reloaded = reload(&database.store, &resolved, &which, args.all, &observe).await;
     bar.finish_and_clear();
     reloaded
 }
 
-fn say(r: &Reloaded) {
+fn print_reloaded(r: &Reloaded, out: &mut Out) -> std::io::Result<()> {
     for failed in r.failed.iter().take(NAMED) {
         eprintln!("{} page {}: left as it is: {}", failed.slice, failed.page, failed.error);
     }
     if r.failed.len() > NAMED {
         eprintln!("and {} pages more", r.failed.len() - NAMED);
     }
-    println!(
+    writeln!(
+        out,
         "{} partitions, {} pages, {} rows read again; {} rows changed, {} values became NULL; {} partitions skipped",
         r.partitions, r.pages, r.rows, r.changed_rows, r.became_null, r.skipped
-    );
-    if r.without_answer > 0 {
-        println!("{} pages have no stored answer (raw = \"off\"): they are as they were", r.without_answer);
+    )?;
+    if r.without_response > 0 {
+        writeln!(
+            out,
+            "{} pages have no stored response (raw = \"off\"): they are as they were",
+            r.without_response
+        )?;
     }
     if r.pruned > 0 {
-        println!("the answers of {} pages were pruned: they are as they were", r.pruned);
+        writeln!(out, "the responses of {} pages were pruned: they are as they were", r.pruned)?;
     }
     if !r.failed.is_empty() {
-        println!("{} pages could not be read: they are as they were", r.failed.len());
+        writeln!(out, "{} pages could not be read: they are as they were", r.failed.len())?;
     }
+    Ok(())
 }

@@ -1,12 +1,15 @@
-use std::io::{BufWriter, stdout};
+use std::io::BufWriter;
 
-use crate::exit::Exit;
 use pagemill_core::DateWord;
-use pagemill_engine::error::{Unavailable, Usage};
-use pagemill_engine::stop::Stop;
+use pagemill_engine::{
+    error::{Unavailable, Usage},
+    stop::Stop,
+};
 use pagemill_simulator::{
     Fault, Latency, Limits, OAuth, Simulator, SimulatorConfig, truth_csv, truth_digest,
 };
+
+use crate::{exit::Exit, output::Out};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -21,16 +24,16 @@ pub(crate) struct Args {
     seed: u64,
     #[command(flatten)]
     limits: LimitArgs,
-    /// Seconds to wait that a throttled answer names in Retry-After [default: it names none]
+    /// Seconds to wait that a throttled response names in Retry-After [default: it names none]
     #[arg(long, value_name = "SECONDS")]
     retry_after: Option<u32>,
-    /// Each answer says in X-RateLimit-Remaining and X-RateLimit-Reset what the longest limit leaves
+    /// Each response says in X-RateLimit-Remaining and X-RateLimit-Reset what the longest limit leaves
     #[arg(long)]
     rate_headers: bool,
-    /// How long an answer takes, as in 20..300ms
+    /// How long a response takes, as in 20..300ms
     #[arg(long, default_value = "0ms")]
     latency: Latency,
-    /// The access token asked for [default: any]
+    /// The access token that requests need [default: any]
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
     /// Grants tokens by OAuth 2 to this app, for the code `code`, over --account
@@ -39,7 +42,7 @@ pub(crate) struct Args {
     /// What goes wrong, as in error_500=0.01 or fail_page=7 (repeatable)
     #[arg(long = "fault", value_name = "NAME=RATE")]
     faults: Vec<Fault>,
-    /// Render each answer once and serve the same bytes ever after (up to 2 GiB of them)
+    /// Render each response once and serve the same bytes ever after (up to 2 GiB of them)
     #[arg(long)]
     rendered: bool,
     /// Serve nothing: print what a table should finally hold, for --account and --date
@@ -97,47 +100,59 @@ fn app(text: &str) -> Result<(String, String), String> {
     Ok((id.to_owned(), secret.to_owned()))
 }
 
-pub(crate) async fn run(args: &Args) -> anyhow::Result<Exit> {
-    let config = SimulatorConfig {
-        port: args.port,
-        rows: args.rows,
-        seed: args.seed,
-        limits: args.limits.limits(),
-        retry_after: args.retry_after,
-        rate_headers: args.rate_headers,
-        rendered: args.rendered,
-        latency: args.latency,
-        token: args.token.clone(),
-        faults: args.faults.clone(),
-        oauth: args.oauth.clone().map(|(app_id, secret)| OAuth {
-            app_id,
-            secret,
-            accounts: vec![args.account.clone()],
-            ..OAuth::default()
-        }),
-        ..SimulatorConfig::default()
-    };
+/// Serves the API until a signal comes, or prints the truth about its data.
+pub(crate) async fn run(args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
     if args.rows > SimulatorConfig::MAX_ROWS {
         return Err(Usage(format!("--rows {}: at most {}", args.rows, SimulatorConfig::MAX_ROWS)).into());
     }
-    if args.truth {
-        let zone = jiff::tz::TimeZone::get("Asia/Shanghai")?;
-        let date = args.date.resolve(jiff::Timestamp::now().to_zoned(zone).date());
-        if args.digest {
-            println!("{}", truth_digest(&config, &args.account, date));
-        } else {
-            truth_csv(&config, &args.account, date, BufWriter::new(stdout().lock()))?;
-        }
-        return Ok(Exit::Done);
+    if args.truth { print_truth(args, out) } else { serve(args, out).await }
+}
+
+fn print_truth(args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
+    let config = args.config();
+    let zone = jiff::tz::TimeZone::get("Asia/Shanghai")?;
+    let date = args.date.resolve(jiff::Timestamp::now().to_zoned(zone).date());
+    if args.digest {
+        writeln!(out, "{}", truth_digest(&config, &args.account, date))?;
+    } else {
+        truth_csv(&config, &args.account, date, BufWriter::new(out))?;
     }
-    let port = config.port;
-    let simulator = Simulator::start(config).await.map_err(|e| {
+    Ok(Exit::Done)
+}
+
+async fn serve(args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
+    let port = args.port;
+    let simulator = Simulator::start(args.config()).await.map_err(|e| {
         Unavailable(format!("cannot serve on 127.0.0.1:{port}: {e}; choose another port with --port"))
     })?;
-    println!("simulating on {}; what it saw: {}/stats", simulator.url(), simulator.url());
+    writeln!(out, "simulating on {}; what it saw: {}/stats", simulator.url(), simulator.url())?;
     let stop = Stop::default();
     stop.on_signals(std::time::Duration::ZERO);
     stop.draining().await;
     simulator.stop().await;
     Ok(Exit::Done)
+}
+
+impl Args {
+    fn config(&self) -> SimulatorConfig {
+        SimulatorConfig {
+            port: self.port,
+            rows: self.rows,
+            seed: self.seed,
+            limits: self.limits.limits(),
+            retry_after: self.retry_after,
+            rate_headers: self.rate_headers,
+            rendered: self.rendered,
+            latency: self.latency,
+            token: self.token.clone(),
+            faults: self.faults.clone(),
+            oauth: self.oauth.clone().map(|(app_id, secret)| OAuth {
+                app_id,
+                secret,
+                accounts: vec![self.account.clone()],
+                ..OAuth::default()
+            }),
+            ..SimulatorConfig::default()
+        }
+    }
 }

@@ -1,10 +1,14 @@
-use std::io::{Write, stdout};
-
-use crate::exit::Exit;
-use pagemill_engine::app;
+use pagemill_engine::{
+    app,
+    operations::verify::{Verdict, verify},
+};
 use pagemill_store::Recount;
 
-use crate::database::{Database, DatabaseArgs};
+use crate::{
+    database::{Database, DatabaseArgs},
+    exit::Exit,
+    output::{Out, print_json},
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -17,69 +21,73 @@ pub(crate) struct Args {
 
 /// Recounts a run's partitions from the data tables. Exits with 3 when one is not sealed, or its
 /// table does not hold what its seal says.
-pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<Exit> {
+pub(crate) async fn run(database: &DatabaseArgs, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
     let database = database.open().await?.or_built_in();
-    let verified = verify(&database, args).await;
+    let verified = recount(&database, args, out).await;
     database.close().await;
     verified
 }
 
-async fn verify(database: &Database, args: &Args) -> anyhow::Result<Exit> {
-    let store = &database.store;
-    store.check_schema(&[]).await?;
-    store.run_status(args.run).await?;
+async fn recount(database: &Database, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
     let resolved = app::resolve(&database.config)?;
-    let mut exit = Exit::Done;
-    let mut out = stdout().lock();
-    for partition in store.partitions_of(args.run).await? {
-        let source = resolved.iter().find(|r| r.name() == partition.slice.source);
-        let tables = source.map(|s| s.tables(store)).transpose()?;
-        let Some(table) = tables.as_ref().and_then(|t| t.get(&partition.slice.stream)) else {
-            anyhow::bail!("{}: the config does not name its source and stream", partition.slice);
-        };
-        let recount = store.recount(table, &partition).await?;
-        if recount.superseded_by.is_none() && !recount.agrees() && !recount.is_unknown() {
-            exit = Exit::Incomplete;
+    let mut printed = Ok(());
+    let mut print = |recount: &Recount, verdict: Verdict| {
+        // A reader that went away changes nothing about what is verified.
+        if printed.is_ok() {
+            printed = if args.json {
+                print_json(out, recount)
+            } else {
+                writeln!(out, "{}", describe(recount, verdict)).map_err(Into::into)
+            };
         }
-        if args.json {
-            writeln!(out, "{}", serde_json::to_string(&recount)?)?;
-        } else {
-            writeln!(out, "{}", in_words(&recount))?;
-        }
+    };
+    let all_ok = verify(&database.store, &resolved, args.run, &mut print).await?;
+    if !all_ok {
+        return Ok(Exit::Incomplete);
     }
-    Ok(exit)
+    printed.map(|()| Exit::Done)
 }
 
-fn in_words(r: &Recount) -> String {
+fn describe(r: &Recount, verdict: Verdict) -> String {
     let slice = &r.slice;
     if let Some(run) = &r.superseded_by {
         return format!("{slice}: superseded by run {run}");
     }
-    let total = r.total.map_or("unknown".into(), |t| t.to_string());
-    let counts = format!(
-        "the API states {total} rows, the ledger has {} distinct keys, the table has {} of them",
-        r.ledger_keys, r.table_keys
-    );
-    if let Some(day) = r.pruned_on {
-        let pruned = format!(
-            "its keys were pruned on {day}; the API stated {total} rows, the table has {}",
+    let numbers = match &r.pruned_on {
+        Some(day) => format!(
+            "its keys were pruned on {day}; the API stated {} rows, the table has {}",
+            describe_total(r),
             r.table_keys
-        );
-        return match (&r.reason, r.agrees()) {
-            (_, true) => format!("{slice}: sealed, verified by its content hash: {pruned}"),
-            (Some(reason), _) => format!("{slice}: {} ({reason}): {pruned}", r.state),
-            (None, _) if r.is_unknown() => {
-                format!(
-                    "{slice}: sealed, and can no longer be verified: {pruned}, others than it was sealed with"
-                )
-            }
-            (None, _) => format!("{slice}: {}, NOT verified: {pruned}", r.state),
-        };
+        ),
+        None => format!(
+            "the API states {} rows, the ledger has {} distinct keys, the table has {} of them{}",
+            describe_total(r),
+            r.ledger_keys,
+            r.table_keys,
+            describe_older(r)
+        ),
+    };
+    match (verdict, r.pruned_on, &r.reason) {
+        (Verdict::Verified, Some(_), _) => {
+            format!("{slice}: sealed, verified by its content hash: {numbers}")
+        }
+        (Verdict::Verified, None, _) => format!("{slice}: sealed, verified: {numbers}"),
+        (_, _, Some(reason)) => format!("{slice}: {} ({reason}): {numbers}", r.state),
+        (Verdict::Unknown, _, None) => {
+            format!(
+                "{slice}: sealed, and can no longer be verified: {numbers}, others than it was sealed with"
+            )
+        }
+        (Verdict::Failed | Verdict::Superseded, _, None) => {
+            format!("{slice}: {}, NOT verified: {numbers}", r.state)
+        }
     }
-    let older = if r.older_rows > 0 { format!(", and {} older rows", r.older_rows) } else { String::new() };
-    match (&r.reason, r.agrees()) {
-        (_, true) => format!("{slice}: sealed, verified: {counts}{older}"),
-        (Some(reason), _) => format!("{slice}: {} ({reason}): {counts}{older}", r.state),
-        (None, _) => format!("{slice}: {}, NOT verified: {counts}{older}", r.state),
-    }
+}
+
+fn describe_total(r: &Recount) -> String {
+    r.total.map_or_else(|| "unknown".into(), |total| total.to_string())
+}
+
+fn describe_older(r: &Recount) -> String {
+    if r.older_rows > 0 { format!(", and {} older rows", r.older_rows) } else { String::new() }
 }

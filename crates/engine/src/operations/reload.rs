@@ -1,6 +1,7 @@
-//! Reading the stored answers again after a definition changed: the typed columns are rebuilt, and no
+//! Reading the stored responses again after a definition changed: the typed columns are rebuilt, and no
 //! request is sent.
 
+use anyhow::Context;
 use pagemill_core::{DateWord, Slice};
 use pagemill_source::Definition;
 use pagemill_store::{Answer, Attempt, DataTable, PageWrite, PartitionRow, Slices, Store};
@@ -13,7 +14,7 @@ const ROWS: u32 = 2_000;
 /// Pages of one transaction.
 const PAGES: u32 = 100;
 
-/// Which stored answers.
+/// The slices whose stored responses are meant.
 #[derive(Clone, Debug, Default)]
 pub struct Which {
     /// Only of this source.
@@ -28,22 +29,22 @@ pub struct Which {
 
 /// A stream of the config, and which of its slices are meant.
 pub struct Chosen<'a> {
-    /// Its source's definition.
+    /// The source's definition.
     pub definition: &'a Definition,
-    /// Its table.
+    /// The stream's table.
     pub table: DataTable,
-    /// Its slices.
+    /// The slices meant.
     pub slices: Slices,
 }
 
 /// What a reload did.
 #[derive(Debug, Default, Serialize)]
 pub struct Reloaded {
-    /// Attempts of which answers were read again.
+    /// Attempts of which responses were read again.
     pub partitions: u64,
     /// Pages read again.
     pub pages: u64,
-    /// Their rows.
+    /// Rows in those pages.
     pub rows: u64,
     /// Rows of the table that thereby changed or came to be.
     pub changed_rows: u64,
@@ -51,33 +52,41 @@ pub struct Reloaded {
     pub became_null: u64,
     /// Attempts that this definition had read already.
     pub skipped: u64,
-    /// Pages whose answer was not kept (`raw = "off"`): they are as they were.
-    pub without_answer: u64,
-    /// Pages whose answer was pruned: so are they.
+    /// Pages whose response was not kept (`raw = "off"`): they are as they were.
+    pub without_response: u64,
+    /// Pages whose response was pruned: they are as they were.
     pub pruned: u64,
     /// Pages that could not be read, and are as they were.
     pub failed: Vec<FailedPage>,
 }
 
-/// How far a reload is.
+/// What an observer sees of a reload.
 #[derive(Clone, Copy, Debug)]
-pub struct ReloadProgress<'a> {
-    /// The slice whose pages come next.
-    pub slice: &'a Slice,
-    /// Pages read again so far.
-    pub done: u64,
-    /// Pages to be read again in all.
-    pub planned: u64,
+pub enum ReloadEvent<'a> {
+    /// The tables were migrated: what changed about them.
+    Migrated(&'a [String]),
+    /// Pages are about to be read.
+    Progress {
+        /// The slice whose pages come next.
+        slice: &'a Slice,
+        /// Pages read again so far.
+        done: u64,
+        /// Pages to be read again in all.
+        planned: u64,
+    },
 }
+
+/// Sees what happens during a reload.
+pub type ReloadObserver<'a> = &'a (dyn Fn(ReloadEvent<'_>) + Send + Sync);
 
 /// A page that could not be read again.
 #[derive(Debug, Serialize)]
 pub struct FailedPage {
-    /// Whose page.
+    /// The slice.
     pub slice: String,
     /// The attempt.
     pub partition: i64,
-    /// Its number.
+    /// The page's number.
     pub page: u32,
     /// Why.
     pub error: String,
@@ -124,59 +133,86 @@ impl Which {
     }
 }
 
-/// Reads the stored answers again, of all slices or of those that another definition has read. What
-/// was done stays done: a reload that was broken off goes on from there.
+/// Migrates the tables, and reads the stored responses again: all of them, or those that another
+/// definition has read. What was done stays done: a reload that was broken off goes on from there.
 ///
 /// # Errors
-/// As any query. A page that cannot be read is no error: it is reported, and left as it is.
-///
-/// `observe` hears of each batch before it is read.
+/// [`Usage`] for what the config does not name; a table that does not fit its definition; PostgreSQL being
+/// away. A page that cannot be read is no error: it is reported, and left as it is.
 pub async fn reload(
     store: &Store,
-    chosen: &[Chosen<'_>],
+    resolved: &[ResolvedSource],
+    which: &Which,
     all: bool,
-    observe: &(dyn Fn(ReloadProgress<'_>) + Send + Sync),
+    observe: ReloadObserver<'_>,
 ) -> anyhow::Result<Reloaded> {
-    let mut reloaded = Reloaded::default();
+    let chosen = which.of(store, resolved).await?;
+    let tables: Vec<DataTable> = chosen.iter().map(|stream| stream.table.clone()).collect();
+    let migrated = store.migrate(&tables).await.context(
+        "the stored responses were not read again (they fill any table: rename or drop the one that does not fit, then \
+         reload)",
+    )?;
+    observe(ReloadEvent::Migrated(&migrated.changes));
     let mut work = Vec::new();
-    for stream in chosen {
+    for stream in &chosen {
         for attempt in store.attempts_in_table(&stream.table, &stream.slices).await? {
             work.push((stream, attempt));
         }
     }
     store.open_months(work.iter().map(|(_, attempt)| &attempt.partition.slice)).await?;
-    let pages = |a: &Attempt| if all { a.answers } else { a.stale };
-    let planned = work.iter().map(|(_, attempt)| pages(attempt)).sum();
+    let planned = work.iter().map(|(_, attempt)| pages_of(attempt, all)).sum();
+    let mut reloaded = Reloaded::default();
     let mut done = 0;
     for (stream, attempt) in work {
-        match attempt.partition.answers_pruned_at {
-            Some(_) => {
-                reloaded.pruned += (attempt.partition.progress.done as u64).saturating_sub(attempt.answers)
-            }
-            None => reloaded.without_answer += attempt.pages - attempt.answers,
-        }
-        if pages(&attempt) == 0 {
-            reloaded.skipped += u64::from(attempt.answers > 0);
-            continue;
-        }
-        reloaded.partitions += 1;
-        let partition = &attempt.partition;
-        let numbers = store.answered_pages(partition.id, (!all).then_some(&stream.table)).await?;
-        let at_once = (ROWS / partition.page_size).clamp(1, PAGES) as usize;
-        for numbers in numbers.chunks(at_once) {
-            observe(ReloadProgress { slice: &partition.slice, done, planned });
-            let answers = store.answers(partition.id, numbers).await?;
-            if reloaded.batch(store, stream, partition, answers).await? {
-                break;
-            }
-            done += numbers.len() as u64;
-        }
+        let slice = &attempt.partition.slice;
+        let progress = |more| observe(ReloadEvent::Progress { slice, done: done + more, planned });
+        let read = reloaded.attempt(store, stream, &attempt, all, &progress).await?;
+        done += read;
     }
     Ok(reloaded)
 }
 
+/// Pages of an attempt that are read again.
+fn pages_of(attempt: &Attempt, all: bool) -> u64 {
+    if all { attempt.answers } else { attempt.stale }
+}
+
 impl Reloaded {
-    /// One transaction. Whether a newer attempt took the slice over.
+    /// Reads an attempt's stored responses again; returns how many. `observe` sees how many were read
+    /// before each batch.
+    async fn attempt(
+        &mut self,
+        store: &Store,
+        stream: &Chosen<'_>,
+        attempt: &Attempt,
+        all: bool,
+        observe: &(dyn Fn(u64) + Send + Sync),
+    ) -> anyhow::Result<u64> {
+        let partition = &attempt.partition;
+        match partition.answers_pruned_at {
+            Some(_) => self.pruned += (partition.progress.done as u64).saturating_sub(attempt.answers),
+            None => self.without_response += attempt.pages - attempt.answers,
+        }
+        if pages_of(attempt, all) == 0 {
+            self.skipped += u64::from(attempt.answers > 0);
+            return Ok(0);
+        }
+        self.partitions += 1;
+        let numbers = store.answered_pages(partition.id, (!all).then_some(&stream.table)).await?;
+        let at_once = (ROWS / partition.page_size).clamp(1, PAGES) as usize;
+        let mut done = 0;
+        for numbers in numbers.chunks(at_once) {
+            observe(done);
+            let answers = store.answers(partition.id, numbers).await?;
+            if self.batch(store, stream, partition, answers).await? {
+                break;
+            }
+            done += numbers.len() as u64;
+        }
+        Ok(done)
+    }
+
+    /// Rewrites pages in one transaction. Returns whether a newer attempt took the slice over.
     async fn batch(
         &mut self,
         store: &Store,
@@ -229,7 +265,7 @@ impl Reloaded {
     }
 }
 
-/// A stored answer as the definition reads it now; its body is kept as it is.
+/// A page as the definition reads its stored response now; the response is kept as it is.
 fn read(stream: &Chosen<'_>, partition: &PartitionRow, answer: Answer) -> Result<PageWrite, String> {
     let job = partition.job(answer.page, 0);
     let page = stream.definition.decode(&job, answer.body?.into()).map_err(|failure| failure.message)?;

@@ -1,0 +1,115 @@
+//! Dead letters given another chance, or given up.
+//!
+//! The order is what makes a crash harmless: first the ledger decides (generation, attempts, partition
+//! reopened), then the jobs are published and confirmed, then the letters leave the dead-letter queue. The
+//! next requeue finds what was decided and not published.
+
+use pagemill_core::PageJob;
+use pagemill_queue::{Address, PageQueue};
+use pagemill_store::{DeadFilter, Requeued, Store};
+use serde::Serialize;
+
+use crate::partition::{message, rescue::reconcile_dead};
+
+/// What a requeue did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RequeueResult {
+    /// Ids of the dead letters whose pages are pulled again.
+    pub requeued: Vec<i64>,
+    /// The dead letters that stay as they are.
+    pub refused: Vec<Refusal>,
+}
+
+/// A dead letter that cannot be requeued.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// The dead letter's id.
+    pub id: i64,
+    /// Why.
+    pub reason: String,
+}
+
+/// Gives dead letters a fresh set of attempts, and publishes their jobs. `sources` are those whose
+/// dead-letter queues are cleared of what was requeued.
+///
+/// # Errors
+/// PostgreSQL or the queue being away, or another requeue or drop holding the lock.
+pub async fn requeue<Q: PageQueue>(
+    store: &Store,
+    queue: &Q,
+    sources: &[String],
+    filter: &DeadFilter,
+) -> anyhow::Result<RequeueResult> {
+    let lock = store.lock_dead().await?;
+    let (jobs, result) = decide(store, filter).await?;
+    fail::fail_point!("requeue-before-publish");
+    for job in &jobs {
+        let to = Address::Lane { source: job.slice.source.clone(), lane: job.lane };
+        queue.publish(&to, [message(job)]).await?;
+    }
+    store.mark_requeued(&result.requeued).await?;
+    reconcile(store, queue, sources).await?;
+    drop(lock);
+    Ok(result)
+}
+
+/// Gives dead letters a fresh set of attempts where the queue lives and dies with `pagemill run`: the next
+/// run finds the reopened pages in the ledger.
+///
+/// # Errors
+/// PostgreSQL being away.
+pub async fn requeue_embedded(store: &Store, filter: &DeadFilter) -> anyhow::Result<RequeueResult> {
+    let (_, result) = decide(store, filter).await?;
+    store.mark_requeued(&result.requeued).await?;
+    Ok(result)
+}
+
+/// Gives dead letters up for good, and clears the dead-letter queues of `sources` of them. Returns how
+/// many; their pages stay missing.
+///
+/// # Errors
+/// PostgreSQL or the queue being away, or another requeue or drop holding the lock.
+pub async fn drop_letters<Q: PageQueue>(
+    store: &Store,
+    queue: &Q,
+    sources: &[String],
+    filter: &DeadFilter,
+) -> anyhow::Result<u64> {
+    let lock = store.lock_dead().await?;
+    let dropped = store.drop_dead(filter).await?;
+    reconcile(store, queue, sources).await?;
+    drop(lock);
+    Ok(dropped)
+}
+
+/// Gives dead letters up for good where no queue outlives `pagemill run`. Returns how many.
+///
+/// # Errors
+/// PostgreSQL being away.
+pub async fn drop_letters_embedded(store: &Store, filter: &DeadFilter) -> anyhow::Result<u64> {
+    Ok(store.drop_dead(filter).await?)
+}
+
+/// The jobs that the ledger lets be requeued, and the result to report.
+async fn decide(store: &Store, filter: &DeadFilter) -> anyhow::Result<(Vec<PageJob>, RequeueResult)> {
+    let (mut jobs, mut result) = (Vec::new(), RequeueResult::default());
+    for Requeued { id, job } in store.requeue_dead(filter).await? {
+        match job {
+            Ok(job) => {
+                jobs.push(job);
+                result.requeued.push(id);
+            }
+            Err(reason) => result.refused.push(Refusal { id, reason }),
+        }
+    }
+    Ok((jobs, result))
+}
+
+/// One pass over each dead-letter queue: letters that no longer wait leave it, those that the broker put
+/// there by itself are recorded.
+async fn reconcile<Q: PageQueue>(store: &Store, queue: &Q, sources: &[String]) -> anyhow::Result<()> {
+    for source in sources {
+        reconcile_dead(store, queue, source).await?;
+    }
+    Ok(())
+}

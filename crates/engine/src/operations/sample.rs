@@ -1,0 +1,61 @@
+//! One page of a stream, fetched without a run: for trying a definition out.
+
+use std::time::{Duration, Instant};
+
+use jiff::civil::Date;
+use pagemill_core::{FetchedPage, Lane, PageJob, Slice};
+use pagemill_source::{Client, Credential, Definition, Fetch, Stream};
+
+/// A report that the API prepares first is waited for so long.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The job of a stream's first page.
+pub fn first_page(definition: &Definition, stream: &Stream, account: &str, day: Date) -> PageJob {
+    PageJob {
+        v: PageJob::VERSION,
+        partition: 0,
+        run: 0,
+        slice: Slice {
+            source: definition.name().to_owned(),
+            stream: stream.name().to_owned(),
+            account: account.to_owned(),
+            from: day,
+            to: day,
+            part: Default::default(),
+        },
+        page: 1,
+        page_size: stream.page_size(),
+        generation: 0,
+        attempt: 0,
+        lane: Lane::default(),
+        cursor: None,
+        stands_on: None,
+    }
+}
+
+/// Fetches a page. A report that the API prepares first is waited for; `observe` sees each wait and the
+/// task's name.
+///
+/// # Errors
+/// Whatever the request fails with; a report that is not ready in time.
+pub async fn fetch_sample(
+    client: &Client,
+    mut job: PageJob,
+    credential: Option<&Credential>,
+    observe: &mut (dyn FnMut(&str, Duration) + Send),
+) -> anyhow::Result<FetchedPage> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match client.fetch(&job, credential).await? {
+            Fetch::Page(page) => return Ok(*page),
+            Fetch::Same { .. } => unreachable!("no page is known"),
+            Fetch::Anew(failure) => return Err(failure.into()),
+            Fetch::Later { cursor, wait } => {
+                anyhow::ensure!(Instant::now() + wait < until, "task {cursor} takes too long");
+                observe(&cursor, wait);
+                job.cursor = Some(cursor);
+                tokio::time::sleep(wait).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Recounting a run from the data tables, and holding it against its seals.
+
+use pagemill_store::{DataTable, PartitionRow, Recount, Store};
+
+use crate::{error::Usage, sources::ResolvedSource};
+
+/// What a recount says of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The table holds exactly what the seal says.
+    Verified,
+    /// A newer run pulled the slice again: its seal is the one to verify.
+    Superseded,
+    /// The keys were pruned, and the table can no longer tell.
+    Unknown,
+    /// The partition is not sealed, or the table does not hold what its seal says.
+    Failed,
+}
+
+impl Verdict {
+    /// Judges a recount.
+    pub fn of(recount: &Recount) -> Self {
+        if recount.superseded_by.is_some() {
+            Self::Superseded
+        } else if recount.agrees() {
+            Self::Verified
+        } else if recount.is_unknown() {
+            Self::Unknown
+        } else {
+            Self::Failed
+        }
+    }
+}
+
+/// Recounts a run's partitions one by one, and shows each to `observe`. Returns whether none failed.
+///
+/// # Errors
+/// [`Usage`] for a partition whose source or stream the config does not name; no such run; PostgreSQL
+/// being away.
+pub async fn verify(
+    store: &Store,
+    sources: &[ResolvedSource],
+    run: i64,
+    observe: &mut (dyn FnMut(&Recount, Verdict) + Send),
+) -> anyhow::Result<bool> {
+    store.check_schema(&[]).await?;
+    store.run_status(run).await?;
+    let mut all_ok = true;
+    for partition in store.partitions_of(run).await? {
+        let table = table_of(store, sources, &partition)?;
+        let recount = store.recount(&table, &partition).await?;
+        let verdict = Verdict::of(&recount);
+        all_ok &= verdict != Verdict::Failed;
+        observe(&recount, verdict);
+    }
+    Ok(all_ok)
+}
+
+fn table_of(
+    store: &Store,
+    sources: &[ResolvedSource],
+    partition: &PartitionRow,
+) -> anyhow::Result<DataTable> {
+    let slice = &partition.slice;
+    let source = sources.iter().find(|source| source.name() == slice.source);
+    let tables = source.map(|source| source.tables(store)).transpose()?;
+    let table = tables.and_then(|mut tables| tables.remove(&slice.stream));
+    table.ok_or_else(|| Usage(format!("{slice}: the config does not name its source and stream")).into())
+}
