@@ -1,6 +1,6 @@
 //! Who does the work that `speed` measures.
 
-use crate::{args::Args, limits::Probe};
+use crate::{args::Args, probe::Probe};
 
 /// The peer that ratios are made to.
 pub(crate) const BASE: &str = "Go pool";
@@ -20,7 +20,7 @@ pub(crate) enum Contestant {
     Consumers {
         consumers: usize,
         workers: u32,
-        way: Way,
+        variant: Variant,
     },
     GoPool,
     GoRabbit,
@@ -34,7 +34,7 @@ pub(crate) enum Contestant {
 
 /// What a consumer does of all it can do: leaving something out shows what it costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Variant {
     Whole,
     NoAnswers,
     /// Every request has its slot from PostgreSQL, at a rate that is never reached.
@@ -46,8 +46,8 @@ impl Contestant {
     pub(crate) fn all(args: &Args) -> Vec<Self> {
         use Contestant::{Celery, Consumers, Dlt, Embedded, Faucet, GoPool, GoRabbit, InProcess, Limit};
         let workers = args.workers;
-        let consumers = |consumers| Consumers { consumers, workers, way: Way::Whole };
-        let one = |way| Consumers { consumers: 1, workers, way };
+        let consumers = |consumers| Consumers { consumers, workers, variant: Variant::Whole };
+        let one = |variant| Consumers { consumers: 1, workers, variant };
         let mut all = vec![
             GoPool,
             consumers(1),
@@ -56,10 +56,10 @@ impl Contestant {
             Celery { pool: "prefork" },
             consumers(4),
             Celery { pool: "threads" },
-            Consumers { consumers: 1, workers: MANY_WORKERS, way: Way::Whole },
+            Consumers { consumers: 1, workers: MANY_WORKERS, variant: Variant::Whole },
             Faucet,
-            one(Way::NoAnswers),
-            one(Way::Quota),
+            one(Variant::NoAnswers),
+            one(Variant::Quota),
             InProcess,
             Embedded,
             Dlt,
@@ -76,9 +76,11 @@ impl Contestant {
             Self::Consumers { consumers: 1, workers, .. } if workers >= MANY_WORKERS => {
                 format!("{ONE}, {workers} workers")
             }
-            Self::Consumers { consumers: 1, way: Way::Whole, .. } => ONE.into(),
-            Self::Consumers { consumers: 1, way: Way::NoAnswers, .. } => format!("{ONE}, no answers kept"),
-            Self::Consumers { consumers: 1, way: Way::Quota, .. } => {
+            Self::Consumers { consumers: 1, variant: Variant::Whole, .. } => ONE.into(),
+            Self::Consumers { consumers: 1, variant: Variant::NoAnswers, .. } => {
+                format!("{ONE}, no answers kept")
+            }
+            Self::Consumers { consumers: 1, variant: Variant::Quota, .. } => {
                 format!("{ONE}, a quota that never limits")
             }
             Self::Consumers { consumers, .. } => format!("Pagemill over RabbitMQ, {consumers} consumers"),
@@ -92,7 +94,7 @@ impl Contestant {
     }
 }
 
-impl Way {
+impl Variant {
     /// As a definition has it.
     pub(crate) fn rate(self) -> &'static str {
         match self {

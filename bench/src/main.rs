@@ -5,12 +5,12 @@
 mod api;
 mod args;
 mod contestant;
-mod figures;
-mod limits;
 mod machine;
+mod measurement;
+mod peer_database;
 mod peers;
-mod place;
 mod plot;
+mod probe;
 mod proc;
 mod process;
 mod quota;
@@ -19,11 +19,12 @@ mod report;
 mod repull;
 mod servers;
 mod speed;
+mod statistics;
 mod world;
 
 use clap::{Parser, Subcommand};
 
-use crate::{args::Args, limits::ProbeArgs, servers::Servers};
+use crate::{args::Args, probe::ProbeArgs, servers::Servers};
 
 /// Measures Pagemill against a simulated API, on the servers of `scripts/servers`.
 ///
@@ -61,7 +62,7 @@ async fn main() -> anyhow::Result<()> {
     let servers = Servers::from_environment()?;
     let command = command.unwrap_or(Command::All);
     if let Command::Probe(probe) = &command {
-        return limits::run(probe).await;
+        return probe::run(probe).await;
     }
     if matches!(command, Command::All | Command::Speed) {
         report::keep(&args.out, "speed.json", &speed::run(&args, &servers).await?)?;

@@ -43,7 +43,7 @@ pub(crate) struct Peers {
 }
 
 /// What a peer works on.
-pub(crate) struct Errand<'a> {
+pub(crate) struct PeerTask<'a> {
     pub(crate) servers: &'a Servers,
     pub(crate) database: &'a str,
     pub(crate) queue: &'a str,
@@ -60,9 +60,8 @@ impl Peers {
     }
 
     /// A peer's command, which learns from its environment what to pull from where.
-    pub(crate) fn command(&self, tool: &Path, args: &[&str], errand: &Errand<'_>) -> Command {
-        let api =
-            if tool.ends_with("faucet") { errand.api.to_owned() } else { format!("{}{PATH}", errand.api) };
+    pub(crate) fn command(&self, tool: &Path, args: &[&str], task: &PeerTask<'_>) -> Command {
+        let api = if tool.ends_with("faucet") { task.api.to_owned() } else { format!("{}{PATH}", task.api) };
         let mut command = Command::new(tool);
         command
             .args(args)
@@ -70,11 +69,11 @@ impl Peers {
             .env("URL", api)
             .env("TOKEN", TOKEN)
             .env("REQUEST", request().to_string())
-            .env("PAGES", errand.pages.to_string())
-            .env("WORKERS", errand.workers.to_string())
-            .env("PGURL", errand.servers.database_url(errand.database))
-            .env("AMQP", &errand.servers.amqp)
-            .env("QUEUE", errand.queue)
+            .env("PAGES", task.pages.to_string())
+            .env("WORKERS", task.workers.to_string())
+            .env("PGURL", task.servers.database_url(task.database))
+            .env("AMQP", &task.servers.amqp)
+            .env("QUEUE", task.queue)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("RUNTIME__DLTHUB_TELEMETRY", "false");
         command

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{figures::Cpu, world::World};
+use crate::{measurement::Cpu, world::World};
 
 /// A first pull and the same day's second.
 #[derive(Clone, Debug, Serialize, Deserialize)]

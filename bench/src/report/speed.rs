@@ -1,11 +1,12 @@
 use super::{Goal, goals, megabytes, or_dash, percent, table};
 use crate::{
     contestant::{BASE, ONE},
-    figures::{Run, median, ratio, spread},
-    limits::Probe,
+    measurement::Run,
     plot::thousands,
+    probe::Probe,
     repull::Repull,
     speed::Speed,
+    statistics::{median, ratio, spread},
 };
 
 /// Names in the order in which they first ran.

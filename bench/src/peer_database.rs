@@ -5,7 +5,7 @@ use anyhow::ensure;
 use crate::servers::{Servers, connect};
 
 /// A peer's database and queue.
-pub(crate) struct PeerPlace<'a> {
+pub(crate) struct PeerDatabase<'a> {
     servers: &'a Servers,
     pub(crate) dir: tempfile::TempDir,
     /// The name of both.
@@ -13,7 +13,7 @@ pub(crate) struct PeerPlace<'a> {
     db: tokio_postgres::Client,
 }
 
-impl<'a> PeerPlace<'a> {
+impl<'a> PeerDatabase<'a> {
     pub(crate) async fn new(servers: &'a Servers) -> anyhow::Result<Self> {
         let queue = format!("bench{}_peer", std::process::id());
         servers.create_database(&queue).await?;
