@@ -266,7 +266,7 @@ impl Place {
                 loop {
                     let next = batches.lock().map(|mut batches| batches.pop()).ok().flatten();
                     let Some(batch) = next else { return anyhow::Ok(()) };
-                    let written = store.write(&table, &batch).await?;
+                    let written = store.pages.write(&table, &batch).await?;
                     anyhow::ensure!(written.stored.iter().all(|stored| *stored), "a page was refused");
                 }
             })
@@ -278,7 +278,10 @@ impl Place {
         if probe == Probe::Seal {
             begun = self.begin();
             anyhow::ensure!(
-                matches!(self.store.seal(partition, Some(&self.table), 0).await?, Some(Sealing::Closed(_))),
+                matches!(
+                    self.store.partitions.seal(partition, Some(&self.table), 0).await?,
+                    Some(Sealing::Closed(_))
+                ),
                 "no seal"
             );
         }
@@ -385,9 +388,9 @@ impl Place {
             chained: false,
             due_if_sealed_before: None,
         };
-        let asked = serde_json::json!({ "bench": "upsert" });
-        let request = RunRequest { asked, again: true, owner: "bench".into() };
-        let planned = self.store.plan(&request, &[wanted]).await?;
+        let requested = serde_json::json!({ "bench": "upsert" });
+        let request = RunRequest { requested, again: true, owner: "bench".into() };
+        let planned = self.store.runs.plan(&request, &[wanted]).await?;
         Ok(planned.open.first().context("a partition")?.partition.id)
     }
 }

@@ -68,7 +68,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
     let Some(run) = planned.run else {
         // What was asked for is what earlier runs sealed: the newest of them is shown.
         if let (true, Some(sealed)) = (cli.json, planned.newest_sealed()) {
-            println!("{}", serde_json::to_string(&app.store.run_status(sealed.run).await?)?);
+            println!("{}", serde_json::to_string(&app.store.runs.status(sealed.run).await?)?);
         }
         return Ok(Exit::Done);
     };
@@ -88,7 +88,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         progress::exit_of(&status)
     } else {
         if cli.json {
-            println!("{}", serde_json::to_string(&app.store.run_status(run).await?)?);
+            println!("{}", serde_json::to_string(&app.store.runs.status(run).await?)?);
         }
         Exit::Done
     };
@@ -107,7 +107,7 @@ fn in_words(produced: &Produced) -> Vec<String> {
         lines.push("nothing is due (--again pulls it all the same)".to_owned());
         return lines;
     };
-    if let Some(owner) = &planned.busy {
+    if let Some(owner) = &planned.lease_holder {
         lines.push(format!("run {run} is being planned by {owner}: left to it"));
         return lines;
     }

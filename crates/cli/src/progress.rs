@@ -39,7 +39,7 @@ pub(crate) async fn follow(
     let (mut answered, mut served) = (Instant::now(), Instant::now());
     let mut told = false;
     loop {
-        match store.run_progress(run).await {
+        match store.runs.progress(run).await {
             Ok((pages, planned, open)) => {
                 answered = Instant::now();
                 bar.set_length(planned);
@@ -47,7 +47,7 @@ pub(crate) async fn follow(
                 bar.set_message(note());
                 if open == 0 {
                     bar.finish_and_clear();
-                    return Ok(store.run_status(run).await?);
+                    return Ok(store.runs.status(run).await?);
                 }
             }
             Err(error) if error.kind() == StoreErrorKind::Invalid || answered.elapsed() > PATIENCE => {
@@ -56,7 +56,7 @@ pub(crate) async fn follow(
             Err(error) => bar.set_message(format!("waiting: {error}")),
         }
         if let Some(sources) = sources {
-            if !matches!(store.consumers_alive(sources).await, Ok(0)) {
+            if !matches!(store.consumers.count_alive(sources).await, Ok(0)) {
                 served = Instant::now();
             }
             if !told && served.elapsed() > NO_CONSUMER {

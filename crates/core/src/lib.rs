@@ -23,7 +23,7 @@ mod table;
 mod time_of_day;
 
 pub use completeness::{
-    Circle, IncompleteReason, PageRange, PartsFacts, SealFacts, SumDiffers, Verdict, verdict,
+    CursorLoop, IncompleteReason, PageRange, PartsFacts, SealFacts, SumDiffers, Verdict, verdict,
     verdict_of_parts,
 };
 pub use date::{DateWord, DateWordError};
@@ -35,7 +35,7 @@ pub use outcome::{Outcome, RetrySchedule, Settlement, settlement_for};
 pub use page::{Budget, CastFailure, FetchedPage};
 pub use prefetch::{PageTimes, Sizing, lease, sizing};
 pub use restate::{Restate, RestateError, due_if_sealed_before};
-pub use retention::{AttemptFacts, Fate, Retention};
+pub use retention::{AttemptFacts, PruneAction, Retention};
 pub use rows::{Column, Rows, TextColumn};
 pub use span::{Span, SpanError};
 pub use table::{ColumnShape, DateScope, Kind, TableShape};

@@ -194,7 +194,7 @@ impl Credentials {
             Accounts::List(list) => return Ok(list.clone()),
             Accounts::Token => {
                 let place = TokenPlace { source: self.source.clone(), credential: held.name.clone() };
-                let accounts = self.store.token_accounts(&place).await?;
+                let accounts = self.store.tokens.accounts(&place).await?;
                 (accounts.ok_or_else(|| bad(rotating::never_granted(&place)))?, "the API's grant".to_owned())
             }
             Accounts::File(path) => {
@@ -203,7 +203,7 @@ impl Credentials {
                 (lines(&text), place)
             }
             Accounts::Sql(sql) => {
-                let (_, rows) = self.store.query_text(sql).await.context("accounts: the query")?;
+                let (_, rows) = self.store.query(sql).await.context("accounts: the query")?;
                 let first = rows.into_iter().filter_map(|row| row.into_iter().next().flatten());
                 (first.collect(), "the query".to_owned())
             }

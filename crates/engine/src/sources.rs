@@ -125,7 +125,7 @@ impl Resolved {
             .map(|name| {
                 let error = |what: String| SourceError { name: self.name().to_owned(), what };
                 let stream = self.definition.stream(name).map_err(|e| error(e.to_string()))?;
-                let table = DataTable::new(store, self.name(), name, stream.table_shape())
+                let table = DataTable::new(store.schema(), self.name(), name, stream.table_shape())
                     .map_err(|e| error(e.to_string()))?;
                 let rules = StreamRules {
                     chained: stream.paging() != Paging::Numbered,
@@ -134,7 +134,7 @@ impl Resolved {
                     deletes_missing: stream.deletes_missing(),
                     monthly: stream.is_monthly(),
                 };
-                Ok((name.clone(), table.ruled(rules).read_by(stream.meaning())))
+                Ok((name.clone(), table.ruled(rules).decoded_by(stream.meaning())))
             })
             .collect()
     }

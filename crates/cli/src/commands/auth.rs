@@ -107,7 +107,7 @@ async fn exchange(store: &Store, source: &Resolved, args: &Args, code: &str) -> 
 async fn status(store: &Store, args: &Args) -> anyhow::Result<Exit> {
     store.check_schema(&[]).await?;
     let named = |status: &TokenStatus| args.credential.as_ref().is_none_or(|name| *name == status.credential);
-    let all: Vec<_> = store.token_status(&args.source).await?.into_iter().filter(named).collect();
+    let all: Vec<_> = store.tokens.status(&args.source).await?.into_iter().filter(named).collect();
     let mut out = stdout();
     if args.json {
         for status in &all {

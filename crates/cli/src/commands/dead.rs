@@ -101,7 +101,7 @@ pub(crate) async fn run(database: &DatabaseArgs, command: Command) -> anyhow::Re
 }
 
 async fn list(store: &Store, json: bool, filter: &DeadFilter) -> anyhow::Result<Exit> {
-    let letters = store.list_dead(filter).await?;
+    let letters = store.dead_letters.list(filter).await?;
     let mut out = stdout().lock();
     if json {
         for letter in &letters {
@@ -132,7 +132,7 @@ async fn list(store: &Store, json: bool, filter: &DeadFilter) -> anyhow::Result<
 }
 
 async fn groups(store: &Store, json: bool) -> anyhow::Result<Exit> {
-    let groups = store.group_dead().await?;
+    let groups = store.dead_letters.groups().await?;
     let mut out = stdout().lock();
     if json {
         for group in &groups {
@@ -159,7 +159,7 @@ async fn groups(store: &Store, json: bool) -> anyhow::Result<Exit> {
 }
 
 async fn show(store: &Store, id: i64) -> anyhow::Result<Exit> {
-    let found = store.list_dead(&DeadFilter { ids: Some(vec![id]), ..DeadFilter::default() }).await?;
+    let found = store.dead_letters.list(&DeadFilter { ids: Some(vec![id]), ..DeadFilter::default() }).await?;
     let letter =
         found.first().ok_or_else(|| Usage(format!("no dead letter {id} waits: see `pagemill dead list`")))?;
     let mut shown = serde_json::to_value(letter)?;
@@ -178,18 +178,18 @@ async fn requeue(database: &Database, filter: &DeadFilter) -> anyhow::Result<Exi
     if database.is_embedded() {
         // Its queue lives and dies with `pagemill run`, which finds the reopened pages in the ledger.
         let decided = decide(store, filter).await?;
-        store.mark_requeued(&decided.ids()).await?;
+        store.dead_letters.mark_requeued(&decided.ids()).await?;
         return Ok(decided.said(": `pagemill run` of their days continues with them"));
     }
     let queue = connect(&database.config).await?;
-    let lock = store.lock_dead().await?;
+    let lock = store.dead_letters.lock().await?;
     let decided = decide(store, filter).await?;
     fail::fail_point!("requeue-before-publish");
     for (_, job) in &decided.jobs {
         let to = Address::Lane { source: job.slice.source.clone(), lane: job.lane };
         queue.publish(&to, [message(job)]).await?;
     }
-    store.mark_requeued(&decided.ids()).await?;
+    store.dead_letters.mark_requeued(&decided.ids()).await?;
     sweep(&queue, store, &database.config).await?;
     drop(lock);
     queue.close().await;
@@ -204,7 +204,7 @@ struct Decided {
 
 async fn decide(store: &Store, filter: &DeadFilter) -> anyhow::Result<Decided> {
     let mut decided = Decided { jobs: Vec::new(), refused: 0 };
-    for Requeued { id, job, .. } in store.requeue_dead(filter).await? {
+    for Requeued { id, job, .. } in store.dead_letters.requeue(filter).await? {
         match job {
             Ok(job) => decided.jobs.push((id, job)),
             Err(why) => {
@@ -233,11 +233,11 @@ impl Decided {
 async fn drop_letters(database: &Database, filter: &DeadFilter) -> anyhow::Result<Exit> {
     let store = &database.store;
     let dropped = if database.is_embedded() {
-        store.drop_dead(filter).await?
+        store.dead_letters.drop(filter).await?
     } else {
         let queue = connect(&database.config).await?;
-        let lock = store.lock_dead().await?;
-        let dropped = store.drop_dead(filter).await?;
+        let lock = store.dead_letters.lock().await?;
+        let dropped = store.dead_letters.drop(filter).await?;
         sweep(&queue, store, &database.config).await?;
         drop(lock);
         queue.close().await;

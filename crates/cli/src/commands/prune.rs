@@ -26,7 +26,8 @@ pub(crate) struct Args {
 /// Prunes the ledger, and says what went.
 pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<Exit> {
     let length = |span: &Option<Span>| span.as_ref().map(Span::get);
-    let retention = Retention { history: length(&args.older_than), answers: length(&args.bodies_older_than) };
+    let retention =
+        Retention { history: length(&args.older_than), responses: length(&args.bodies_older_than) };
     if retention.shortest().is_none() {
         let what =
             "how old? --older-than 90d, --bodies-older-than 30d, or both; --dry-run to see what would go";
@@ -50,11 +51,11 @@ pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<
 }
 
 fn write(out: &mut impl Write, pruned: &Pruned, dry_run: bool) -> std::io::Result<()> {
-    let Pruned { attempts, pages, answers, months, runs, dead_letters, consumers } = pruned;
+    let Pruned { attempts, pages, responses, months, runs, dead_letters, consumers } = pruned;
     let verb = if dry_run { "would go" } else { "pruned" };
     writeln!(
         out,
-        "{verb}: {attempts} attempts, {pages} pages, {answers} answers, {runs} runs, {dead_letters} dead letters, \
+        "{verb}: {attempts} attempts, {pages} pages, {responses} responses, {runs} runs, {dead_letters} dead letters, \
          {consumers} consumers"
     )?;
     for month in months {

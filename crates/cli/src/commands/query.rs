@@ -17,7 +17,7 @@ pub(crate) struct Args {
 /// Runs a statement in a read-only transaction and prints its rows.
 pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<Exit> {
     let database = database.open().await?;
-    let answer = database.store.query_text(&args.sql).await;
+    let answer = database.store.query(&args.sql).await;
     database.close().await;
     let (columns, rows) = answer?;
     let mut out = stdout().lock();

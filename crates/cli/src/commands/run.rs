@@ -109,7 +109,7 @@ async fn pull(
         if args.json {
             // What was asked for is what earlier runs sealed: the newest of them is shown.
             if let Some(sealed) = planned.newest_sealed() {
-                println!("{}", serde_json::to_string(&app.store.run_status(sealed.run).await?)?);
+                println!("{}", serde_json::to_string(&app.store.runs.status(sealed.run).await?)?);
             }
         } else {
             say_where(opened, &app).await?;
@@ -117,14 +117,14 @@ async fn pull(
         return Ok(Exit::Done);
     };
     // In a directory of our own the holder of the lease is a run that was killed.
-    if let (false, Some(owner)) = (opened.is_embedded(), &planned.busy) {
+    if let (false, Some(owner)) = (opened.is_embedded(), &planned.lease_holder) {
         return Err(Unavailable(format!("run {run} is being planned by {owner}: wait for it")).into());
     }
     let lease = Lease::keep(app.store.clone(), run, owner);
     // The queue begins empty: what the ledger lacks is published. An embedded database is all ours;
     // on a server only this run's own partitions are.
     let open = if opened.is_embedded() {
-        app.store.open_partitions(&app.sources.names()).await?
+        app.store.partitions.open(&app.sources.names()).await?
     } else {
         planned.open.iter().filter(|o| !o.adopted).map(|o| o.partition.clone()).collect()
     };
@@ -170,7 +170,7 @@ async fn pull(
 async fn alone(app: &App, stop: &Stop) -> anyhow::Result<()> {
     let names = app.sources.names();
     let begun = Instant::now();
-    while app.store.consumers_alive(&names).await? > 0 {
+    while app.store.consumers.count_alive(&names).await? > 0 {
         if begun.elapsed() > OTHERS || stop.is(Stage::Draining) {
             let what =
                 format!("consumers are at work on {}: stop them, or use pagemill-producer", names.join(", "));
@@ -247,7 +247,7 @@ async fn say_result(opened: &Database, app: &App, status: &RunStatus) -> anyhow:
         status.throttled,
         status.seconds
     )?;
-    for partition in app.store.partitions_of(status.run.parse()?).await? {
+    for partition in app.store.partitions.of_run(status.run.parse()?).await? {
         let total = partition.progress.total.unwrap_or(0);
         match &partition.reason {
             None => writeln!(
@@ -274,7 +274,7 @@ async fn say_where(opened: &Database, app: &App) -> anyhow::Result<()> {
     for table in app.sources.tables() {
         let name = table.name();
         writeln!(out, "\n{name} in {place}:")?;
-        let (columns, rows) = opened.store.query_text(&format!("select * from {name} limit 3")).await?;
+        let (columns, rows) = opened.store.query(&format!("select * from {name} limit 3")).await?;
         let shown = columns.len().min(7);
         let cut = |row: &Vec<Option<String>>| row[..shown].to_vec();
         write_table(&mut out, &columns[..shown], &rows.iter().map(cut).collect::<Vec<_>>())?;

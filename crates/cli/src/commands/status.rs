@@ -50,8 +50,8 @@ async fn show(database: &Database, args: &Args) -> anyhow::Result<Exit> {
     let sources = with_deadline(&database.config)?;
     loop {
         let (runs, times) = match args.run {
-            Some(run) => (vec![store.run_status(run).await?], times(store, &sources, run).await?),
-            None => (store.recent_runs(MOST_RUNS).await?, Vec::new()),
+            Some(run) => (vec![store.runs.status(run).await?], times(store, &sources, run).await?),
+            None => (store.runs.recent(MOST_RUNS).await?, Vec::new()),
         };
         print(store, args, &runs, times).await?;
         if !args.watch || runs.iter().all(|r| r.state != "running") {
@@ -71,7 +71,7 @@ async fn times(store: &Store, sources: &[Resolved], run: i64) -> anyhow::Result<
     if sources.is_empty() {
         return Ok(Vec::new());
     }
-    let pace = store.run_pace(run).await?;
+    let pace = store.runs.pace(run).await?;
     let of_source = |p: &Pace| {
         let source = sources.iter().find(|s| s.name() == p.source)?;
         let rate = source.definition().rate().average(p.remaining);
@@ -131,7 +131,7 @@ async fn print(store: &Store, args: &Args, runs: &[RunStatus], times: Vec<Timeli
         let source = if times.len() > 1 { format!("{}: ", time.source) } else { String::new() };
         writeln!(out, "\n{source}{time}")?;
     }
-    let partitions = store.partitions_of(run).await?;
+    let partitions = store.partitions.of_run(run).await?;
     let rows: Vec<Vec<Option<String>>> = partitions
         .iter()
         .map(|p| {
@@ -155,7 +155,7 @@ async fn print(store: &Store, args: &Args, runs: &[RunStatus], times: Vec<Timeli
         &["partition", "state", "total", "pages", "dead", "note"].map(String::from),
         &rows,
     )?;
-    for warning in store.warnings(run).await? {
+    for warning in store.runs.warnings(run).await? {
         writeln!(out, "warning: {}: {}", warning.slice, warning.text)?;
     }
     Ok(())

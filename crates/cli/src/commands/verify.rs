@@ -27,17 +27,17 @@ pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<
 async fn verify(database: &Database, args: &Args) -> anyhow::Result<Exit> {
     let store = &database.store;
     store.check_schema(&[]).await?;
-    store.run_status(args.run).await?;
+    store.runs.status(args.run).await?;
     let resolved = app::resolve(&database.config)?;
     let mut exit = Exit::Done;
     let mut out = stdout().lock();
-    for partition in store.partitions_of(args.run).await? {
+    for partition in store.partitions.of_run(args.run).await? {
         let source = resolved.iter().find(|r| r.name() == partition.slice.source);
         let tables = source.map(|s| s.tables(store)).transpose()?;
         let Some(table) = tables.as_ref().and_then(|t| t.get(&partition.slice.stream)) else {
             anyhow::bail!("{}: the config does not name its source and stream", partition.slice);
         };
-        let recount = store.recount(table, &partition).await?;
+        let recount = store.partitions.recount(table, &partition).await?;
         if recount.superseded_by.is_none() && !recount.agrees() && !recount.is_unknown() {
             exit = Exit::Incomplete;
         }

@@ -81,7 +81,7 @@ impl Grant {
             ),
         })?;
         let new = new_tokens(granted, requested_at);
-        store.store_granted(key, &self.place, &new).await?;
+        store.tokens.put_granted(key, &self.place, &new).await?;
         Ok(Granted {
             credential: self.place.credential.clone(),
             access_expires_in: new.access_expires_in.map(|span| span.as_secs()),

@@ -126,7 +126,7 @@ impl Rotating {
     }
 
     pub(super) async fn check(&self) -> Result<(), StoreError> {
-        self.store.tokens(&self.key, &self.place).await.map(drop)
+        self.store.tokens.get(&self.key, &self.place).await.map(drop)
     }
 
     pub(super) async fn settle(&self) {
@@ -147,7 +147,7 @@ impl Rotating {
             {
                 return Err(NoToken::Failed(failure.clone()));
             }
-            let stored = self.store.tokens(&self.key, &self.place).await?;
+            let stored = self.store.tokens.get(&self.key, &self.place).await?;
             let stored = stored.ok_or_else(|| {
                 NoToken::Failed(Failure::new(FailureClass::Token, never_granted(&self.place)))
             })?;
@@ -156,7 +156,7 @@ impl Rotating {
             if let Some(token) = self.newest() {
                 return Ok(token);
             }
-            match self.store.claim_refresh(&self.key, &self.place, version, &self.owner).await? {
+            match self.store.tokens.claim(&self.key, &self.place, version, &self.owner).await? {
                 Claimed::Mine(refresh_token) => self.buy(version, &refresh_token).await?,
                 Claimed::Newer => {}
                 Claimed::Theirs if begun.elapsed() > PATIENCE && self.is_good() => {
@@ -182,7 +182,7 @@ impl Rotating {
             tokio::select! {
                 answer = &mut asking => break answer,
                 () = tokio::time::sleep(HOLD_ON) => {
-                    if let Err(error) = self.store.extend_refresh(&self.place, &self.owner).await {
+                    if let Err(error) = self.store.tokens.extend_claim(&self.place, &self.owner).await {
                         tracing::warn!(%error, "the claim of a refresh may run out");
                     }
                 }
@@ -191,10 +191,10 @@ impl Rotating {
         let granted = match answer {
             Ok(granted) => granted,
             Err(failure) => {
-                if let Err(error) = self.store.release_refresh(&self.place, &self.owner).await {
+                if let Err(error) = self.store.tokens.release_claim(&self.place, &self.owner).await {
                     tracing::warn!(%error, "the claim of a refresh is left to run out");
                 }
-                let stored = self.store.tokens(&self.key, &self.place).await?;
+                let stored = self.store.tokens.get(&self.key, &self.place).await?;
                 if stored.is_none_or(|stored| stored.version == version) {
                     self.failed(self.explained(failure));
                 }
@@ -203,7 +203,7 @@ impl Rotating {
         };
         let new = super::grant::new_tokens(granted, requested_at);
         loop {
-            match self.store.store_refreshed(&self.key, &self.place, version, &new).await {
+            match self.store.tokens.put_refreshed(&self.key, &self.place, version, &new).await {
                 Ok(stored) => {
                     let TokenPlace { source, credential } = &self.place;
                     tracing::info!(source, credential, stored, "refreshed the access token");

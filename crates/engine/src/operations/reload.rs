@@ -3,7 +3,7 @@
 
 use pagemill_core::{DateWord, Slice};
 use pagemill_source::Definition;
-use pagemill_store::{Answer, Attempt, DataTable, PageWrite, PartitionRow, Slices, Store};
+use pagemill_store::{Attempt, DataTable, PageWrite, PartitionRow, Slices, Store, StoredResponse};
 use serde::Serialize;
 
 use crate::{error::Usage, sources::Resolved};
@@ -136,32 +136,32 @@ pub async fn reload(
     let mut reloaded = Reloaded::default();
     let mut work = Vec::new();
     for stream in chosen {
-        for attempt in store.attempts_in_table(&stream.table, &stream.slices).await? {
+        for attempt in store.responses.attempts_in_table(&stream.table, &stream.slices).await? {
             work.push((stream, attempt));
         }
     }
     store.open_months(work.iter().map(|(_, attempt)| &attempt.partition.slice)).await?;
-    let pages = |a: &Attempt| if all { a.answers } else { a.stale };
+    let pages = |a: &Attempt| if all { a.responses } else { a.stale };
     let planned = work.iter().map(|(_, attempt)| pages(attempt)).sum();
     let mut done = 0;
     for (stream, attempt) in work {
-        match attempt.partition.answers_pruned_at {
+        match attempt.partition.responses_pruned_at {
             Some(_) => {
-                reloaded.pruned += (attempt.partition.progress.done as u64).saturating_sub(attempt.answers)
+                reloaded.pruned += (attempt.partition.progress.done as u64).saturating_sub(attempt.responses)
             }
-            None => reloaded.without_answer += attempt.pages - attempt.answers,
+            None => reloaded.without_answer += attempt.pages - attempt.responses,
         }
         if pages(&attempt) == 0 {
-            reloaded.skipped += u64::from(attempt.answers > 0);
+            reloaded.skipped += u64::from(attempt.responses > 0);
             continue;
         }
         reloaded.partitions += 1;
         let partition = &attempt.partition;
-        let numbers = store.answered_pages(partition.id, (!all).then_some(&stream.table)).await?;
+        let numbers = store.responses.pages(partition.id, (!all).then_some(&stream.table)).await?;
         let at_once = (ROWS / partition.page_size).clamp(1, PAGES) as usize;
         for numbers in numbers.chunks(at_once) {
             observe(ReloadProgress { slice: &partition.slice, done, planned });
-            let answers = store.answers(partition.id, numbers).await?;
+            let answers = store.responses.get(partition.id, numbers).await?;
             if reloaded.batch(store, stream, partition, answers).await? {
                 break;
             }
@@ -178,7 +178,7 @@ impl Reloaded {
         store: &Store,
         stream: &Chosen<'_>,
         partition: &PartitionRow,
-        answers: Vec<Answer>,
+        answers: Vec<StoredResponse>,
     ) -> anyhow::Result<bool> {
         let mut pages = Vec::with_capacity(answers.len());
         let mut other_keys = Vec::new();
@@ -198,7 +198,7 @@ impl Reloaded {
             }
         }
         if !other_keys.is_empty() {
-            for page in store.pages_in_table(&stream.table, partition, &other_keys).await? {
+            for page in store.responses.pages_in_table(&stream.table, partition, &other_keys).await? {
                 pages.retain(|write| write.job.page != page);
                 let error = format!(
                     "its rows have other keys now, and would stand beside the old ones: drop or rename the table {} and \
@@ -208,7 +208,7 @@ impl Reloaded {
                 self.fail(partition, page, error);
             }
         }
-        let rewritten = store.rewrite(&stream.table, &pages).await?;
+        let rewritten = store.responses.rewrite(&stream.table, &pages).await?;
         if !rewritten.superseded {
             self.pages += pages.len() as u64;
             self.rows += pages.iter().map(|page| page.rows.len() as u64).sum::<u64>();
@@ -226,7 +226,7 @@ impl Reloaded {
 }
 
 /// A stored answer as the definition reads it now; its body is kept as it is.
-fn read(stream: &Chosen<'_>, partition: &PartitionRow, answer: Answer) -> Result<PageWrite, String> {
+fn read(stream: &Chosen<'_>, partition: &PartitionRow, answer: StoredResponse) -> Result<PageWrite, String> {
     let job = partition.job(answer.page, 0);
     let page = stream.definition.decode(&job, answer.body?.into()).map_err(|failure| failure.message)?;
     Ok(PageWrite::new(&stream.table, job, page, answer.requested_at, None))

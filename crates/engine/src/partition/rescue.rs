@@ -25,7 +25,7 @@ pub async fn rescue_idle<Q: PageQueue>(app: &App, queue: &Q, idle: Duration) -> 
         let pace =
             source.quota.per_second().map_or(Duration::ZERO, |rate| Duration::from_secs_f64(4.0 / rate));
         let idle = (idle + rungs).max(pace);
-        while let Some(order) = app.store.rescue(source.name(), idle).await? {
+        while let Some(order) = app.store.partitions.rescue(source.name(), idle).await? {
             tracing::warn!(
                 partition = order.partition.id, slice = %order.partition.slice, pages = order.jobs.len(),
                 "no progress: publishing the missing pages again"
@@ -41,7 +41,7 @@ pub async fn rescue_idle<Q: PageQueue>(app: &App, queue: &Q, idle: Duration) -> 
 /// # Errors
 /// As [`rescue_idle`].
 pub async fn publish_missing<Q: PageQueue>(app: &App, queue: &Q, partition: i64) -> anyhow::Result<u64> {
-    match app.store.reorder_missing(partition).await? {
+    match app.store.partitions.reorder_missing(partition).await? {
         Some(order) => Ok(Follow::app(app, queue).rescued(order).await?),
         None => Ok(0),
     }
@@ -54,7 +54,7 @@ pub async fn publish_missing<Q: PageQueue>(app: &App, queue: &Q, partition: i64)
 /// As [`rescue_idle`].
 pub async fn reconcile_all<Q: PageQueue>(app: &App, queue: &Q) -> anyhow::Result<()> {
     for source in app.sources.iter() {
-        if queue.depth(source.name()).await?.dead != app.store.count_dead(source.name()).await? {
+        if queue.depth(source.name()).await?.dead != app.store.dead_letters.count(source.name()).await? {
             reconcile_dead(&app.store, queue, source.name()).await?;
         }
     }
@@ -71,7 +71,7 @@ pub async fn reconcile_dead<Q: PageQueue>(store: &Store, queue: &Q, source: &str
         let (store, source) = (store.clone(), source.to_owned());
         async move {
             let ids: Vec<String> = letters.iter().map(|l| l.id.clone()).collect();
-            let known = store.known_dead(&ids).await?;
+            let known = store.dead_letters.known(&ids).await?;
             let mut fates = Vec::with_capacity(letters.len());
             for letter in &letters {
                 fates.push(match known.iter().find(|(id, _)| *id == letter.id) {
@@ -88,7 +88,7 @@ pub async fn reconcile_dead<Q: PageQueue>(store: &Store, queue: &Q, source: &str
 
 /// A job of another ledger's partition is kept for whoever has that.
 async fn known_partition(store: &Store, partition: i64) -> Result<bool, StoreError> {
-    match store.partition(partition).await {
+    match store.partitions.get(partition).await {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == StoreErrorKind::Invalid => Ok(false),
         Err(error) => Err(error),
@@ -106,14 +106,14 @@ async fn record(store: &Store, source: &str, letter: &DeadLetter) -> Result<Fate
         None => None,
     };
     let Some(job) = job else {
-        store.record_dead_message(source, &letter.id, &letter.body, &error).await?;
+        store.dead_letters.record_message(source, &letter.id, &letter.body, &error).await?;
         return Ok(Fate::Keep);
     };
-    match store.record_dead(&job, &Failure::permanent(error)).await? {
+    match store.dead_letters.record(&job, &Failure::permanent(error)).await? {
         Some(record) => {
             if record.progress.is_some_and(|p| p.has_ended()) {
                 // A dead page makes it incomplete, whatever else its stream's rules ask.
-                store.seal(job.partition, None, 0).await?;
+                store.partitions.seal(job.partition, None, 0).await?;
             }
             Ok(Fate::Keep)
         }

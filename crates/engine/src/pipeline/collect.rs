@@ -176,7 +176,7 @@ async fn write<Q: PageQueue>(
         .with_max_delay(Duration::from_secs(2))
         .with_max_times(8)
         .with_jitter();
-    (|| pipeline.store.write(table, pages))
+    (|| pipeline.store.pages.write(table, pages))
         .retry(backoff)
         .when(|e| matches!(e.kind(), StoreErrorKind::Retriable | StoreErrorKind::Unavailable))
         .notify(|error, wait| tracing::warn!(%error, ?wait, "storing a batch again"))

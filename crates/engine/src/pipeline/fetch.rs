@@ -8,7 +8,9 @@ use std::{
 use pagemill_core::{Budget, Failure, FailureClass, PageJob};
 use pagemill_queue::PageQueue;
 use pagemill_source::Fetch;
-use pagemill_store::{PageStart, PageWrite, Progress, SamePage, StandingPage, StoreError, StoreErrorKind};
+use pagemill_store::{
+    PageStart, PageWrite, Progress, StandingPage, StoreError, StoreErrorKind, UnchangedPage,
+};
 
 use super::{Pipeline, Work, gate::Pass};
 use crate::{
@@ -81,7 +83,7 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
     pipeline.counters.sent();
     crash::on_page(job.page);
     let token = token.newest();
-    let imprint = known.as_ref().map(|page| &page.imprint);
+    let imprint = known.as_ref().map(|page| &page.body_digest);
     let fetched = source.client.fetch_unless(job, token.credential(), imprint).await;
     if fetched.is_ok() {
         token.worked();
@@ -97,8 +99,8 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
         Ok(Fetch::Same { request_id, budget }) => {
             heed(source, &permit, budget).await;
             let rows = known.expect("only what is known can be the same").rows;
-            let same = SamePage { rows, answer: pipeline.settings.raw == Raw::Page };
-            let write = PageWrite::same(job.clone(), same, request_id, permit.at);
+            let same = UnchangedPage { rows, keeps_response: pipeline.settings.raw == Raw::Page };
+            let write = PageWrite::unchanged(job.clone(), same, request_id, permit.at);
             Fetched::Page(Box::new(write), pass)
         }
         Ok(Fetch::Later { cursor, wait }) => Fetched::Later(cursor, wait),
@@ -125,14 +127,18 @@ async fn admit<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work) -> Result<Pass
     if !job.needs_check(redelivered) {
         return Ok(pass);
     }
-    let start =
-        pipeline.store.start_page(job, redelivered, pipeline.schedule.attempts).await.map_err(unavailable)?;
+    let start = pipeline
+        .store
+        .pages
+        .start(job, redelivered, pipeline.schedule.attempts)
+        .await
+        .map_err(unavailable)?;
     match start {
-        PageStart::Fetch { suspect: false } => {
+        PageStart::Fetch { suspected: false } => {
             work.marked.store(redelivered, Ordering::Relaxed);
             Ok(pass)
         }
-        PageStart::Fetch { suspect: true } => {
+        PageStart::Fetch { suspected: true } => {
             drop(pass);
             let alone = pipeline.gate.alone().await;
             tracing::warn!(
@@ -140,14 +146,14 @@ async fn admit<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work) -> Result<Pass
                 page = job.page,
                 "a page suspected of killing its process runs alone"
             );
-            pipeline.store.start_alone(job).await.map_err(unavailable)?;
+            pipeline.store.pages.start_alone(job).await.map_err(unavailable)?;
             work.marked.store(true, Ordering::Relaxed);
             Ok(alone)
         }
         PageStart::Done(progress) => Err(Fetched::Done(progress)),
         PageStart::Dead(progress) => Err(Fetched::Dead(progress)),
         PageStart::Obsolete => Err(Fetched::Obsolete),
-        PageStart::Convicted { crashes } => {
+        PageStart::Poisoned { crashes } => {
             let what = format!("killed its process {crashes} times while it ran alone");
             Err(Fetched::Convicted(Failure::permanent(what)))
         }
@@ -161,7 +167,7 @@ async fn known_page<Q: PageQueue>(
     work: &Work,
 ) -> Result<Option<StandingPage>, StoreError> {
     match work.job.may_stand_on(work.delivery.redelivered) {
-        Some(attempt) => pipeline.store.standing_page(attempt, work.job.page).await,
+        Some(attempt) => pipeline.store.pages.standing_page(attempt, work.job.page).await,
         None => Ok(None),
     }
 }

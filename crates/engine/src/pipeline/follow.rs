@@ -69,17 +69,17 @@ impl<'a, Q: PageQueue> Follow<'a, Q> {
         if progress.last_page.is_some_and(|last| job.page >= last) {
             return Ok(false);
         }
-        let (cursor, generation) = match self.store.following(progress.partition, job.page).await? {
+        let (cursor, generation) = match self.store.pages.following(progress.partition, job.page).await? {
             Following::Page { cursor, generation } => (cursor, generation),
             Following::Nothing => return Ok(false),
-            Following::Circle => return Ok(true),
+            Following::CursorLoop => return Ok(true),
         };
         fail::fail_point!("before-expansion");
         let next = PageJob { cursor: Some(cursor), ..job.at(job.page + 1, generation) };
         self.publish(&[next]).await?;
         fail::fail_point!("after-expansion");
         if !progress.published {
-            self.store.mark_published(progress.partition).await?;
+            self.store.partitions.mark_published(progress.partition).await?;
         }
         Ok(false)
     }
@@ -89,7 +89,7 @@ impl<'a, Q: PageQueue> Follow<'a, Q> {
     /// page's transaction.
     async fn spread(&self, id: i64) -> Result<bool, Trouble> {
         fail::fail_point!("before-expansion");
-        let partition = self.store.partition(id).await?;
+        let partition = self.store.partitions.get(id).await?;
         if self.is_too_deep(&partition) {
             return self.split(&partition).await;
         }
@@ -106,14 +106,14 @@ impl<'a, Q: PageQueue> Follow<'a, Q> {
         let mut unpublished = Vec::new();
         for partition in partitions.iter().filter(|partition| !partition.progress.published) {
             unpublished.push(match self.table(&partition.slice) {
-                Some(table) => self.store.stand(table, partition, self.answers).await?,
+                Some(table) => self.store.partitions.stand(table, partition, self.answers).await?,
                 None => partition.clone(),
             });
         }
         let mut lanes: BTreeMap<(&str, bool), Vec<_>> = BTreeMap::new();
         for partition in &unpublished {
             let Some(planned) = partition.planned() else { continue };
-            let mut known = self.store.known_pages(partition.id).await?.into_iter().peekable();
+            let mut known = self.store.pages.known(partition.id).await?.into_iter().peekable();
             let jobs = (planned.first..=planned.last).filter_map(move |page| {
                 let (generation, finished) =
                     known.next_if(|k| k.0 == page).map_or((0, false), |k| (k.1, k.2));
@@ -129,7 +129,7 @@ impl<'a, Q: PageQueue> Follow<'a, Q> {
             self.queue.publish(&to, in_turn(jobs).map(|job| message(&job))).await?;
             fail::fail_point!("after-expansion");
             for (partition, planned) in published {
-                self.store.mark_published(partition.id).await?;
+                self.store.partitions.mark_published(partition.id).await?;
                 let (total, pages) = (partition.progress.total.unwrap_or(0), planned.count());
                 tracing::info!(partition = partition.id, slice = %partition.slice, total, pages, "expanded");
             }
@@ -150,10 +150,10 @@ impl<'a, Q: PageQueue> Follow<'a, Q> {
             Some(_) => Vec::new(),
             None => self.parts_of(&partition.slice),
         };
-        let open = self.store.split(partition.id, &parts).await?;
+        let open = self.store.partitions.split(partition.id, &parts).await?;
         let jobs: Vec<PageJob> = open.iter().map(|part| part.job(part.progress.first_page, 0)).collect();
         self.publish(&jobs).await?;
-        self.store.mark_published(partition.id).await?;
+        self.store.partitions.mark_published(partition.id).await?;
         let total = partition.progress.total.unwrap_or(0);
         tracing::info!(partition = partition.id, slice = %partition.slice, total, parts = open.len(), "too deep: split");
         Ok(open.is_empty())
@@ -182,7 +182,7 @@ impl<'a, Q: PageQueue> Follow<'a, Q> {
     /// where that may complete it.
     pub(crate) async fn seal(&self, id: i64, slice: &Slice) -> Result<(), Trouble> {
         let mut id = id;
-        while let Some(sealing) = self.store.seal(id, self.table(slice), self.repairs).await? {
+        while let Some(sealing) = self.store.partitions.seal(id, self.table(slice), self.repairs).await? {
             let report = match sealing {
                 Sealing::Closed(report) => report,
                 Sealing::Repair(order, reason) => {
@@ -225,7 +225,7 @@ impl<'a, Q: PageQueue> Follow<'a, Q> {
         }
         self.publish(&jobs).await?;
         if partition.progress.total.is_some() || partition.progress.done > 0 {
-            self.store.mark_published(partition.id).await?;
+            self.store.partitions.mark_published(partition.id).await?;
         }
         Ok(jobs.len() as u64)
     }

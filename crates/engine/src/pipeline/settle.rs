@@ -54,13 +54,13 @@ pub(super) async fn failed<Q: PageQueue>(
     let job = &work.job;
     let throttled = failure.class == FailureClass::Throttled;
     let recorded = match failure.class {
-        FailureClass::Throttled => pipeline.store.record_throttled(job, &failure).await?,
+        FailureClass::Throttled => pipeline.store.pages.record_throttled(job, &failure).await?,
         FailureClass::Transient | FailureClass::Token | FailureClass::Permanent => {
-            pipeline.store.record_failure(job, &failure).await?
+            pipeline.store.pages.record_failure(job, &failure).await?
         }
     };
     let Some(attempts) = recorded else {
-        return match pipeline.store.partition(job.partition).await {
+        return match pipeline.store.partitions.get(job.partition).await {
             Ok(_) => recheck(pipeline, work).await,
             // Of another ledger: nothing here can record it, the dead letters keep it.
             Err(error) if error.kind() == StoreErrorKind::Invalid => {
@@ -95,7 +95,7 @@ pub(super) async fn convicted<Q: PageQueue>(
 
 /// The ledger refused an outcome: what does it know of the page?
 pub(super) async fn recheck<Q: PageQueue>(pipeline: &Pipeline<Q>, work: Work) -> Result<(), Trouble> {
-    let outcome = match pipeline.store.start_page(&work.job, false, u32::MAX >> 1).await? {
+    let outcome = match pipeline.store.pages.start(&work.job, false, u32::MAX >> 1).await? {
         PageStart::Done(progress) => {
             Follow::pipeline(pipeline).up(&progress, &[&work.job]).await?;
             Outcome::Duplicate
@@ -110,7 +110,7 @@ pub(super) async fn recheck<Q: PageQueue>(pipeline: &Pipeline<Q>, work: Work) ->
             let failure = fetch::unknown_partition(&work.job);
             return bury_stray(pipeline, work, &failure).await;
         }
-        PageStart::Fetch { .. } | PageStart::Convicted { .. } => Outcome::Cancelled,
+        PageStart::Fetch { .. } | PageStart::Poisoned { .. } => Outcome::Cancelled,
     };
     settle(pipeline, work, &outcome, 0).await
 }
@@ -157,7 +157,7 @@ async fn acquit<Q: PageQueue>(pipeline: &Pipeline<Q>, works: &[Work]) {
 /// Records a page as dead, hands it to the dead-letter queue, and closes its partition if that was
 /// its last.
 async fn bury<Q: PageQueue>(pipeline: &Pipeline<Q>, job: &PageJob, failure: &Failure) -> Result<(), Trouble> {
-    match pipeline.store.record_dead(job, failure).await? {
+    match pipeline.store.dead_letters.record(job, failure).await? {
         Some(record) => {
             publish_dead(pipeline, &job.slice.source, job.id(), job.encode(), &failure.message, &record)
                 .await?;
@@ -173,9 +173,9 @@ async fn bury<Q: PageQueue>(pipeline: &Pipeline<Q>, job: &PageJob, failure: &Fai
 /// A page that the ledger has as dead must be in the dead-letter queue, where a copy does no harm:
 /// copies are told by their id.
 pub(super) async fn ensure_dead<Q: PageQueue>(pipeline: &Pipeline<Q>, job: &PageJob) -> Result<(), Trouble> {
-    let known = pipeline.store.known_dead(&[job.id()]).await?;
+    let known = pipeline.store.dead_letters.known(&[job.id()]).await?;
     let waits = known.first().is_some_and(|(_, waits)| *waits);
-    if let (true, Some(record)) = (waits, pipeline.store.dead_letter(&job.id()).await?) {
+    if let (true, Some(record)) = (waits, pipeline.store.dead_letters.find(&job.id()).await?) {
         publish_dead(pipeline, &job.slice.source, job.id(), job.encode(), "see the ledger", &record).await?;
     }
     Ok(())
@@ -188,7 +188,7 @@ async fn bury_stray<Q: PageQueue>(
     failure: &Failure,
 ) -> Result<(), Trouble> {
     let (source, id, body) = (&work.job.slice.source, work.job.id(), work.job.encode());
-    let record = pipeline.store.record_dead_message(source, &id, &body, &failure.message).await?;
+    let record = pipeline.store.dead_letters.record_message(source, &id, &body, &failure.message).await?;
     publish_dead(pipeline, source, id, body, &failure.message, &record).await?;
     ack(work.delivery).await;
     Ok(())
@@ -203,7 +203,8 @@ pub(super) async fn bury_message<Q: PageQueue>(
     let id = body_id("undecoded", &delivery.body);
     tracing::error!(source = %delivery.source, %error, %id, "a message is no page job: dead-lettered");
     let error = error.to_string();
-    let record = pipeline.store.record_dead_message(&delivery.source, &id, &delivery.body, &error).await?;
+    let record =
+        pipeline.store.dead_letters.record_message(&delivery.source, &id, &delivery.body, &error).await?;
     publish_dead(pipeline, &delivery.source, id, delivery.body.to_vec(), &error, &record).await?;
     ack(delivery).await;
     Ok(())
@@ -241,7 +242,7 @@ async fn publish_dead<Q: PageQueue>(
     };
     let message = Message { id: id.clone(), body, note: Some(note) };
     pipeline.queue.publish(&Address::Dead { source: source.to_owned() }, [message]).await?;
-    Ok(pipeline.store.confirm_dead(&id).await?)
+    Ok(pipeline.store.dead_letters.confirm(&id).await?)
 }
 
 fn retry(job: &PageJob, rung: usize) -> Address {

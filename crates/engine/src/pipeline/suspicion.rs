@@ -25,7 +25,7 @@ impl Innocent {
         if pages.is_empty() {
             return Ok(());
         }
-        let acquitted = store.clear_starts(&pages).await;
+        let acquitted = store.pages.clear_start_marks(&pages).await;
         if acquitted.is_err() {
             self.noted().extend(pages);
         }

@@ -67,7 +67,7 @@ pub async fn consume<Q: PageQueue>(
         _ = &mut serving => {}
         never = keep_watch(pipeline, app, &identity, until_idle, heard, &stopper) => match never {},
     }
-    if let Err(error) = app.store.leave(&identity).await {
+    if let Err(error) = app.store.consumers.leave(&identity).await {
         tracing::debug!(%error, "this consumer's heartbeat stays until it runs out");
     }
     Ok(())
@@ -187,14 +187,14 @@ async fn keep_watch<Q: PageQueue>(
         tokio::select! {
             _ = beats.tick() => {
                 let beat = beat(app, identity, &heard.borrow());
-                match app.store.beat(&beat).await {
+                match app.store.consumers.beat(&beat).await {
                     Ok(fleet) => drop(heard.send_replace(fleet)),
                     // The sessions begin when PostgreSQL is there, and find out by themselves when it is gone.
                     Err(error) => tracing::warn!(%error, "no heartbeat"),
                 }
             }
             _ = idles.tick() => {
-                if until_idle && matches!(app.store.has_open_partitions(&app.sources.names()).await, Ok(false)) {
+                if until_idle && matches!(app.store.partitions.any_open(&app.sources.names()).await, Ok(false)) {
                     stopper.go(Stage::Draining);
                 }
                 if rescued.elapsed() >= rescue_after / 2 {
@@ -246,7 +246,7 @@ async fn opened(app: &App, source: &Source, wait: Duration, stop: &Stop) -> bool
             () = stop.reached(Stage::Draining) => return false,
             () = tokio::time::sleep_until(next) => {}
         }
-        let open = matches!(app.store.quotas(Some(source.name())).await, Ok(rows) if rows.iter().all(|q| q.opens_in <= 0.0));
+        let open = matches!(app.store.quotas.list(Some(source.name())).await, Ok(rows) if rows.iter().all(|q| q.opens_in <= 0.0));
         if open || Instant::now() >= opens {
             return true;
         }

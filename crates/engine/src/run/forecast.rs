@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use pagemill_core::{Lane, TimeOfDay};
 use pagemill_source::Rate;
-use pagemill_store::{NewPartition, Standing, Store};
+use pagemill_store::{ForecastState, NewPartition, Store};
 use serde::Serialize;
 
 use crate::{
@@ -116,7 +116,7 @@ pub async fn outlook(
     by: Option<&TimeOfDay>,
 ) -> anyhow::Result<Outlook> {
     let (request, wanted) = request(store, sources, asked, "").await?;
-    let seen = store.outlook(&request, &wanted).await?;
+    let seen = store.runs.forecast(&request, &wanted).await?;
     let terms =
         sources.iter().filter(|s| asked.source.as_ref().is_none_or(|name| name == s.name())).map(|s| Terms {
             name: s.name(),
@@ -128,7 +128,7 @@ pub async fn outlook(
 }
 
 fn reckon<'a>(
-    seen: &pagemill_store::Outlook,
+    seen: &pagemill_store::Forecast,
     wanted: &[NewPartition],
     terms: impl Iterator<Item = Terms<'a>>,
 ) -> Outlook {
@@ -136,11 +136,11 @@ fn reckon<'a>(
         .iter()
         .zip(&seen.partitions)
         .map(|(wanted, prospect)| {
-            let (state, run, sealed_at) = match prospect.standing {
-                Standing::Due { sealed_at } => ("due", None, sealed_at),
-                Standing::Open(run) => ("open", Some(run), None),
-                Standing::Sealed { run, at } => ("sealed", Some(run), Some(at)),
-                Standing::Incomplete(run) => ("incomplete", Some(run), None),
+            let (state, run, sealed_at) = match prospect.state {
+                ForecastState::Due { sealed_at } => ("due", None, sealed_at),
+                ForecastState::Open(run) => ("open", Some(run), None),
+                ForecastState::Sealed { run, at } => ("sealed", Some(run), Some(at)),
+                ForecastState::Incomplete(run) => ("incomplete", Some(run), None),
             };
             let slice = wanted.slice.clone();
             PartitionOutlook {
@@ -214,7 +214,7 @@ fn of_source(
 mod tests {
     use jiff::civil::date;
     use pagemill_core::Slice;
-    use pagemill_store::Prospect;
+    use pagemill_store::PartitionForecast;
 
     use super::*;
 
@@ -238,20 +238,20 @@ mod tests {
         }
     }
 
-    fn prospect(standing: Standing, rows: Option<u64>, pages: u64) -> Prospect {
-        Prospect { standing, rows, pages }
+    fn prospect(state: ForecastState, rows: Option<u64>, pages: u64) -> PartitionForecast {
+        PartitionForecast { state, rows, pages }
     }
 
     /// Three partitions of source `s` and none of `t`, at one request a second.
     fn reckoned(rows: Option<u64>, pages: u64, deadline: Option<&str>, per_second: Option<f64>) -> Outlook {
         let at: Timestamp = AT.parse().unwrap();
-        let seen = pagemill_store::Outlook {
+        let seen = pagemill_store::Forecast {
             at,
             continues: None,
             partitions: vec![
-                prospect(Standing::Due { sealed_at: None }, rows, pages),
-                prospect(Standing::Open(3), Some(1_000), 4),
-                prospect(Standing::Sealed { run: 1, at }, Some(700), 0),
+                prospect(ForecastState::Due { sealed_at: None }, rows, pages),
+                prospect(ForecastState::Open(3), Some(1_000), 4),
+                prospect(ForecastState::Sealed { run: 1, at }, Some(700), 0),
             ],
             others: BTreeMap::from([("s".to_owned(), 6)]),
         };

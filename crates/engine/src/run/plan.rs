@@ -73,7 +73,7 @@ const MOST_PARTITIONS: usize = 1_000_000;
 /// [`PlanError`] for what cannot be, otherwise as any query.
 pub async fn plan(store: &Store, sources: &Sources, asked: &Asked, owner: &str) -> anyhow::Result<Planned> {
     let (request, wanted) = request(store, sources, asked, owner).await?;
-    Ok(store.plan(&request, &wanted).await?)
+    Ok(store.runs.plan(&request, &wanted).await?)
 }
 
 /// What was asked, as the ledger takes it.
@@ -93,7 +93,7 @@ pub(crate) async fn request(
         partitions(source, &accounts, asked, from, to, today, &mut wanted)?;
     }
     let request = RunRequest {
-        asked: json!({
+        requested: json!({
             "days": days, "streams": asked.streams, "accounts": asked.accounts, "again": asked.again,
             "pages": asked.pages.map(|p| [p.first, p.last]),
             "partitions": wanted.iter().map(|w| w.slice.to_string()).collect::<Vec<_>>(),
