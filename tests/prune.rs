@@ -27,7 +27,7 @@ async fn what_was_sealed_stays_sealed_when_its_pages_are_pruned() {
     let asked = ["prune", "--older-than", "90d", "--json"];
     let dry = world.pagemill(&[&asked[..], &["--dry-run"]].concat()).await.ok().json();
     let pruned = json!({
-        "attempts": 1, "pages": 42, "answers": 42, "months": [], "runs": 1, "dead_letters": 0, "consumers": 0
+        "attempts": 1, "pages": 42, "responses": 42, "months": [], "runs": 1, "dead_letters": 0, "consumers": 0
     });
     assert_eq!(dry, pruned);
     assert_eq!(count(&world.db().await, "select count(*) from pagemill.pages").await, 42);

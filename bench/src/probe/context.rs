@@ -102,9 +102,9 @@ impl Context {
             chained: false,
             due_if_sealed_before: None,
         };
-        let asked = serde_json::json!({ "bench": "upsert" });
-        let request = RunRequest { asked, again: true, owner: "bench".into() };
-        let planned = self.store.plan(&request, &[wanted]).await?;
+        let requested = serde_json::json!({ "bench": "upsert" });
+        let request = RunRequest { requested, again: true, owner: "bench".into() };
+        let planned = self.store.runs.plan(&request, &[wanted]).await?;
         Ok(planned.open.first().context("a partition")?.partition.id)
     }
 }

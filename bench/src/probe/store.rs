@@ -50,7 +50,7 @@ impl Context {
                 loop {
                     let next = batches.lock().map(|mut batches| batches.pop()).ok().flatten();
                     let Some(batch) = next else { return anyhow::Ok(()) };
-                    let written = store.write(&table, &batch).await?;
+                    let written = store.pages.write(&table, &batch).await?;
                     anyhow::ensure!(written.stored.iter().all(|stored| *stored), "a page was refused");
                 }
             })
@@ -62,7 +62,10 @@ impl Context {
         if probe == Probe::Seal {
             begun = self.begin();
             anyhow::ensure!(
-                matches!(self.store.seal(partition, Some(&self.table), 0).await?, Some(Sealing::Closed(_))),
+                matches!(
+                    self.store.partitions.seal(partition, Some(&self.table), 0).await?,
+                    Some(Sealing::Closed(_))
+                ),
                 "no seal"
             );
         }

@@ -95,7 +95,7 @@ async fn wait(cli: &Cli, app: &App, run: i64, stop: &Stop, out: &mut Out) -> any
 /// With --json, prints where a run stands.
 async fn print_status(cli: &Cli, app: &App, run: Option<i64>, out: &mut Out) -> anyhow::Result<Exit> {
     if let (true, Some(run)) = (cli.json, run) {
-        print_json(out, &app.store.run_status(run).await?)?;
+        print_json(out, &app.store.runs.status(run).await?)?;
     }
     Ok(Exit::Done)
 }
@@ -115,7 +115,7 @@ fn describe(produced: &Produced) -> Vec<String> {
         lines.push("nothing is due (--again pulls it all the same)".to_owned());
         return lines;
     };
-    if let Some(owner) = &planned.busy {
+    if let Some(owner) = &planned.lease_holder {
         lines.push(format!("run {run} is being planned by {owner}: left to it"));
         return lines;
     }

@@ -30,16 +30,16 @@ pub struct SealFacts {
     /// Pages that ended in the dead letters.
     pub pages_dead: u64,
     /// A page whose next page is one that came before, where pages follow one another.
-    pub circle: Option<Circle>,
+    pub cursor_loop: Option<CursorLoop>,
     /// Additive metrics whose stored sum is not the API's own.
     pub sums_differ: Vec<SumDiffers>,
     /// Whether only some pages were asked for.
     pub subset: bool,
 }
 
-/// The API's pages go round in circles.
+/// A cursor that an earlier page named before: the API's pages go in circles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Circle {
+pub struct CursorLoop {
     /// The page that names a next page
     pub page: u32,
     /// that this earlier one named before.
@@ -103,7 +103,7 @@ pub enum IncompleteReason {
         distinct: u64,
     },
     /// A page names a next page that came before.
-    Circle(Circle),
+    CursorLoop(CursorLoop),
     /// The stored sums are not the API's own: a row went while another came.
     SumsDiffer(Vec<SumDiffers>),
     /// Some parts are incomplete.
@@ -145,14 +145,14 @@ impl IncompleteReason {
 /// came twice, and the sums are the API's own. Where no total is stated the chain of pages must have
 /// come to its end. Anything else is incomplete, never silently good.
 pub fn verdict(facts: &SealFacts) -> Verdict {
-    let &SealFacts { total, keys, distinct_keys, pages_moved, pages_dead, circle, subset, .. } = facts;
+    let &SealFacts { total, keys, distinct_keys, pages_moved, pages_dead, cursor_loop, subset, .. } = facts;
     let total = total.unwrap_or(distinct_keys);
     Verdict::Incomplete(if pages_dead > 0 {
         IncompleteReason::DeadPages(pages_dead)
     } else if subset {
         IncompleteReason::Subset
-    } else if let Some(circle) = circle {
-        IncompleteReason::Circle(circle)
+    } else if let Some(cursor_loop) = cursor_loop {
+        IncompleteReason::CursorLoop(cursor_loop)
     } else if pages_moved > 0 {
         IncompleteReason::TotalMoved { pages: pages_moved }
     } else if keys != distinct_keys {
@@ -192,7 +192,7 @@ impl fmt::Display for IncompleteReason {
             Self::KeysDiffer { total, distinct } => {
                 write!(f, "{distinct} distinct keys, but the API states {total} rows")
             }
-            Self::Circle(Circle { page, earlier }) => {
+            Self::CursorLoop(CursorLoop { page, earlier }) => {
                 write!(f, "page {page} names the same next page as page {earlier}: the API goes in circles")
             }
             Self::SumsDiffer(differ) => {
@@ -248,7 +248,7 @@ mod tests {
             (SealFacts { subset: true, ..good() }, "subset"),
             (SealFacts { subset: true, pages_dead: 2, ..good() }, "2 dead pages"),
             (
-                SealFacts { circle: Some(Circle { page: 7, earlier: 3 }), ..good() },
+                SealFacts { cursor_loop: Some(CursorLoop { page: 7, earlier: 3 }), ..good() },
                 "page 7 names the same next page as page 3: the API goes in circles",
             ),
             (

@@ -26,7 +26,7 @@ mod time_of_day;
 pub use body_digest::BodyDigest;
 pub use column::{Column, TextColumn};
 pub use completeness::{
-    Circle, IncompleteReason, PageRange, PartsFacts, SealFacts, SumDiffers, Verdict, verdict,
+    CursorLoop, IncompleteReason, PageRange, PartsFacts, SealFacts, SumDiffers, Verdict, verdict,
     verdict_of_parts,
 };
 pub use date::{DateWord, DateWordError};
@@ -37,7 +37,7 @@ pub use page_end::PageEnd;
 pub use partition_dates::partition_dates;
 pub use prefetch::{PageTimes, Sizing, lease, sizing};
 pub use restate::{Restate, RestateError, due_if_sealed_before};
-pub use retention::{AttemptFacts, Fate, Retention};
+pub use retention::{AttemptFacts, PruneAction, Retention};
 pub use rows::Rows;
 pub use settlement::{RetrySchedule, Settlement, SettlementPolicy, settlement_for};
 pub use span::{Span, SpanError};

@@ -7,11 +7,11 @@ use std::time::Duration;
 pub struct Retention {
     /// Attempts, their pages, and everything of them.
     pub history: Option<Duration>,
-    /// Their raw answers; these go with the pages at the latest.
-    pub answers: Option<Duration>,
+    /// Their raw responses; these go with the pages at the latest.
+    pub responses: Option<Duration>,
 }
 
-/// An attempt at a slice, with all its parts, as far as its fate hangs on it.
+/// An attempt at a slice, with all its parts, as far as pruning depends on it.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptFacts {
     /// Since when it is closed; `None` while it or a part of it is open.
@@ -22,13 +22,13 @@ pub struct AttemptFacts {
     pub stands: bool,
 }
 
-/// What becomes of an attempt. Each fate contains the ones before it.
+/// What becomes of an attempt. Each action contains the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fate {
+pub enum PruneAction {
     /// It stays as it is.
     Stays,
-    /// Its answers go.
-    LosesAnswers,
+    /// Its responses go.
+    LosesResponses,
     /// Its pages go too; the partition and its proof stay.
     LosesPages,
     /// It goes, and with it all that the ledger knows of it.
@@ -37,20 +37,20 @@ pub enum Fate {
 
 impl Retention {
     /// What becomes of an attempt.
-    pub fn fate(&self, attempt: &AttemptFacts) -> Fate {
-        let Some(closed) = attempt.closed.filter(|_| !attempt.dead_wait) else { return Fate::Stays };
+    pub fn action(&self, attempt: &AttemptFacts) -> PruneAction {
+        let Some(closed) = attempt.closed.filter(|_| !attempt.dead_wait) else { return PruneAction::Stays };
         let over = |limit: Option<Duration>| limit.is_some_and(|limit| closed >= limit);
         match (over(self.history), attempt.stands) {
-            (true, false) => Fate::Goes,
-            (true, true) => Fate::LosesPages,
-            (false, _) if over(self.answers) => Fate::LosesAnswers,
-            (false, _) => Fate::Stays,
+            (true, false) => PruneAction::Goes,
+            (true, true) => PruneAction::LosesPages,
+            (false, _) if over(self.responses) => PruneAction::LosesResponses,
+            (false, _) => PruneAction::Stays,
         }
     }
 
     /// Nothing that closed later is touched; `None` if nothing is.
     pub fn shortest(&self) -> Option<Duration> {
-        [self.history, self.answers].into_iter().flatten().min()
+        [self.history, self.responses].into_iter().flatten().min()
     }
 }
 
@@ -63,26 +63,26 @@ mod tests {
     #[test]
     fn what_becomes_of_attempts() {
         let both = (Some(90), Some(30));
-        for ((history, answers), closed, dead_wait, stands, fate) in [
-            (both, Some(29), false, false, Fate::Stays),
-            (both, Some(30), false, false, Fate::LosesAnswers),
-            (both, Some(89), false, true, Fate::LosesAnswers),
-            (both, Some(90), false, true, Fate::LosesPages),
-            (both, Some(90), false, false, Fate::Goes),
+        for ((history, responses), closed, dead_wait, stands, action) in [
+            (both, Some(29), false, false, PruneAction::Stays),
+            (both, Some(30), false, false, PruneAction::LosesResponses),
+            (both, Some(89), false, true, PruneAction::LosesResponses),
+            (both, Some(90), false, true, PruneAction::LosesPages),
+            (both, Some(90), false, false, PruneAction::Goes),
             // What is open, or waits for an operator, stays, however old.
-            (both, None, false, false, Fate::Stays),
-            (both, Some(900), true, false, Fate::Stays),
-            ((Some(90), None), Some(89), false, false, Fate::Stays),
-            ((Some(90), None), Some(90), false, true, Fate::LosesPages),
-            ((None, Some(30)), Some(900), false, false, Fate::LosesAnswers),
-            ((None, None), Some(900), false, false, Fate::Stays),
-            // Answers without their pages would be of no use.
-            ((Some(30), Some(90)), Some(30), false, true, Fate::LosesPages),
+            (both, None, false, false, PruneAction::Stays),
+            (both, Some(900), true, false, PruneAction::Stays),
+            ((Some(90), None), Some(89), false, false, PruneAction::Stays),
+            ((Some(90), None), Some(90), false, true, PruneAction::LosesPages),
+            ((None, Some(30)), Some(900), false, false, PruneAction::LosesResponses),
+            ((None, None), Some(900), false, false, PruneAction::Stays),
+            // Responses without their pages would be of no use.
+            ((Some(30), Some(90)), Some(30), false, true, PruneAction::LosesPages),
         ] {
             let retention =
-                Retention { history: history.map(|n| n * DAY), answers: answers.map(|n| n * DAY) };
+                Retention { history: history.map(|n| n * DAY), responses: responses.map(|n| n * DAY) };
             let attempt = AttemptFacts { closed: closed.map(|n: u32| n * DAY), dead_wait, stands };
-            assert_eq!(retention.fate(&attempt), fate, "{retention:?} {attempt:?}");
+            assert_eq!(retention.action(&attempt), action, "{retention:?} {attempt:?}");
         }
     }
 }

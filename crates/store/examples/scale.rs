@@ -92,7 +92,7 @@ impl World {
         let url = format!("{}/{database}", server.rsplit_once('/').ok_or("a URL with a database")?.0);
         let config = StoreConfig { url: url.clone().into(), schema: "public".into(), connections: 2 };
         let store = Store::connect(&config).await?;
-        let table = DataTable::new(&store, "scale", "rows", &shape())?;
+        let table = DataTable::new(store.schema(), "scale", "rows", &shape())?;
         store.migrate(std::slice::from_ref(&table)).await?;
         let db = connect(&url).await?;
         if !there {
@@ -114,7 +114,7 @@ impl World {
         let first = n as u32 * BATCH + 1;
         let pages: Vec<PageWrite> =
             (first..first + BATCH).map(|page| write(&self.table, &self.days[day], page)).collect();
-        let written = self.store.write(&self.table, &pages).await?;
+        let written = self.store.pages.write(&self.table, &pages).await?;
         assert!(written.stored.iter().all(|stored| *stored), "a page was refused");
         Ok(())
     }
@@ -225,55 +225,55 @@ impl World {
         let cheap = (ROUNDS, CALLS);
         let job = |n: usize| first.job(1 + (n as u32 * 37) % PAGES, 0);
         self.cost("look a page up (start_page)", cheap, async |s, n| {
-            s.start_page(&job(n), false, 8).await?;
+            s.pages.start(&job(n), false, 8).await?;
             Ok(())
         })
         .await?;
         self.cost("mark a start (redelivered)", cheap, async |s, n| {
             let ahead = PageJob { page: PAGES + 1 + n as u32, ..job(n) };
-            s.start_page(&ahead, true, 8).await?;
+            s.pages.start(&ahead, true, 8).await?;
             Ok(())
         })
         .await?;
         let started = "delete from pagemill.pages where partition = $1 and state = 'planned'";
         self.db.execute(started, &[&id]).await?;
         self.cost("known pages of 10,000 (expand)", (ROUNDS, 5), async |s, _| {
-            s.known_pages(id).await?;
+            s.pages.known(id).await?;
             Ok(())
         })
         .await?;
         self.cost("missing pages of 10,000 (rescue)", (ROUNDS, 5), async |s, _| {
-            s.reorder_missing(id).await?;
+            s.partitions.reorder_missing(id).await?;
             Ok(())
         })
         .await?;
         self.cost("look for a stranded partition", cheap, async |s, _| {
-            s.rescue("scale", Duration::from_secs(86_400)).await?;
+            s.partitions.rescue("scale", Duration::from_secs(86_400)).await?;
             Ok(())
         })
         .await?;
         self.cost("any partition open?", cheap, async |s, _| {
-            assert!(s.has_open_partitions(&["scale".into()]).await?);
+            assert!(s.partitions.any_open(&["scale".into()]).await?);
             Ok(())
         })
         .await?;
         self.cost("open partitions", cheap, async |s, _| {
-            s.open_partitions(&["scale".into()]).await?;
+            s.partitions.open(&["scale".into()]).await?;
             Ok(())
         })
         .await?;
         self.cost("progress of a run", cheap, async |s, _| {
-            s.run_progress(run).await?;
+            s.runs.progress(run).await?;
             Ok(())
         })
         .await?;
         self.cost("pace of a run of 10,000 pages", (ROUNDS, 5), async |s, _| {
-            s.run_pace(run).await?;
+            s.runs.pace(run).await?;
             Ok(())
         })
         .await?;
         self.cost("status of a run of 10,000 pages", (ROUNDS, 5), async |s, _| {
-            s.run_status(run).await?;
+            s.runs.status(run).await?;
             Ok(())
         })
         .await?;
@@ -281,7 +281,7 @@ impl World {
         // The call that warms up seals as well.
         self.cost("seal 10,000 pages", (2, 1), async |s, _| {
             let partition = seals.next().ok_or("three partitions")?;
-            let sealing = s.seal(partition.id, Some(&table), 0).await?;
+            let sealing = s.partitions.seal(partition.id, Some(&table), 0).await?;
             assert!(matches!(sealing, Some(Sealing::Closed(_))), "{sealing:?}");
             Ok(())
         })
@@ -293,13 +293,13 @@ impl World {
         let last_day = date(2020, 1, 1) + (self.pages / 10 / 50 - 1).days();
         self.cost("plan 50 slices that are sealed", (ROUNDS, 10), async |s, _| {
             let (request, wanted) = accounts(last_day);
-            assert_eq!(s.plan(&request, &wanted).await?.sealed.len(), 50);
+            assert_eq!(s.runs.plan(&request, &wanted).await?.sealed.len(), 50);
             Ok(())
         })
         .await?;
         self.cost("outlook of 50 slices", (ROUNDS, 10), async |s, _| {
             let (request, wanted) = accounts(last_day);
-            s.outlook(&request, &wanted).await?;
+            s.runs.forecast(&request, &wanted).await?;
             Ok(())
         })
         .await?;
@@ -312,19 +312,19 @@ impl World {
             "update pagemill.partitions set state = 'incomplete', closed_at = now() where account = 'new'";
         self.db.batch_execute(closed).await?;
         self.cost("the 20 newest runs", (ROUNDS, 1), async |s, _| {
-            s.recent_runs(20).await?;
+            s.runs.recent(20).await?;
             Ok(())
         })
         .await?;
         let one_day = Slices { accounts: vec!["1".into()], days: Some((last_day, last_day)) };
         let table = self.table.clone();
         self.cost("attempts to reload, of a day", (ROUNDS, 5), async |s, _| {
-            s.attempts_in_table(&table, &one_day).await?;
+            s.responses.attempts_in_table(&table, &one_day).await?;
             Ok(())
         })
         .await?;
         self.cost("dead letters counted", (ROUNDS, CALLS), async |s, _| {
-            s.count_dead("scale").await?;
+            s.dead_letters.count("scale").await?;
             Ok(())
         })
         .await?;
@@ -335,7 +335,7 @@ impl World {
                 let sql = format!(
                     "select count(*), sum(fee) from {table} where account = 'large' and day = '2020-01-01'"
                 );
-                s.query_text(&sql).await?;
+                s.query(&sql).await?;
                 Ok(())
             })
             .await?;
@@ -402,13 +402,13 @@ fn wanted(account: &str, day: Date) -> NewPartition {
 }
 
 async fn plan(store: &Store, account: &str, day: Date, again: bool) -> Outcome<Planned> {
-    let asked = serde_json::json!({ "account": account, "day": day, "at": Timestamp::now().to_string() });
-    let request = RunRequest { asked, again, owner: "scale".into() };
-    Ok(store.plan(&request, &[wanted(account, day)]).await?)
+    let requested = serde_json::json!({ "account": account, "day": day, "at": Timestamp::now().to_string() });
+    let request = RunRequest { requested, again, owner: "scale".into() };
+    Ok(store.runs.plan(&request, &[wanted(account, day)]).await?)
 }
 
 fn accounts(day: Date) -> (RunRequest, Vec<NewPartition>) {
-    let request = RunRequest { asked: "accounts".into(), again: false, owner: "scale".into() };
+    let request = RunRequest { requested: "accounts".into(), again: false, owner: "scale".into() };
     (request, (0..50).map(|n| wanted(&n.to_string(), day)).collect())
 }
 
@@ -447,7 +447,7 @@ fn write(table: &DataTable, partition: &PartitionRow, page: u32) -> PageWrite {
         requested_at: Timestamp::now() - SignedDuration::from_secs(1),
         body: None,
         casts: vec![],
-        imprint: None,
-        same: None,
+        body_digest: None,
+        unchanged: None,
     }
 }

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::{Store, StoreError};
+use crate::{StoreError, database::Database};
 
 /// Two clocks drift apart by less than this share of the time.
 const DRIFT: f64 = 1e-4;
@@ -73,18 +73,13 @@ impl DatabaseClock {
     }
 }
 
-impl Store {
-    /// Reads the database's clock.
-    ///
-    /// # Errors
-    /// As any query.
-    pub async fn clock(&self) -> Result<DatabaseClock, StoreError> {
-        let client = self.client().await?;
-        let statement = client.prepare_cached("select clock_timestamp()").await?;
-        let sent = Instant::now();
-        let row = client.query_one(&statement, &[]).await?;
-        Ok(DatabaseClock::tie(row.get(0), sent, Instant::now()))
-    }
+/// Reads the database's clock.
+pub(crate) async fn read(database: &Database) -> Result<DatabaseClock, StoreError> {
+    let client = database.client().await?;
+    let statement = client.prepare_cached("select clock_timestamp() as now").await?;
+    let sent = Instant::now();
+    let row = client.query_one(&statement, &[]).await?;
+    Ok(DatabaseClock::tie(row.get("now"), sent, Instant::now()))
 }
 
 #[cfg(test)]

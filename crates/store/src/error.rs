@@ -38,6 +38,11 @@ impl StoreError {
     }
 }
 
+/// Shorthand for what cannot be.
+pub(crate) fn none_found(what: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Invalid, format!("the ledger has no {what}"))
+}
+
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
         match error.as_db_error() {

@@ -1,46 +1,60 @@
-//! Pagemill's PostgreSQL, and all of its SQL: data tables made from a stream's shape, the
-//! collector's transaction (ledger and rows together), the ledger's runs, partitions, pages and
-//! dead letters, the seal, and the quota's request slots.
+//! PostgreSQL, and all SQL of Pagemill: data tables made from a stream's shape, the collector's
+//! transaction (ledger and rows together), and the ledger of runs, partitions, pages, responses, dead
+//! letters, quotas and tokens.
 //!
-//! Functions are named by intention and return what happened. Connections are held for as long as
-//! PostgreSQL works and no longer: never during HTTP, never while waiting for a worker.
+//! [`Store`] has a handle for each of these nouns. Functions are named by intention and return what
+//! happened. A connection is held while PostgreSQL works, never during HTTP, never while waiting for a
+//! worker.
+//!
+//! # Errors
+//! Every function that asks PostgreSQL may return [`StoreErrorKind::Unavailable`] (no connection, or it
+//! broke), [`StoreErrorKind::Refused`] (password, database, rights), [`StoreErrorKind::Retriable`] (a lock or
+//! statement timed out, a deadlock that came again), [`StoreErrorKind::Permanent`] (data that does not fit) and
+//! [`StoreErrorKind::Schema`] (not migrated). Nothing is written then, unless the connection broke during
+//! the commit. A function's own docs name what it returns beyond that.
 #![forbid(unsafe_code)]
 
-mod again;
-mod arrays;
-mod batch;
-mod body;
 mod clock;
-mod connect;
+mod compression;
+mod consumers;
+mod database;
+mod dead_letters;
 mod error;
-mod ledger;
+mod identifier;
 mod migrate;
-mod months;
 mod page;
-mod past;
+mod pages;
+mod partitions;
+mod prune;
 mod query;
-mod quota;
+mod quotas;
+mod responses;
+mod retry;
 mod rows;
-mod standing;
+mod runs;
+mod store;
 mod table;
 mod tokens;
-mod wire;
 
-pub use batch::Written;
-pub use body::{compress, decompress};
 pub use clock::DatabaseClock;
-pub use connect::{Store, StoreConfig};
+pub use compression::{compress, decompress};
+pub use consumers::{ConsumerBeat, Consumers};
+pub use database::StoreConfig;
+pub use dead_letters::{DeadFilter, DeadGroup, DeadLetters, DeadLock, DeadRecord, DeadRow, Requeued};
 pub use error::{StoreError, StoreErrorKind};
-pub use ledger::{
-    Answer, Attempt, ConsumerBeat, DeadFilter, DeadGroup, DeadLock, DeadRecord, DeadRow, Following, Month,
-    NewPartition, Opened, Outlook, Pace, PageStart, PartitionRow, Planned, Progress, Prospect, Pruned,
-    Recount, Requeued, RescueOrder, Rewritten, RunPace, RunRequest, RunStatus, SealReport, Sealed, Sealing,
-    Slices, Standing, Warning,
-};
+pub use identifier::quote;
 pub use migrate::Migrated;
-pub use page::{Next, PageWrite, SamePage};
+pub use page::{Next, PageWrite, UnchangedPage};
+pub use pages::{Following, PageStart, Pages, StandingPage, Written};
+pub use partitions::{PartitionRow, Partitions, Progress, Recount, RescueOrder, SealReport, Sealing};
+pub use prune::{Month, Pruned};
 pub use query::TextRows;
-pub use quota::{JITTER, Narrowing, QuotaLimits, QuotaRow, SlotGrant, SlotRequest};
-pub use standing::StandingPage;
-pub use table::{DataTable, StreamRules, quote};
-pub use tokens::{Claimed, NewTokens, StoredTokens, TokenKey, TokenPlace, TokenStatus};
+pub use quotas::{JITTER, QuotaBackOff, QuotaLimits, QuotaRow, Quotas, SlotGrant, SlotRequest};
+pub use responses::{Attempt, Responses, Rewritten, Slices, StoredResponse};
+pub use runs::{
+    Forecast, ForecastState, NewPartition, Opened, Pace, PartitionForecast, Planned, RunPace, RunRequest,
+    RunStatus, Runs, Sealed, Warning,
+};
+pub use store::Store;
+pub use table::{DataTable, StreamRules};
+pub use tokens::{Claimed, NewTokens, StoredTokens, TokenKey, TokenPlace, TokenStatus, Tokens};

@@ -23,7 +23,7 @@ impl Store {
     /// [`StoreErrorKind::Schema`] when a table exists with other columns, or the ledger is of a
     /// newer program; [`StoreErrorKind::Refused`] when the role may not create tables.
     pub async fn migrate(&self, tables: &[DataTable]) -> Result<Migrated, StoreError> {
-        let mut client = self.client().await?;
+        let mut client = self.database.client().await?;
         let mut changes = Vec::new();
         // Session-long: the migration library makes its own transactions.
         client.batch_execute("select pg_advisory_lock(hashtext('pagemill.migrate'))").await?;
@@ -41,16 +41,16 @@ impl Store {
         let schemas: i64 = client
             .query_one(
                 "select count(*) from pg_namespace where nspname = any(array['pagemill', $1])",
-                &[&self.schema],
+                &[&self.schema()],
             )
             .await?
             .get(0);
-        let wanted = if self.schema == "pagemill" { 1 } else { 2 };
+        let wanted = if self.schema() == "pagemill" { 1 } else { 2 };
         if schemas < wanted {
             // Only when missing: `if not exists` asks for the right to create all the same.
             let sql = format!(
                 "create schema if not exists pagemill; create schema if not exists {}",
-                crate::quote(&self.schema)
+                crate::quote(self.schema())
             );
             client.batch_execute(&sql).await?;
         }
@@ -87,7 +87,7 @@ impl Store {
                 format!("{what} in {}: run `pagemill migrate`", self.place()),
             )
         };
-        let mut client = self.client().await?;
+        let mut client = self.database.client().await?;
         let there: bool = client.query_one("select to_regclass($1) is not null", &[&HISTORY]).await?.get(0);
         if !there {
             return Err(behind("there is no ledger (schema pagemill)".into()));

@@ -33,18 +33,18 @@ pub struct PageWrite {
     /// Values that became NULL.
     pub casts: Vec<CastFailure>,
     /// What its answer is known again by.
-    pub imprint: Option<BodyDigest>,
+    pub body_digest: Option<BodyDigest>,
     /// It says the same as its page of the attempt that its partition stands on: the ledger takes all else from there.
-    pub same: Option<SamePage>,
+    pub unchanged: Option<UnchangedPage>,
 }
 
 /// What is to be known of a page that says the same as one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SamePage {
+pub struct UnchangedPage {
     /// How many rows it has.
     pub rows: u32,
     /// Whether the answer of before is kept as its own.
-    pub answer: bool,
+    pub keeps_response: bool,
 }
 
 /// What a page says of the one after it.
@@ -82,15 +82,15 @@ impl PageWrite {
             requested_at,
             body,
             casts: page.cast_failures,
-            imprint: page.body_digest,
-            same: None,
+            body_digest: page.body_digest,
+            unchanged: None,
             rows: page.rows,
             job,
         }
     }
 
     /// A page that says the same as one whose rows stand.
-    pub fn same(job: PageJob, same: SamePage, request_id: String, requested_at: Timestamp) -> Self {
+    pub fn unchanged(job: PageJob, same: UnchangedPage, request_id: String, requested_at: Timestamp) -> Self {
         Self {
             job,
             rows: Rows::default(),
@@ -103,14 +103,14 @@ impl PageWrite {
             requested_at,
             body: None,
             casts: Vec::new(),
-            imprint: None,
-            same: Some(same),
+            body_digest: None,
+            unchanged: Some(same),
         }
     }
 
     /// How many rows it has.
     pub fn len(&self) -> usize {
-        self.same.map_or(self.rows.len(), |same| same.rows as usize)
+        self.unchanged.map_or(self.rows.len(), |same| same.rows as usize)
     }
 
     /// Whether it has none.

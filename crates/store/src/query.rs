@@ -8,15 +8,12 @@ pub type TextRows = (Vec<String>, Vec<Vec<Option<String>>>);
 impl Store {
     /// Runs an operator's statement in a read-only transaction; the data tables and the ledger are
     /// in its search path.
-    ///
-    /// # Errors
-    /// As PostgreSQL says.
-    pub async fn query_text(&self, sql: &str) -> Result<TextRows, StoreError> {
-        let mut client = self.client().await?;
+    pub async fn query(&self, sql: &str) -> Result<TextRows, StoreError> {
+        let mut client = self.database.client().await?;
         let tx = client.build_transaction().read_only(true).start().await?;
         tx.batch_execute(&format!(
             "set local statement_timeout = 0; set local search_path = {}, pagemill, pg_catalog",
-            quote(&self.schema)
+            quote(self.schema())
         ))
         .await?;
         let mut columns = Vec::new();

@@ -8,11 +8,16 @@ use jiff::Timestamp;
 use pagemill_core::Rows;
 use tokio_postgres::{Statement, types::ToSql};
 
-use crate::{
-    DataTable, PageWrite,
-    arrays::{ColumnArray, PerPage, RowRef},
-    wire::{self, Element},
+mod arrays;
+mod read;
+mod wire;
+
+use self::{arrays::PerPage, wire::Element};
+pub(crate) use self::{
+    arrays::{ColumnArray, RowRef},
+    read::read_rows,
 };
+use crate::{DataTable, PageWrite};
 
 /// A connection keeps a buffer as large as its largest statement; beyond this size nothing is gained.
 const ROWS_A_STATEMENT: usize = 500;

@@ -3,7 +3,13 @@ use std::fmt::Write as _;
 use pagemill_core::{DateScope, TableShape};
 use serde_json::{Value, json};
 
-use crate::{Store, StoreError, StoreErrorKind};
+mod months;
+
+pub(crate) use self::months::open_months;
+use crate::{
+    StoreError, StoreErrorKind,
+    identifier::{check_identifier, literal, quote},
+};
 
 /// A stream's data table, with its SQL made once.
 #[derive(Clone, Debug)]
@@ -18,7 +24,7 @@ pub struct DataTable {
     pub(crate) copy: String,
     pub(crate) upsert: String,
     pub(crate) rewrite: String,
-    pub(crate) meaning: Option<i64>,
+    pub(crate) decode_hash: Option<i64>,
     pub(crate) rules: StreamRules,
 }
 
@@ -45,17 +51,17 @@ struct Existing {
 }
 
 impl DataTable {
-    /// The table of a stream, in the store's schema.
+    /// The table of a stream, in this schema.
     ///
     /// # Errors
     /// [`StoreErrorKind::Invalid`] for a name that is no plain identifier.
-    pub fn new(store: &Store, source: &str, stream: &str, shape: &TableShape) -> Result<Self, StoreError> {
+    pub fn new(schema: &str, source: &str, stream: &str, shape: &TableShape) -> Result<Self, StoreError> {
         let names = std::iter::once(&shape.name).chain(shape.columns.iter().map(|c| &c.name));
         for name in names {
             check_identifier(name)
                 .map_err(|e| StoreError::new(StoreErrorKind::Invalid, format!("{source}.{stream}: {e}")))?;
         }
-        let name = format!("{}.{}", quote(&store.schema), quote(&shape.name));
+        let name = format!("{}.{}", quote(schema), quote(&shape.name));
         let copy = copy_sql(&name, shape);
         let upsert = upsert_sql(&name, shape, Fence::Later);
         let rewrite = upsert_sql(&name, shape, Fence::Same);
@@ -64,12 +70,12 @@ impl DataTable {
             stream: stream.to_owned(),
             key: shape.key(),
             shape: shape.clone(),
-            schema: store.schema.clone(),
+            schema: schema.to_owned(),
             name,
             copy,
             upsert,
             rewrite,
-            meaning: None,
+            decode_hash: None,
             rules: StreamRules::default(),
         })
     }
@@ -79,9 +85,9 @@ impl DataTable {
         Self { rules, ..self }
     }
 
-    /// The same, filled by a definition of this meaning: it is recorded with the answers.
-    pub fn read_by(self, meaning: i64) -> Self {
-        Self { meaning: Some(meaning), ..self }
+    /// The same, filled by a definition of this decode_hash: it is recorded with the answers.
+    pub fn decoded_by(self, decode_hash: i64) -> Self {
+        Self { decode_hash: Some(decode_hash), ..self }
     }
 
     /// The stream that fills it.
@@ -362,26 +368,4 @@ fn names(shape: &TableShape, columns: &[usize], prefix: &str) -> String {
         .map(|&i| format!("{prefix}{}", quote(&shape.columns[i].name)))
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-/// A name as an SQL identifier.
-pub fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
-/// Plain identifiers only, short enough that PostgreSQL does not cut them (names cut to 63 bytes
-/// collide without a word) and that `_sealed` can be added.
-pub(crate) fn check_identifier(name: &str) -> Result<(), String> {
-    let mut chars = name.chars();
-    let first = chars.next().is_some_and(|c| c.is_ascii_lowercase() || c == '_');
-    let rest = chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if first && rest && name.len() <= 56 {
-        Ok(())
-    } else {
-        Err(format!("'{name}' cannot name a table, column or schema: use a-z, 0-9 and _, at most 56 of them"))
-    }
 }

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use tokio_postgres::Row;
 
 pub use self::key::TokenKey;
-use crate::{Store, StoreError, StoreErrorKind};
+use crate::{StoreError, StoreErrorKind, database::Database};
 
 /// A claim runs out after so long: then its holder is taken for dead, and another goes on.
 const CLAIM: Duration = Duration::from_secs(30);
@@ -97,18 +97,24 @@ pub struct TokenStatus {
     pub refreshing_by: Option<String>,
 }
 
-impl Store {
+/// Tokens that rotate.
+#[derive(Clone)]
+pub struct Tokens {
+    database: Database,
+}
+
+impl Tokens {
+    pub(crate) fn new(database: &Database) -> Self {
+        Self { database: database.clone() }
+    }
+
     /// The newest pair of a credential; `None` if access was never granted.
     ///
     /// # Errors
     /// [`StoreErrorKind::Invalid`] if the key is not the one they were stored with, otherwise as any
     /// query.
-    pub async fn tokens(
-        &self,
-        key: &TokenKey,
-        place: &TokenPlace,
-    ) -> Result<Option<StoredTokens>, StoreError> {
-        let client = self.client().await?;
+    pub async fn get(&self, key: &TokenKey, place: &TokenPlace) -> Result<Option<StoredTokens>, StoreError> {
+        let client = self.database.client().await?;
         let statement = client
             .prepare_cached(
                 "select access_token, extract(epoch from access_expires_at - clock_timestamp())::float8, \
@@ -122,11 +128,8 @@ impl Store {
     }
 
     /// The accounts that the API named with a credential's tokens; `None` if access was never granted.
-    ///
-    /// # Errors
-    /// As any query.
-    pub async fn token_accounts(&self, place: &TokenPlace) -> Result<Option<Vec<String>>, StoreError> {
-        let client = self.client().await?;
+    pub async fn accounts(&self, place: &TokenPlace) -> Result<Option<Vec<String>>, StoreError> {
+        let client = self.database.client().await?;
         let sql = "select accounts from pagemill.tokens where source = $1 and credential = $2";
         let row = client.query_opt(sql, &[&place.source, &place.credential]).await?;
         Ok(row.map(|row| row.get(0)))
@@ -136,15 +139,15 @@ impl Store {
     /// has it. Nothing is locked and no connection held when this returns.
     ///
     /// # Errors
-    /// As [`Store::tokens`].
-    pub async fn claim_refresh(
+    /// As [`Tokens::get`].
+    pub async fn claim(
         &self,
         key: &TokenKey,
         place: &TokenPlace,
         version: i64,
         owner: &str,
     ) -> Result<Claimed, StoreError> {
-        let client = self.client().await?;
+        let client = self.database.client().await?;
         let TokenPlace { source, credential } = place;
         let row = client
             .query_opt(
@@ -169,11 +172,8 @@ impl Store {
     }
 
     /// Holds a claim on for another 30 s: the API takes its time.
-    ///
-    /// # Errors
-    /// As any query.
-    pub async fn extend_refresh(&self, place: &TokenPlace, owner: &str) -> Result<(), StoreError> {
-        let client = self.client().await?;
+    pub async fn extend_claim(&self, place: &TokenPlace, owner: &str) -> Result<(), StoreError> {
+        let client = self.database.client().await?;
         let sql = "update pagemill.tokens set refreshing_until = clock_timestamp() + make_interval(secs => $4) \
                    where source = $1 and credential = $2 and refreshing_by = $3";
         client.execute(sql, &[&place.source, &place.credential, &owner, &CLAIM.as_secs_f64()]).await?;
@@ -185,38 +185,35 @@ impl Store {
     ///
     /// # Errors
     /// As any query. Until it is stored nobody may use the pair.
-    pub async fn store_refreshed(
+    pub async fn put_refreshed(
         &self,
         key: &TokenKey,
         place: &TokenPlace,
         version: i64,
         new: &NewTokens,
     ) -> Result<bool, StoreError> {
-        Ok(self.put_tokens(key, place, Some(version), new).await?.is_some())
+        Ok(self.put(key, place, Some(version), new).await?.is_some())
     }
 
     /// Stores the first pair of a new grant over whatever is there; returns its version.
-    ///
-    /// # Errors
-    /// As any query.
-    pub async fn store_granted(
+    pub async fn put_granted(
         &self,
         key: &TokenKey,
         place: &TokenPlace,
         new: &NewTokens,
     ) -> Result<i64, StoreError> {
-        let version = self.put_tokens(key, place, None, new).await?;
+        let version = self.put(key, place, None, new).await?;
         version.ok_or_else(|| StoreError::new(StoreErrorKind::Permanent, "the tokens were not stored"))
     }
 
-    async fn put_tokens(
+    async fn put(
         &self,
         key: &TokenKey,
         place: &TokenPlace,
         after: Option<i64>,
         new: &NewTokens,
     ) -> Result<Option<i64>, StoreError> {
-        let client = self.client().await?;
+        let client = self.database.client().await?;
         let TokenPlace { source, credential } = place;
         let access = key.seal(place, "access", &new.access_token);
         let refresh = new.refresh_token.as_ref().map(|token| key.seal(place, "refresh", token));
@@ -252,8 +249,8 @@ impl Store {
     ///
     /// # Errors
     /// As any query; the claim then runs out by itself.
-    pub async fn release_refresh(&self, place: &TokenPlace, owner: &str) -> Result<(), StoreError> {
-        let client = self.client().await?;
+    pub async fn release_claim(&self, place: &TokenPlace, owner: &str) -> Result<(), StoreError> {
+        let client = self.database.client().await?;
         let sql = "update pagemill.tokens set refreshing_until = null, refreshing_by = null \
                    where source = $1 and credential = $2 and refreshing_by = $3";
         client.execute(sql, &[&place.source, &place.credential, &owner]).await?;
@@ -261,11 +258,8 @@ impl Store {
     }
 
     /// How the tokens of a source stand, by credential.
-    ///
-    /// # Errors
-    /// As any query.
-    pub async fn token_status(&self, source: &str) -> Result<Vec<TokenStatus>, StoreError> {
-        let client = self.client().await?;
+    pub async fn status(&self, source: &str) -> Result<Vec<TokenStatus>, StoreError> {
+        let client = self.database.client().await?;
         let rows = client
             .query(
                 "select credential, to_char(access_expires_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \

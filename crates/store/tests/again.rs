@@ -15,14 +15,14 @@ impl World {
                 page(&job, n as u32 + 1, &ids, value(n), requested, 200)
             })
             .collect();
-        let written = self.store.write(&self.table, &pages).await.unwrap();
+        let written = self.store.pages.write(&self.table, &pages).await.unwrap();
         assert!(written.stored.iter().all(|stored| *stored));
-        let report = closed(self.store.seal(job.partition, Some(&self.table), 0).await.unwrap());
+        let report = closed(self.store.partitions.seal(job.partition, Some(&self.table), 0).await.unwrap());
         assert_eq!(report.verdict, Verdict::Sealed);
     }
 
     async fn text(&self, sql: &str) -> String {
-        let (_, rows) = self.store.query_text(sql).await.unwrap();
+        let (_, rows) = self.store.query(sql).await.unwrap();
         rows[0][0].clone().unwrap_or_default()
     }
 

@@ -17,7 +17,7 @@ async fn monthly(deletes_missing: bool) -> World {
 
 impl World {
     async fn text(&self, sql: &str) -> String {
-        let (_, rows) = self.store.query_text(sql).await.unwrap();
+        let (_, rows) = self.store.query(sql).await.unwrap();
         rows[0][0].clone().unwrap_or_default()
     }
 
@@ -26,15 +26,15 @@ impl World {
         let pages: Vec<PageWrite> = (of.chunks(10).zip(1..))
             .map(|(ids, number)| page(&job, number, ids, value, requested, of.len() as u64))
             .collect();
-        self.store.write(&self.table, &pages).await.unwrap();
-        let report = closed(self.store.seal(job.partition, Some(&self.table), 0).await.unwrap());
+        self.store.pages.write(&self.table, &pages).await.unwrap();
+        let report = closed(self.store.partitions.seal(job.partition, Some(&self.table), 0).await.unwrap());
         assert_eq!(report.verdict, Verdict::Sealed);
         job.partition
     }
 
     async fn assert_agrees(&self, partition: i64) {
-        let partition = self.store.partition(partition).await.unwrap();
-        let recount = self.store.recount(&self.table, &partition).await.unwrap();
+        let partition = self.store.partitions.get(partition).await.unwrap();
+        let recount = self.store.partitions.recount(&self.table, &partition).await.unwrap();
         assert!(recount.agrees(), "{recount:?}");
     }
 }
@@ -51,8 +51,9 @@ async fn rows_lie_in_the_month_that_planning_opened() {
     world.assert_agrees(second).await;
     assert_eq!(world.rows().await, (5..30).map(|id| (id, 2)).collect::<Vec<_>>());
     assert_eq!(world.text("select count(*) from test_rows_sealed").await, "25");
-    let again = [page(&world.store.partition(second).await.unwrap().job(1, 0), 1, &ids(5, 15), 3, 2, 25)];
-    assert_eq!(world.store.rewrite(&world.table, &again).await.unwrap().rows, 10);
+    let again =
+        [page(&world.store.partitions.get(second).await.unwrap().job(1, 0), 1, &ids(5, 15), 3, 2, 25)];
+    assert_eq!(world.store.responses.rewrite(&world.table, &again).await.unwrap().rows, 10);
     world.assert_agrees(second).await;
     assert_eq!(world.text(place).await, "test_rows_202601");
 }

@@ -22,12 +22,15 @@ async fn pages_that_state_an_older_total_are_fetched_again() {
     let job = world.partition(false).await;
     let before = page(&job, 1, &ids(0, 10), 1, 1, 20);
     let moved = [page(&job, 2, &ids(9, 19), 1, 2, 21)];
-    store.write(table, &[before]).await.unwrap();
-    store.write(table, &moved).await.unwrap();
+    store.pages.write(table, &[before]).await.unwrap();
+    store.pages.write(table, &moved).await.unwrap();
     // The page that states the older total, its neighbour, and the page that the new total adds.
-    let ordered = repair(store.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    let ordered = repair(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
     assert_eq!(ordered, [(1, 1), (2, 1), (3, 0)]);
-    assert!(store.seal(job.partition, Some(table), ROUNDS).await.unwrap().is_none(), "pages are under way");
+    assert!(
+        store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap().is_none(),
+        "pages are under way"
+    );
     let again: Vec<PageWrite> = [(1, ids(-1, 9)), (2, ids(9, 19)), (3, ids(19, 20))]
         .iter()
         .zip(&ordered)
@@ -36,10 +39,11 @@ async fn pages_that_state_an_older_total_are_fetched_again() {
             PageWrite { job: job.at(*number, *generation), ..write }
         })
         .collect();
-    store.write(table, &again).await.unwrap();
-    let report = closed(store.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    store.pages.write(table, &again).await.unwrap();
+    let report = closed(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
     assert_eq!((report.verdict, report.rows), (Verdict::Sealed, 21));
-    let recount = store.recount(table, &store.partition(job.partition).await.unwrap()).await.unwrap();
+    let recount =
+        store.partitions.recount(table, &store.partitions.get(job.partition).await.unwrap()).await.unwrap();
     assert!(recount.agrees(), "{recount:?}");
     assert_eq!((recount.repairs, recount.pages, recount.table_keys), (1, 3, 21));
 }
@@ -52,8 +56,8 @@ async fn a_total_that_is_taken_back_leaves_no_pages_behind() {
     let (store, table) = (&world.store, &world.table);
     let job = world.partition(false).await;
     let pages = [page(&job, 1, &ids(0, 10), 1, 1, 20), page(&job, 2, &ids(10, 20), 1, 2, 41)];
-    store.write(table, &pages).await.unwrap();
-    let ordered = repair(store.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    store.pages.write(table, &pages).await.unwrap();
+    let ordered = repair(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
     assert_eq!(ordered, [(1, 1), (2, 1), (3, 0), (4, 0), (5, 0)]);
     let again: Vec<PageWrite> = ordered
         .iter()
@@ -63,12 +67,12 @@ async fn a_total_that_is_taken_back_leaves_no_pages_behind() {
             PageWrite { job: job.at(number, generation), ..write }
         })
         .collect();
-    store.write(table, &again).await.unwrap();
-    let report = closed(store.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    store.pages.write(table, &again).await.unwrap();
+    let report = closed(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
     assert_eq!((report.verdict, report.rows), (Verdict::Sealed, 20));
-    let partition = store.partition(job.partition).await.unwrap();
+    let partition = store.partitions.get(job.partition).await.unwrap();
     assert_eq!((partition.progress.total, partition.progress.done), (Some(20), 2));
-    let recount = store.recount(table, &partition).await.unwrap();
+    let recount = store.partitions.recount(table, &partition).await.unwrap();
     assert!(recount.agrees(), "{recount:?}");
     assert_eq!((recount.pages, recount.table_keys), (2, 20));
 }
@@ -90,9 +94,13 @@ async fn a_total_that_never_rests_ends_incomplete_after_the_last_round() {
                 time,
                 20 - (time as u64 % 2),
             );
-            store.write(table, &[PageWrite { job: job.at(number, *generation), ..write }]).await.unwrap();
+            store
+                .pages
+                .write(table, &[PageWrite { job: job.at(number, *generation), ..write }])
+                .await
+                .unwrap();
         }
-        let sealing = store.seal(job.partition, Some(table), ROUNDS).await.unwrap();
+        let sealing = store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap();
         if round < i64::from(ROUNDS) {
             ordered = repair(sealing);
             assert_eq!(ordered.len(), 2);
@@ -110,17 +118,20 @@ async fn sums_see_what_a_count_does_not() {
     let job = world.partition(false).await;
     let summed = |stored: &str| Some(json!({ "sums": { "value": stored }, "stated": { "value": "30.0" } }));
     let write = PageWrite { facts: summed("20"), ..page(&job, 1, &ids(0, 10), 2, 1, 10) };
-    store.write(table, &[write]).await.unwrap();
-    assert_eq!(repair(store.seal(job.partition, Some(table), 1).await.unwrap()), [(1, 1)]);
+    store.pages.write(table, &[write]).await.unwrap();
+    assert_eq!(repair(store.partitions.seal(job.partition, Some(table), 1).await.unwrap()), [(1, 1)]);
     let again = PageWrite { job: job.at(1, 1), facts: summed("20"), ..page(&job, 1, &ids(0, 10), 2, 2, 10) };
-    store.write(table, &[again]).await.unwrap();
-    let report = closed(store.seal(job.partition, Some(table), 1).await.unwrap());
+    store.pages.write(table, &[again]).await.unwrap();
+    let report = closed(store.partitions.seal(job.partition, Some(table), 1).await.unwrap());
     assert_eq!(reason(report), "the stored sums are not the API's own: value 20, stated 30.0");
 
     let job = world.partition(true).await;
     let right = PageWrite { facts: summed("30"), ..page(&job, 1, &ids(0, 10), 3, 5, 10) };
-    store.write(table, &[right]).await.unwrap();
-    assert_eq!(closed(store.seal(job.partition, Some(table), 1).await.unwrap()).verdict, Verdict::Sealed);
+    store.pages.write(table, &[right]).await.unwrap();
+    assert_eq!(
+        closed(store.partitions.seal(job.partition, Some(table), 1).await.unwrap()).verdict,
+        Verdict::Sealed
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,20 +143,20 @@ async fn a_chain_ends_with_the_page_that_names_no_next() {
         let from = i64::from(number) * 10;
         PageWrite { next, total: None, ..page(&job, number, &ids(from, from + 10), 1, from, 0) }
     };
-    let written = store.write(table, &[chained(1, Next::Is("b".into()))]).await.unwrap();
+    let written = store.pages.write(table, &[chained(1, Next::Is("b".into()))]).await.unwrap();
     assert!(!written.progress[0].has_ended());
-    let following = store.following(job.partition, 1).await.unwrap();
+    let following = store.pages.following(job.partition, 1).await.unwrap();
     assert_eq!(following, Following::Page { cursor: "b".into(), generation: 0 });
     // Its job is lost: the rescue finds where the chain goes on.
-    let order = store.reorder_missing(job.partition).await.unwrap().unwrap();
+    let order = store.partitions.reorder_missing(job.partition).await.unwrap().unwrap();
     assert_eq!((order.jobs[0].page, order.jobs[0].cursor.as_deref()), (2, Some("b")));
     let second = PageWrite { job: order.jobs[0].clone(), ..chained(2, Next::Last) };
-    let written = store.write(table, &[second]).await.unwrap();
+    let written = store.pages.write(table, &[second]).await.unwrap();
     assert!(written.progress[0].has_ended());
-    assert_eq!(store.following(job.partition, 2).await.unwrap(), Following::Nothing);
-    let report = closed(store.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    assert_eq!(store.pages.following(job.partition, 2).await.unwrap(), Following::Nothing);
+    let report = closed(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
     assert_eq!((report.verdict, report.rows), (Verdict::Sealed, 20));
-    assert_eq!(store.partition(job.partition).await.unwrap().progress.total, Some(20), "counted");
+    assert_eq!(store.partitions.get(job.partition).await.unwrap().progress.total, Some(20), "counted");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -156,10 +167,14 @@ async fn a_chain_that_goes_in_circles_is_incomplete() {
     for (number, next) in [(1, "b"), (2, "c"), (3, "b")] {
         let from = i64::from(number) * 10;
         let write = page(&job, number, &ids(from, from + 10), 1, from, 0);
-        store.write(table, &[PageWrite { next: Next::Is(next.into()), total: None, ..write }]).await.unwrap();
+        store
+            .pages
+            .write(table, &[PageWrite { next: Next::Is(next.into()), total: None, ..write }])
+            .await
+            .unwrap();
     }
-    assert_eq!(store.following(job.partition, 3).await.unwrap(), Following::Circle);
-    let report = closed(store.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    assert_eq!(store.pages.following(job.partition, 3).await.unwrap(), Following::CursorLoop);
+    let report = closed(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
     assert_eq!(reason(report), "page 3 names the same next page as page 1: the API goes in circles");
 }
 
@@ -177,32 +192,36 @@ async fn parts_stand_for_a_whole_that_is_too_deep() {
         ),
     ] {
         let job = world.partition(values.len() == 1).await;
-        store.write(table, &[page(&job, 1, &ids(0, 10), 1, 1, 16)]).await.unwrap();
+        store.pages.write(table, &[page(&job, 1, &ids(0, 10), 1, 1, 16)]).await.unwrap();
         let parts: Vec<Slice> = (values.iter())
             .map(|value| Slice {
                 part: [("kind".to_owned(), (*value).to_owned())].into(),
                 ..job.slice.clone()
             })
             .collect();
-        let open = store.split(job.partition, &parts).await.unwrap();
+        let open = store.partitions.split(job.partition, &parts).await.unwrap();
         assert_eq!(open.len(), values.len());
-        assert_eq!(store.split(job.partition, &parts).await.unwrap().len(), values.len(), "split once");
+        assert_eq!(
+            store.partitions.split(job.partition, &parts).await.unwrap().len(),
+            values.len(),
+            "split once"
+        );
         for (number, part) in (0..).zip(&open) {
-            assert!(store.seal(job.partition, Some(table), ROUNDS).await.unwrap().is_none());
+            assert!(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap().is_none());
             let from = number * 8;
             let first = part.job(1, 0);
             assert_eq!(first.slice, parts[number as usize]);
-            store.write(table, &[page(&first, 1, &ids(from, from + 8), 1, 2, 8)]).await.unwrap();
-            let report = closed(store.seal(part.id, Some(table), ROUNDS).await.unwrap());
+            store.pages.write(table, &[page(&first, 1, &ids(from, from + 8), 1, 2, 8)]).await.unwrap();
+            let report = closed(store.partitions.seal(part.id, Some(table), ROUNDS).await.unwrap());
             assert_eq!((report.verdict, report.partition.parent), (Verdict::Sealed, Some(job.partition)));
         }
-        let report = closed(store.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+        let report = closed(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
         match expected {
             Some(expected) => assert_eq!(reason(report), expected),
             None => {
                 assert_eq!(report.verdict, Verdict::Sealed);
-                let whole = store.partition(job.partition).await.unwrap();
-                let recount = store.recount(table, &whole).await.unwrap();
+                let whole = store.partitions.get(job.partition).await.unwrap();
+                let recount = store.partitions.recount(table, &whole).await.unwrap();
                 assert!(recount.agrees(), "{recount:?}");
                 assert_eq!((recount.parts, recount.ledger_keys), (Some(2), 16));
             }
@@ -216,14 +235,18 @@ async fn rows_that_are_gone_are_deleted_with_the_seal_or_kept() {
         let world = World::ruled(StreamRules { deletes_missing, ..StreamRules::default() }).await;
         let (store, table) = (&world.store, &world.table);
         let job = world.partition(false).await;
-        store.write(table, &[page(&job, 1, &ids(0, 10), 1, 1, 10)]).await.unwrap();
-        closed(store.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+        store.pages.write(table, &[page(&job, 1, &ids(0, 10), 1, 1, 10)]).await.unwrap();
+        closed(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
         let job = world.partition(true).await;
-        store.write(table, &[page(&job, 1, &ids(2, 10), 1, 2, 8)]).await.unwrap();
+        store.pages.write(table, &[page(&job, 1, &ids(2, 10), 1, 2, 8)]).await.unwrap();
         assert_eq!(world.rows().await.len(), 10, "nothing goes before the seal");
-        closed(store.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+        closed(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
         assert_eq!(world.rows().await.len(), left);
-        let recount = store.recount(table, &store.partition(job.partition).await.unwrap()).await.unwrap();
+        let recount = store
+            .partitions
+            .recount(table, &store.partitions.get(job.partition).await.unwrap())
+            .await
+            .unwrap();
         assert!(recount.agrees());
         assert_eq!(recount.older_rows, left as u64 - 8);
     }
@@ -234,10 +257,11 @@ async fn a_tampered_row_is_found() {
     let world = World::new().await;
     let (store, table) = (&world.store, &world.table);
     let job = world.partition(false).await;
-    store.write(table, &[page(&job, 1, &ids(0, 10), 1, 1, 10)]).await.unwrap();
-    closed(store.seal(job.partition, Some(table), ROUNDS).await.unwrap());
-    let recount =
-        async || store.recount(table, &store.partition(job.partition).await.unwrap()).await.unwrap();
+    store.pages.write(table, &[page(&job, 1, &ids(0, 10), 1, 1, 10)]).await.unwrap();
+    closed(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    let recount = async || {
+        store.partitions.recount(table, &store.partitions.get(job.partition).await.unwrap()).await.unwrap()
+    };
     assert!(recount().await.agrees());
     world.execute("update test_rows set value = 2 where id = 3").await;
     assert!(!recount().await.agrees(), "all keys are there, and one value is another");
@@ -250,8 +274,8 @@ async fn a_column_that_was_filled_and_is_blank_now_is_a_warning() {
     let pull = async |again: bool, value: i64, facts: Option<serde_json::Value>| {
         let job = world.partition(again).await;
         let write = PageWrite { facts, ..page(&job, 1, &ids(0, 10), value, job.partition % 1_000, 10) };
-        store.write(table, &[write]).await.unwrap();
-        closed(store.seal(job.partition, Some(table), ROUNDS).await.unwrap())
+        store.pages.write(table, &[write]).await.unwrap();
+        closed(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap())
     };
     assert!(pull(false, 5, None).await.warnings.is_empty());
     let blank = json!({ "blank": ["value"], "unmapped": ["extra"] });

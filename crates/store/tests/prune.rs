@@ -9,7 +9,7 @@ use pagemill_core::{Failure, PageJob, Retention, Slice, Verdict};
 use pagemill_store::{DeadFilter, PageWrite, Pruned, compress};
 
 const DAY: Duration = Duration::from_secs(86_400);
-const NINETY_DAYS: Retention = Retention { history: Some(Duration::from_secs(90 * 86_400)), answers: None };
+const NINETY_DAYS: Retention = Retention { history: Some(Duration::from_secs(90 * 86_400)), responses: None };
 /// All partitions closed long ago.
 const AGED: &str = "update pagemill.partitions set closed_at = closed_at - interval '100 days'; \
     update pagemill.runs set created_at = created_at - interval '100 days', lease_until = null";
@@ -31,8 +31,8 @@ impl World {
         let job = self.partition(true).await;
         let pages =
             [answered(&job, 1, &ids(0, 10), requested, 15), answered(&job, 2, &ids(10, 15), requested, 15)];
-        self.store.write(&self.table, &pages).await.unwrap();
-        let report = closed(self.store.seal(job.partition, Some(&self.table), 0).await.unwrap());
+        self.store.pages.write(&self.table, &pages).await.unwrap();
+        let report = closed(self.store.partitions.seal(job.partition, Some(&self.table), 0).await.unwrap());
         assert_eq!(report.verdict, Verdict::Sealed);
         job
     }
@@ -65,28 +65,28 @@ async fn replaced_attempts_go_and_the_newest_keeps_its_proof() {
     let first = world.pulled(1).await;
     let newest = world.pulled(2).await;
     assert_eq!(world.prune(&NINETY_DAYS).await, Pruned::default(), "nothing is old");
-    let before = store.run_status(newest.run).await.unwrap();
+    let before = store.runs.status(newest.run).await.unwrap();
     world.execute(AGED).await;
     let pruned = world.prune(&NINETY_DAYS).await;
-    assert_eq!(pruned, Pruned { attempts: 1, pages: 4, answers: 4, runs: 1, ..Pruned::default() });
-    assert!(store.partition(first.partition).await.is_err());
-    assert!(store.run_status(first.run).await.is_err());
+    assert_eq!(pruned, Pruned { attempts: 1, pages: 4, responses: 4, runs: 1, ..Pruned::default() });
+    assert!(store.partitions.get(first.partition).await.is_err());
+    assert!(store.runs.status(first.run).await.is_err());
     for empty in ["pagemill.pages", "pagemill.bodies"] {
         assert_eq!(world.count(empty).await, 0, "{empty}");
     }
     // What was sealed stays sealed, and can be held against the table.
     assert_eq!((world.count("pagemill.sealed").await, world.count("test_rows_sealed").await), (1, 15));
-    let partition = store.partition(newest.partition).await.unwrap();
+    let partition = store.partitions.get(newest.partition).await.unwrap();
     assert!(partition.pruned_at.is_some() && partition.older_pruned_at.is_some());
-    let recount = store.recount(&world.table, &partition).await.unwrap();
+    let recount = store.partitions.recount(&world.table, &partition).await.unwrap();
     assert!(recount.agrees() && recount.pruned_on.is_some(), "{recount:?}");
-    let after = store.run_status(newest.run).await.unwrap();
+    let after = store.runs.status(newest.run).await.unwrap();
     assert_eq!((after.rows, after.requests, after.pages), (before.rows, before.requests, before.pages));
     world.execute("update test_rows set value = 2 where id = 3").await;
-    let recount = store.recount(&world.table, &partition).await.unwrap();
+    let recount = store.partitions.recount(&world.table, &partition).await.unwrap();
     assert!(!recount.agrees() && recount.is_unknown(), "an older row may stand where one is missing");
     world.execute("delete from test_rows where id = 3").await;
-    let recount = store.recount(&world.table, &partition).await.unwrap();
+    let recount = store.partitions.recount(&world.table, &partition).await.unwrap();
     assert!(!recount.agrees() && !recount.is_unknown(), "a row is missing for sure");
     // A later pull takes its place as ever.
     world.pulled(3).await;
@@ -99,11 +99,11 @@ async fn answers_go_alone() {
     let world = World::new().await;
     let first = world.pulled(1).await;
     let newest = world.pulled(2).await;
-    let retention = Retention { history: Some(90 * DAY), answers: Some(Duration::ZERO) };
-    assert_eq!(world.prune(&retention).await, Pruned { answers: 4, ..Pruned::default() });
+    let retention = Retention { history: Some(90 * DAY), responses: Some(Duration::ZERO) };
+    assert_eq!(world.prune(&retention).await, Pruned { responses: 4, ..Pruned::default() });
     for job in [first, newest] {
-        let partition = world.store.partition(job.partition).await.unwrap();
-        assert!(partition.answers_pruned_at.is_some() && partition.pruned_at.is_none());
+        let partition = world.store.partitions.get(job.partition).await.unwrap();
+        assert!(partition.responses_pruned_at.is_some() && partition.pruned_at.is_none());
     }
     assert_eq!(world.count("pagemill.pages").await, 4);
 }
@@ -114,13 +114,13 @@ async fn the_newest_sealed_attempt_stays_and_what_is_open_too() {
     let world = World::new().await;
     let sealed = world.pulled(1).await;
     let open = world.partition(true).await;
-    world.store.write(&world.table, &[answered(&open, 1, &ids(0, 10), 2, 15)]).await.unwrap();
+    world.store.pages.write(&world.table, &[answered(&open, 1, &ids(0, 10), 2, 15)]).await.unwrap();
     world.execute(AGED).await;
     world.execute("update pagemill.partitions set opened_at = opened_at - interval '100 days'").await;
     let pruned = world.prune(&NINETY_DAYS).await;
     assert_eq!((pruned.attempts, pruned.pages), (0, 2));
-    assert_eq!(world.store.known_pages(open.partition).await.unwrap(), [(1, 0, true)]);
-    assert!(world.store.partition(sealed.partition).await.unwrap().pruned_at.is_some());
+    assert_eq!(world.store.pages.known(open.partition).await.unwrap(), [(1, 0, true)]);
+    assert!(world.store.partitions.get(sealed.partition).await.unwrap().pruned_at.is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,15 +128,15 @@ async fn what_dead_letters_wait_for_stays_until_they_are_dropped() {
     let world = World::new().await;
     let store = &world.store;
     let job = world.partition(false).await;
-    store.write(&world.table, &[answered(&job, 1, &ids(0, 10), 1, 15)]).await.unwrap();
-    store.record_dead(&job.at(2, 0), &Failure::permanent("HTTP 500")).await.unwrap().unwrap();
-    closed(store.seal(job.partition, Some(&world.table), 0).await.unwrap());
+    store.pages.write(&world.table, &[answered(&job, 1, &ids(0, 10), 1, 15)]).await.unwrap();
+    store.dead_letters.record(&job.at(2, 0), &Failure::permanent("HTTP 500")).await.unwrap().unwrap();
+    closed(store.partitions.seal(job.partition, Some(&world.table), 0).await.unwrap());
     world.pulled(2).await;
     world.execute(AGED).await;
     let pruned = world.prune(&NINETY_DAYS).await;
     assert_eq!((pruned.attempts, pruned.pages, pruned.dead_letters), (0, 2, 0));
     assert_eq!(world.count("pagemill.pages").await, 2);
-    store.drop_dead(&DeadFilter::default()).await.unwrap();
+    store.dead_letters.drop(&DeadFilter::default()).await.unwrap();
     let pruned = world.prune(&NINETY_DAYS).await;
     assert_eq!((pruned.attempts, pruned.runs), (1, 1), "with its letter, however young");
     assert_eq!(world.count("pagemill.dead_letters").await, 0);
@@ -146,7 +146,7 @@ async fn what_dead_letters_wait_for_stays_until_they_are_dropped() {
 async fn dead_letters_that_ended_long_ago_go() {
     let world = World::new().await;
     for id in ["young", "old", "waits"] {
-        world.store.record_dead_message("test", id, b"?", "no job").await.unwrap();
+        world.store.dead_letters.record_message("test", id, b"?", "no job").await.unwrap();
     }
     world
         .execute(
@@ -163,27 +163,27 @@ async fn parts_go_with_their_whole() {
     let world = World::new().await;
     let store = &world.store;
     let whole = world.partition(false).await;
-    store.write(&world.table, &[answered(&whole, 1, &ids(0, 10), 1, 15)]).await.unwrap();
+    store.pages.write(&world.table, &[answered(&whole, 1, &ids(0, 10), 1, 15)]).await.unwrap();
     let slice =
         |kind: &str| Slice { part: [("kind".to_owned(), kind.to_owned())].into(), ..whole.slice.clone() };
-    let parts = store.split(whole.partition, &[slice("a"), slice("b")]).await.unwrap();
+    let parts = store.partitions.split(whole.partition, &[slice("a"), slice("b")]).await.unwrap();
     for (part, of) in parts.iter().zip([ids(0, 8), ids(8, 15)]) {
         let job = part.job(1, 0);
-        store.write(&world.table, &[answered(&job, 1, &of, 1, of.len() as u64)]).await.unwrap();
+        store.pages.write(&world.table, &[answered(&job, 1, &of, 1, of.len() as u64)]).await.unwrap();
         // One part stays open for now.
         if part.id == parts[0].id {
-            closed(store.seal(part.id, None, 0).await.unwrap());
+            closed(store.partitions.seal(part.id, None, 0).await.unwrap());
         }
     }
     world.execute(AGED).await;
     assert_eq!(world.prune(&NINETY_DAYS).await, Pruned::default());
-    closed(store.seal(parts[1].id, None, 0).await.unwrap());
-    closed(store.seal(whole.partition, None, 0).await.unwrap());
-    let rows = store.run_status(whole.run).await.unwrap().rows;
+    closed(store.partitions.seal(parts[1].id, None, 0).await.unwrap());
+    closed(store.partitions.seal(whole.partition, None, 0).await.unwrap());
+    let rows = store.runs.status(whole.run).await.unwrap().rows;
     world.execute(AGED).await;
     let pruned = world.prune(&NINETY_DAYS).await;
-    assert_eq!((pruned.attempts, pruned.pages, pruned.answers), (0, 3, 3));
-    assert_eq!(store.run_status(whole.run).await.unwrap().rows, rows);
+    assert_eq!((pruned.attempts, pruned.pages, pruned.responses), (0, 3, 3));
+    assert_eq!(store.runs.status(whole.run).await.unwrap().rows, rows);
     world.pulled(2).await;
     assert_eq!(world.prune(&NINETY_DAYS).await.attempts, 1);
     assert_eq!(world.count("pagemill.partitions").await, 1);
@@ -199,7 +199,7 @@ async fn a_month_of_which_nothing_stays_is_dropped() {
     let months: Vec<&str> = pruned.months.iter().map(|m| m.table.as_str()).collect();
     assert_eq!(months, ["bodies_202603", "pages_202603"]);
     assert!(pruned.months.iter().all(|m| m.bytes > 0));
-    assert_eq!((pruned.pages, pruned.answers), (2, 2));
+    assert_eq!((pruned.pages, pruned.responses), (2, 2));
     assert_eq!(world.count("pagemill.pages").await, 0);
     assert_eq!(world.count("pagemill.sealed").await, 1);
 }
@@ -214,8 +214,8 @@ async fn a_month_of_which_something_stays_is_thinned_out() {
     let pruned = world.prune(&NINETY_DAYS).await;
     assert_eq!((pruned.attempts, pruned.pages, pruned.months), (1, 2, vec![]));
     assert_eq!(world.count("pagemill.pages_202603").await, 2);
-    let young = world.store.partition(young.partition).await.unwrap();
-    assert!(world.store.recount(&world.table, &young).await.unwrap().agrees());
+    let young = world.store.partitions.get(young.partition).await.unwrap();
+    assert!(world.store.partitions.recount(&world.table, &young).await.unwrap().agrees());
 }
 
 /// The lock for dropping a month is given up soon, so that others are not stuck behind it.
@@ -235,7 +235,7 @@ async fn others_go_on_while_a_month_cannot_be_dropped_yet() {
         assert!(!pruning.is_finished(), "it has to wait");
     }
     // Would wait for ever if the lock were waited for until it is had.
-    world.store.answered_pages(job.partition, None).await.unwrap();
+    world.store.responses.pages(job.partition, None).await.unwrap();
     held.rollback().await.unwrap();
     assert_eq!(pruning.await.unwrap().months.len(), 2);
 }

@@ -12,7 +12,7 @@ use pagemill_store::{QuotaLimits, SlotGrant, SlotRequest, Store};
 const UNLIMITED: QuotaLimits = QuotaLimits { per_second: None, per_minute: None, per_day: None, burst: 1 };
 
 async fn ensure(store: &Store, key: &str, limits: QuotaLimits) {
-    store.ensure_quota(key, &limits, "Asia/Shanghai").await.unwrap();
+    store.quotas.ensure(key, &limits, "Asia/Shanghai").await.unwrap();
 }
 
 fn per_second(rate: f64) -> QuotaLimits {
@@ -33,7 +33,7 @@ async fn reserve(store: &Store, groups: &[(&[&str], u32)]) -> SlotGrant {
         horizon: Duration::from_secs(20),
         keys: keys.clone(),
     };
-    store.reserve_slots(&request).await.unwrap().expect("the keys are recorded")
+    store.quotas.reserve(&request).await.unwrap().expect("the keys are recorded")
 }
 
 fn times(grant: &SlotGrant, group: usize) -> Vec<Timestamp> {
@@ -114,20 +114,24 @@ async fn single_throttled_answers_change_nothing_and_many_narrow_the_rate() {
     let store = &world.store;
     ensure(store, "test", per_second(100.0)).await;
     let throttle =
-        |epoch, pause| async move { store.narrow_quota("test", epoch, pause).await.unwrap().unwrap() };
+        |epoch, pause| async move { store.quotas.back_off("test", epoch, pause).await.unwrap().unwrap() };
     let begun = store.clock().await.unwrap().now();
     let single = throttle(0, None).await;
-    assert_eq!((single.share, single.narrowed, single.epoch), (1.0, false, 0));
+    assert_eq!((single.rate_factor, single.backed_off, single.epoch), (1.0, false, 0));
     let second = throttle(0, None).await;
-    assert_eq!((second.share, second.narrowed, second.epoch), (0.95, true, 1), "it voids what is reserved");
+    assert_eq!(
+        (second.rate_factor, second.backed_off, second.epoch),
+        (0.95, true, 1),
+        "it voids what is reserved"
+    );
     for _ in 0..9 {
-        assert!(!throttle(0, None).await.narrowed, "slots from before the narrowing say nothing new");
+        assert!(!throttle(0, None).await.backed_off, "slots from before the narrowing say nothing new");
     }
 
     // Met again at once, the API permits less.
     throttle(1, None).await;
     let less = throttle(1, None).await;
-    assert!(less.narrowed && less.epoch == 2 && (0.664..0.666).contains(&less.share), "{less:?}");
+    assert!(less.backed_off && less.epoch == 2 && (0.664..0.666).contains(&less.rate_factor), "{less:?}");
     let slots = times(&reserve(store, &[(&["test"], 2)]).await, 0);
     assert!(slots[0].duration_since(begun) >= SignedDuration::from_millis(990), "a second's pause");
     assert_eq!(slots[1].duration_since(slots[0]).as_micros() / 100, 151, "66.5 a second");
@@ -136,15 +140,15 @@ async fn single_throttled_answers_change_nothing_and_many_narrow_the_rate() {
     let widened =
         "update pagemill.quotas set share = 0.35, hits = 0, widens_at = clock_timestamp() - interval '9 s'";
     world.execute(widened).await;
-    assert!(!throttle(2, None).await.narrowed);
-    let share = store.quotas(Some("test")).await.unwrap()[0].share;
+    assert!(!throttle(2, None).await.backed_off);
+    let share = store.quotas.list(Some("test")).await.unwrap()[0].rate_factor;
     assert!((0.49..0.51).contains(&share), "{share}: 0.35 after 9 s at 4 % each");
     let back = throttle(2, None).await;
-    assert!(back.narrowed && back.epoch == 3 && (0.45..0.47).contains(&back.share), "{back:?}");
+    assert!(back.backed_off && back.epoch == 3 && (0.45..0.47).contains(&back.rate_factor), "{back:?}");
     throttle(3, None).await;
     let again = throttle(3, None).await;
     assert!(
-        again.narrowed && (0.41..0.44).contains(&again.share),
+        again.backed_off && (0.41..0.44).contains(&again.rate_factor),
         "and a little more, where that was not enough: {again:?}"
     );
 
@@ -154,9 +158,9 @@ async fn single_throttled_answers_change_nothing_and_many_narrow_the_rate() {
     let wait = grant.waits[0].unwrap().0;
     assert!(grant.slots[0].is_empty() && wait > Duration::from_secs(50) && wait <= pause, "{wait:?}");
 
-    store.reset_quota(Some("test")).await.unwrap();
-    let shown = &store.quotas(Some("test")).await.unwrap()[0];
-    assert!(shown.share == 1.0 && shown.opens_in <= 1.0 && shown.throttled == 18, "{shown:?}");
+    store.quotas.reset(Some("test")).await.unwrap();
+    let shown = &store.quotas.list(Some("test")).await.unwrap()[0];
+    assert!(shown.rate_factor == 1.0 && shown.opens_in <= 1.0 && shown.throttled == 18, "{shown:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -164,7 +168,7 @@ async fn the_apis_own_word_is_believed() {
     let world = World::new().await;
     let store = &world.store;
     ensure(store, "test", per_second(1_000.0)).await;
-    store.tell_quota("test", 3, Duration::from_secs(10)).await.unwrap();
+    store.quotas.observe_budget("test", 3, Duration::from_secs(10)).await.unwrap();
     let grant = reserve(store, &[(&["test"], 9)]).await;
     assert_eq!(grant.slots[0].len(), 3);
     let wait = grant.waits[0].unwrap().0;
@@ -176,12 +180,12 @@ async fn an_operators_word_goes_over_the_config_until_it_is_reset() {
     let world = World::new().await;
     let store = &world.store;
     ensure(store, "test", per_second(100.0)).await;
-    store.set_quota("test", Some(10.0), None, None).await.unwrap();
+    store.quotas.set("test", Some(10.0), None, None).await.unwrap();
     ensure(store, "test", per_second(200.0)).await;
-    let shown = &store.quotas(Some("test")).await.unwrap()[0];
+    let shown = &store.quotas.list(Some("test")).await.unwrap()[0];
     assert_eq!((shown.per_second, shown.set), (Some(10.0), true));
-    store.reset_quota(None).await.unwrap();
-    assert_eq!(store.quotas(Some("test")).await.unwrap()[0].per_second, Some(200.0));
-    let error = store.set_quota("tset", Some(1.0), None, None).await.unwrap_err().to_string();
+    store.quotas.reset(None).await.unwrap();
+    assert_eq!(store.quotas.list(Some("test")).await.unwrap()[0].per_second, Some(200.0));
+    let error = store.quotas.set("tset", Some(1.0), None, None).await.unwrap_err().to_string();
     assert!(error.contains("no quota tset; there are: test"), "{error}");
 }

@@ -5,7 +5,7 @@ mod common;
 
 use common::{World, closed, page};
 use pagemill_core::{BodyDigest, PageJob, Verdict};
-use pagemill_store::{PageWrite, SamePage, StreamRules};
+use pagemill_store::{PageWrite, StreamRules, UnchangedPage};
 
 const PAGES: u32 = 12;
 
@@ -14,7 +14,7 @@ fn read(job: &PageJob, number: u32, value: i64, requested: i64) -> PageWrite {
     let ids: Vec<i64> = (0..10).map(|id| i64::from(10 * number) + id).collect();
     let answer = format!("page {number} of {value}");
     PageWrite {
-        imprint: BodyDigest::new(answer.as_bytes(), None),
+        body_digest: BodyDigest::new(answer.as_bytes(), None),
         body: Some(answer.into_bytes()),
         ..page(job, number, &ids, value, requested, u64::from(PAGES) * 10)
     }
@@ -34,29 +34,29 @@ impl World {
     /// Opens an attempt whose first page is read; what it stands on.
     async fn opened(&self, value: i64, requested: i64) -> (PageJob, Option<i64>) {
         let job = self.partition(true).await;
-        self.store.write(&self.table, &[read(&job, 1, value, requested)]).await.unwrap();
-        let partition = self.store.partition(job.partition).await.unwrap();
-        let stands_on = self.store.stand(&self.table, &partition, true).await.unwrap().stands_on;
-        assert_eq!(self.store.partition(job.partition).await.unwrap().stands_on, stands_on);
+        self.store.pages.write(&self.table, &[read(&job, 1, value, requested)]).await.unwrap();
+        let partition = self.store.partitions.get(job.partition).await.unwrap();
+        let stands_on = self.store.partitions.stand(&self.table, &partition, true).await.unwrap().stands_on;
+        assert_eq!(self.store.partitions.get(job.partition).await.unwrap().stands_on, stands_on);
         (job, stands_on)
     }
 
     async fn same(&self, job: &PageJob, number: u32, on: i64, requested: i64) -> PageWrite {
-        let page = self.store.standing_page(on, number).await.unwrap().unwrap();
+        let page = self.store.pages.standing_page(on, number).await.unwrap().unwrap();
         let at = jiff::Timestamp::from_second(requested).unwrap();
-        PageWrite::same(
+        PageWrite::unchanged(
             job.at(number, 0),
-            SamePage { rows: page.rows, answer: true },
+            UnchangedPage { rows: page.rows, keeps_response: true },
             format!("again {number}"),
             at,
         )
     }
 
     async fn sealed(&self, job: &PageJob) {
-        let report = closed(self.store.seal(job.partition, Some(&self.table), 0).await.unwrap());
+        let report = closed(self.store.partitions.seal(job.partition, Some(&self.table), 0).await.unwrap());
         assert_eq!((report.verdict, report.rows), (Verdict::Sealed, u64::from(PAGES) * 10));
-        let partition = self.store.partition(job.partition).await.unwrap();
-        let recount = self.store.recount(&self.table, &partition).await.unwrap();
+        let partition = self.store.partitions.get(job.partition).await.unwrap();
+        let recount = self.store.partitions.recount(&self.table, &partition).await.unwrap();
         assert!(recount.agrees(), "{recount:?}");
     }
 
@@ -64,7 +64,7 @@ impl World {
     async fn pulled(&self, value: i64, requested: i64) -> PageJob {
         let (job, _) = self.opened(value, requested).await;
         let rest: Vec<PageWrite> = (2..=PAGES).map(|n| read(&job, n, value, requested)).collect();
-        assert_eq!(self.store.write(&self.table, &rest).await.unwrap().stored, vec![true; rest.len()]);
+        assert_eq!(self.store.pages.write(&self.table, &rest).await.unwrap().stored, vec![true; rest.len()]);
         self.sealed(&job).await;
         self.settled().await;
         job
@@ -78,7 +78,7 @@ impl World {
         for number in 2..=PAGES {
             rest.push(self.same(&job, number, attempt, requested).await);
         }
-        let written = self.store.write(&self.table, &rest).await.unwrap();
+        let written = self.store.pages.write(&self.table, &rest).await.unwrap();
         assert_eq!((written.stored, written.progress[0].done), (vec![true; 11], i64::from(PAGES)));
         self.sealed(&job).await;
         self.settled().await;
@@ -86,7 +86,7 @@ impl World {
     }
 
     async fn text(&self, sql: &str) -> String {
-        let (_, rows) = self.store.query_text(sql).await.unwrap();
+        let (_, rows) = self.store.query(sql).await.unwrap();
         rows[0][0].clone().unwrap_or_default()
     }
 
@@ -134,7 +134,7 @@ async fn what_changed_is_read_and_the_day_after_stands_again() {
     for number in (2..=PAGES).filter(|n| *n != 5) {
         batch.push(world.same(&second, number, first.partition, 200).await);
     }
-    let written = world.store.write(&world.table, &batch).await.unwrap();
+    let written = world.store.pages.write(&world.table, &batch).await.unwrap();
     assert_eq!((written.stored, written.progress[0].done), (vec![true; 11], i64::from(PAGES)));
     world.sealed(&second).await;
     world.settled().await;
@@ -169,7 +169,7 @@ async fn rows_that_somebody_was_at_do_not_stand() {
         let (job, stands_on) = world.opened(1, 200).await;
         assert_eq!(stands_on, None, "{done}");
         let rest: Vec<PageWrite> = (2..=PAGES).map(|n| read(&job, n, 1, 200)).collect();
-        world.store.write(&world.table, &rest).await.unwrap();
+        world.store.pages.write(&world.table, &rest).await.unwrap();
         world.sealed(&job).await;
     }
 }
@@ -183,11 +183,15 @@ async fn a_second_look_has_the_last_word() {
     assert_eq!(stands_on, Some(first.partition));
     let before = world.same(&job, 2, first.partition, 200).await;
     world.execute("update test_rows set value = 7 where id = 42").await;
-    let partition = world.store.partition(job.partition).await.unwrap();
-    let looked = world.store.stand(&world.table, &partition, true).await.unwrap();
+    let partition = world.store.partitions.get(job.partition).await.unwrap();
+    let looked = world.store.partitions.stand(&world.table, &partition, true).await.unwrap();
     assert_eq!((looked.stands_on, looked.job(2, 0).stands_on), (None, None));
-    assert_eq!(world.store.partition(job.partition).await.unwrap().stands_on, None);
-    assert_eq!(world.store.write(&world.table, &[before]).await.unwrap().stored, [false], "it is to be read");
+    assert_eq!(world.store.partitions.get(job.partition).await.unwrap().stands_on, None);
+    assert_eq!(
+        world.store.pages.write(&world.table, &[before]).await.unwrap().stored,
+        [false],
+        "it is to be read"
+    );
 }
 
 /// A transaction that was under way when the second pull looked at the rows comes to one afterwards.
@@ -202,9 +206,9 @@ async fn a_slow_transaction_of_before_is_seen() {
     slow.batch_execute("update test_rows set value = 7 where id = 42; commit").await.unwrap();
     for number in 2..=PAGES {
         let page = world.same(&second, number, first.partition, 200).await;
-        world.store.write(&world.table, &[page]).await.unwrap();
+        world.store.pages.write(&world.table, &[page]).await.unwrap();
     }
-    closed(world.store.seal(second.partition, Some(&world.table), 0).await.unwrap());
+    closed(world.store.partitions.seal(second.partition, Some(&world.table), 0).await.unwrap());
     let (_, stands_on) = world.opened(1, 300).await;
     assert_eq!(stands_on, None);
 }
@@ -223,19 +227,19 @@ async fn what_is_no_longer_there_cannot_be_the_same() {
         first.partition
     );
     world.execute(&gone).await;
-    let written = world.store.write(&world.table, &batch).await.unwrap();
+    let written = world.store.pages.write(&world.table, &batch).await.unwrap();
     assert_eq!(written.stored, [true, false, false, true], "these two are to be read");
     // Without answers to keep, its page is enough.
     let unkept = batch.pop().unwrap();
     let unkept = PageWrite {
         job: job.at(4, 0),
-        same: Some(SamePage { answer: false, ..unkept.same.unwrap() }),
+        unchanged: Some(UnchangedPage { keeps_response: false, ..unkept.unchanged.unwrap() }),
         ..unkept
     };
-    assert_eq!(world.store.write(&world.table, &[unkept]).await.unwrap().stored, [true]);
+    assert_eq!(world.store.pages.write(&world.table, &[unkept]).await.unwrap().stored, [true]);
     // What was stored already is refused like any other copy.
     let copy = world.same(&job, 2, first.partition, 150).await;
-    assert_eq!(world.store.write(&world.table, &[copy]).await.unwrap().stored, [false]);
+    assert_eq!(world.store.pages.write(&world.table, &[copy]).await.unwrap().stored, [false]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

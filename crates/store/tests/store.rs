@@ -6,7 +6,7 @@ use common::{World, closed, page, reason};
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp, civil::date};
 use pagemill_core::{Lane, Slice, Verdict};
-use pagemill_store::{NewPartition, PageStart, PageWrite, RunRequest, Standing, StoreErrorKind};
+use pagemill_store::{ForecastState, NewPartition, PageStart, PageWrite, RunRequest, StoreErrorKind};
 use proptest::{prelude::*, test_runner::TestRunner};
 
 /// Whatever the order in which the versions of a page arrive, and however often each: the one that
@@ -31,7 +31,7 @@ async fn any_order_of_versions_ends_at_the_newest() {
             runtime.block_on(async {
                 for version in &order {
                     let write = page(&job, case.get() as u32, &ids, *version, *version, 1_000);
-                    world.store.write(&world.table, &[write]).await.unwrap();
+                    world.store.pages.write(&world.table, &[write]).await.unwrap();
                 }
                 let rows = world.rows().await;
                 let of_case: Vec<_> = rows.iter().filter(|(id, _)| ids.contains(id)).collect();
@@ -42,7 +42,7 @@ async fn any_order_of_versions_ends_at_the_newest() {
         })
     });
     checked.unwrap();
-    let done = world.store.partition(job.partition).await.unwrap().progress.done;
+    let done = world.store.partitions.get(job.partition).await.unwrap().progress.done;
     assert_eq!(done, i64::from(case.get() as u32), "a page counts once, however often it is stored");
 }
 
@@ -59,13 +59,13 @@ async fn eight_writers_of_the_same_keys_never_deadlock() {
                 let number = (writer * 25 + round + 1) as u32;
                 let ids: Vec<i64> = (0..200).map(|i| (i * 73 + writer * 31 + round * 17) % 200).collect();
                 let write = page(&job, number, &ids, writer, round * 8 + writer, 100_000);
-                store.write(&table, &[write]).await.unwrap();
+                store.pages.write(&table, &[write]).await.unwrap();
             }
         })
     });
     join_all(writers).await.into_iter().for_each(|ended| ended.unwrap());
     assert_eq!(world.rows().await.len(), 200);
-    let (_, rows) = world.store.query_text(deadlocks).await.unwrap();
+    let (_, rows) = world.store.query(deadlocks).await.unwrap();
     assert_eq!(rows[0][0].as_deref(), Some("0"));
 }
 
@@ -81,7 +81,7 @@ async fn new_rows_are_copied_and_what_is_in_their_way_meets_the_fence() {
         )
         .await;
     let job = world.partition(false).await;
-    let write = async |pages: &[PageWrite]| world.store.write(&world.table, pages).await.unwrap();
+    let write = async |pages: &[PageWrite]| world.store.pages.write(&world.table, pages).await.unwrap();
 
     // The first batch learns that the slice was never pulled before.
     write(&[page(&job, 1, &[1, 2], 10, 100, 8)]).await;
@@ -101,18 +101,18 @@ async fn new_rows_are_copied_and_what_is_in_their_way_meets_the_fence() {
 
     let values = [(1, 10), (2, 10), (3, 20), (4, 20), (5, 30), (6, 30), (7, 40), (8, 99)];
     assert_eq!(world.rows().await, values);
-    let (_, ways) = world.store.query_text("select way from ways order by at").await.unwrap();
+    let (_, ways) = world.store.query("select way from ways order by at").await.unwrap();
     let ways: Vec<_> = ways.iter().map(|row| row[0].clone().unwrap()).collect();
     assert_eq!(ways, ["insert", "copy \"", "copy \"", "insert", "insert"]);
 
     // Another attempt at the slice finds rows, and does not try.
-    closed(world.store.seal(job.partition, None, 0).await.unwrap());
+    closed(world.store.partitions.seal(job.partition, None, 0).await.unwrap());
     let again = world.partition(true).await;
     write(&[page(&again, 1, &[1, 2], 11, 300, 8)]).await;
     write(&[page(&again, 2, &[3, 4], 21, 301, 8)]).await;
     let (_, ways) = world
         .store
-        .query_text("select distinct way from ways where at > (select max(at) - 2 from ways)")
+        .query("select distinct way from ways where at > (select max(at) - 2 from ways)")
         .await
         .unwrap();
     assert_eq!(ways.len(), 1);
@@ -130,12 +130,12 @@ async fn the_last_pages_at_once_seal_once() {
             let write = page(&job, number, &ids, round, 1_000 + round, 80);
             let (store, table) = (world.store.clone(), world.table.clone());
             tokio::spawn(async move {
-                let written = store.write(&table, &[write]).await.unwrap();
+                let written = store.pages.write(&table, &[write]).await.unwrap();
                 let ended = written.progress[0].has_ended();
                 (
                     ended,
                     if ended {
-                        store.seal(written.progress[0].partition, None, 0).await.unwrap()
+                        store.partitions.seal(written.progress[0].partition, None, 0).await.unwrap()
                     } else {
                         None
                     },
@@ -148,7 +148,7 @@ async fn the_last_pages_at_once_seal_once() {
         assert_eq!(reports.len(), 1);
         assert_eq!(reports[0].verdict, Verdict::Sealed);
         assert!(
-            world.store.seal(job.partition, None, 0).await.unwrap().is_none(),
+            world.store.partitions.seal(job.partition, None, 0).await.unwrap().is_none(),
             "sealing again does nothing"
         );
     }
@@ -163,15 +163,15 @@ async fn a_repeated_key_is_no_seal() {
     let first: Vec<i64> = (0..10).collect();
     let second: Vec<i64> = (9..19).collect();
     let writes = [page(&job, 1, &first, 1, 1, 20), page(&job, 2, &second, 2, 2, 20)];
-    let written = world.store.write(&world.table, &writes).await.unwrap();
+    let written = world.store.pages.write(&world.table, &writes).await.unwrap();
     assert_eq!(written.stored, [true, true]);
-    let report = closed(world.store.seal(job.partition, None, 0).await.unwrap());
+    let report = closed(world.store.partitions.seal(job.partition, None, 0).await.unwrap());
     assert_eq!(reason(report), "1 rows repeat a key that came before");
     assert_eq!(world.rows().await[9], (9, 2), "the later request wins");
     // A closed partition takes no page more.
     let late = page(&job, 2, &second, 3, 3, 20);
-    assert_eq!(world.store.write(&world.table, &[late]).await.unwrap().stored, [false]);
-    assert_eq!(world.store.start_page(&job, true, 5).await.unwrap(), PageStart::Obsolete);
+    assert_eq!(world.store.pages.write(&world.table, &[late]).await.unwrap().stored, [false]);
+    assert_eq!(world.store.pages.start(&job, true, 5).await.unwrap(), PageStart::Obsolete);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -179,21 +179,21 @@ async fn a_rescue_raises_the_generation_and_voids_older_copies() {
     let world = World::new().await;
     let job = world.partition(false).await;
     let ids: Vec<i64> = (0..10).collect();
-    world.store.write(&world.table, &[page(&job, 1, &ids, 1, 1, 30)]).await.unwrap();
-    let order = world.store.reorder_missing(job.partition).await.unwrap().unwrap();
+    world.store.pages.write(&world.table, &[page(&job, 1, &ids, 1, 1, 30)]).await.unwrap();
+    let order = world.store.partitions.reorder_missing(job.partition).await.unwrap().unwrap();
     let ordered: Vec<(u32, u32)> = order.jobs.iter().map(|j| (j.page, j.generation)).collect();
     assert_eq!(ordered, [(2, 1), (3, 1)]);
     let older = page(&job, 2, &ids, 9, 9, 30);
-    assert_eq!(world.store.write(&world.table, &[older]).await.unwrap().stored, [false]);
+    assert_eq!(world.store.pages.write(&world.table, &[older]).await.unwrap().stored, [false]);
     let newer = PageWrite { job: order.jobs[0].clone(), ..page(&job, 2, &[10, 11], 2, 2, 30) };
-    assert_eq!(world.store.write(&world.table, &[newer]).await.unwrap().stored, [true]);
+    assert_eq!(world.store.pages.write(&world.table, &[newer]).await.unwrap().stored, [true]);
     assert_eq!(world.rows().await.len(), 12);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn queries_of_operators_only_read() {
     let world = World::new().await;
-    let error = world.store.query_text("delete from test_rows").await.unwrap_err();
+    let error = world.store.query("delete from test_rows").await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Permanent);
     assert!(error.to_string().contains("read-only"), "{error}");
 }
@@ -218,7 +218,7 @@ async fn the_outlook_is_what_planning_comes_to() {
         due_if_sealed_before: due,
     };
     let request = |name: &str, again: bool| RunRequest {
-        asked: serde_json::json!({ "name": name }),
+        requested: serde_json::json!({ "name": name }),
         again,
         owner: "test".into(),
     };
@@ -226,31 +226,31 @@ async fn the_outlook_is_what_planning_comes_to() {
     let job = world.partition(false).await;
     let ids: Vec<i64> = (0..20).collect();
     let writes = [page(&job, 1, &ids[..10], 1, 1, 20), page(&job, 2, &ids[10..], 1, 2, 20)];
-    world.store.write(&world.table, &writes).await.unwrap();
-    closed(world.store.seal(job.partition, None, 0).await.unwrap());
-    world.store.plan(&request("open", false), &[wanted(16, None)]).await.unwrap();
+    world.store.pages.write(&world.table, &writes).await.unwrap();
+    closed(world.store.partitions.seal(job.partition, None, 0).await.unwrap());
+    world.store.runs.plan(&request("open", false), &[wanted(16, None)]).await.unwrap();
 
     let now = world.store.clock().await.unwrap().now();
     let days = [wanted(17, None), wanted(16, None), wanted(15, None)];
     let restated = [wanted(15, Some(now))];
-    let seen = world.store.outlook(&request("new", false), &days).await.unwrap();
+    let seen = world.store.runs.forecast(&request("new", false), &days).await.unwrap();
     assert_eq!((seen.continues, seen.others.len()), (None, 0));
-    let stands: Vec<_> = seen.partitions.iter().map(|p| (&p.standing, p.rows, p.pages)).collect();
-    assert_eq!(stands[0], (&Standing::Due { sealed_at: None }, Some(20), 2), "from the total of day 15");
-    assert_eq!(stands[1], (&Standing::Open(2), Some(20), 2), "its total is not stated yet");
-    assert!(matches!(stands[2], (Standing::Sealed { run: 1, .. }, Some(20), 0)));
-    let due_again = world.store.outlook(&request("new", false), &restated).await.unwrap();
-    assert!(matches!(due_again.partitions[0].standing, Standing::Due { sealed_at: Some(_) }));
+    let stands: Vec<_> = seen.partitions.iter().map(|p| (&p.state, p.rows, p.pages)).collect();
+    assert_eq!(stands[0], (&ForecastState::Due { sealed_at: None }, Some(20), 2), "from the total of day 15");
+    assert_eq!(stands[1], (&ForecastState::Open(2), Some(20), 2), "its total is not stated yet");
+    assert!(matches!(stands[2], (ForecastState::Sealed { run: 1, .. }, Some(20), 0)));
+    let due_again = world.store.runs.forecast(&request("new", false), &restated).await.unwrap();
+    assert!(matches!(due_again.partitions[0].state, ForecastState::Due { sealed_at: Some(_) }));
     assert_eq!((due_again.partitions[0].pages, due_again.others["test"]), (2, 1));
-    let forced = world.store.outlook(&request("new", true), &[wanted(15, None)]).await.unwrap();
-    assert!(matches!(forced.partitions[0].standing, Standing::Due { .. }));
-    let continued = world.store.outlook(&request("open", false), &[wanted(16, None)]).await.unwrap();
+    let forced = world.store.runs.forecast(&request("new", true), &[wanted(15, None)]).await.unwrap();
+    assert!(matches!(forced.partitions[0].state, ForecastState::Due { .. }));
+    let continued = world.store.runs.forecast(&request("open", false), &[wanted(16, None)]).await.unwrap();
     assert_eq!(continued.continues, Some(2));
 
-    let planned = world.store.plan(&request("new", false), &days).await.unwrap();
+    let planned = world.store.runs.plan(&request("new", false), &days).await.unwrap();
     assert_eq!(planned.run, Some(3), "no outlook has made a run");
     assert_eq!((planned.open.len(), planned.sealed.len()), (2, 1));
-    let again = world.store.plan(&request("restated", false), &restated).await.unwrap();
+    let again = world.store.runs.plan(&request("restated", false), &restated).await.unwrap();
     assert_eq!((again.open.len(), again.sealed.len()), (1, 0));
 }
 
@@ -263,8 +263,8 @@ async fn the_pace_of_a_run_is_that_of_its_last_minutes() {
     let ids: Vec<i64> = (0..10).collect();
     let writes =
         [page(&job, 1, &ids, 1, seconds_ago(3_600), 500), page(&job, 2, &ids, 1, seconds_ago(40), 500)];
-    world.store.write(&world.table, &writes).await.unwrap();
-    let pace = world.store.run_pace(job.run).await.unwrap();
+    world.store.pages.write(&world.table, &writes).await.unwrap();
+    let pace = world.store.runs.pace(job.run).await.unwrap();
     let source = &pace.sources[0];
     assert_eq!(
         (source.source.as_str(), source.open, source.remaining, source.ended_at),
@@ -272,5 +272,5 @@ async fn the_pace_of_a_run_is_that_of_its_last_minutes() {
     );
     assert_eq!(source.lately, 1, "the page of an hour ago does not count");
     assert!((39.0..60.0).contains(&source.lately_seconds), "{source:?}");
-    assert_eq!(world.store.run_pace(99).await.unwrap_err().kind(), StoreErrorKind::Invalid);
+    assert_eq!(world.store.runs.pace(99).await.unwrap_err().kind(), StoreErrorKind::Invalid);
 }

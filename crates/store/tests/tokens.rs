@@ -44,7 +44,7 @@ impl World {
         store.migrate(&[]).await.unwrap();
         let place = TokenPlace { source: "test".into(), credential: "default".into() };
         let world = Self { store, key: TokenKey::parse(&"07".repeat(32)).unwrap(), place, database };
-        world.store.store_granted(&world.key, &world.place, &pair(1)).await.unwrap();
+        world.store.tokens.put_granted(&world.key, &world.place, &pair(1)).await.unwrap();
         world
     }
 
@@ -57,11 +57,11 @@ impl World {
     }
 
     async fn claim(&self, version: i64, owner: &str) -> Claimed {
-        self.store.claim_refresh(&self.key, &self.place, version, owner).await.unwrap()
+        self.store.tokens.claim(&self.key, &self.place, version, owner).await.unwrap()
     }
 
     async fn held(&self) -> (String, i64) {
-        let tokens = self.store.tokens(&self.key, &self.place).await.unwrap().unwrap();
+        let tokens = self.store.tokens.get(&self.key, &self.place).await.unwrap().unwrap();
         (tokens.access_token.expose_secret().to_owned(), tokens.version)
     }
 }
@@ -105,7 +105,12 @@ async fn of_eight_refreshers_at_once_exactly_one_calls() {
                         tokio::time::sleep(Duration::from_millis(200)).await;
                         let new = pair(1 + call);
                         assert!(
-                            world.store.store_refreshed(&world.key, &world.place, 1, &new).await.unwrap()
+                            world
+                                .store
+                                .tokens
+                                .put_refreshed(&world.key, &world.place, 1, &new)
+                                .await
+                                .unwrap()
                         );
                     }
                     Claimed::Theirs => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -130,11 +135,11 @@ async fn a_claimer_that_died_is_waited_for_and_no_longer() {
     world.sql("update pagemill.tokens set refreshing_until = refreshing_until - interval '1 s'").await;
     assert!(matches!(world.claim(1, "other").await, Claimed::Mine(_)));
     // The dead one wakes: it gives back nobody's claim but its own.
-    world.store.release_refresh(&world.place, "dead").await.unwrap();
+    world.store.tokens.release_claim(&world.place, "dead").await.unwrap();
     assert!(matches!(world.claim(1, "third").await, Claimed::Theirs));
-    assert!(world.store.store_refreshed(&world.key, &world.place, 1, &pair(2)).await.unwrap());
+    assert!(world.store.tokens.put_refreshed(&world.key, &world.place, 1, &pair(2)).await.unwrap());
     // What it bought is late: the newer pair stays.
-    assert!(!world.store.store_refreshed(&world.key, &world.place, 1, &pair(3)).await.unwrap());
+    assert!(!world.store.tokens.put_refreshed(&world.key, &world.place, 1, &pair(3)).await.unwrap());
     assert_eq!(world.held().await, ("access-2".to_owned(), 2));
     assert!(matches!(world.claim(1, "third").await, Claimed::Newer));
 }
@@ -143,7 +148,7 @@ async fn a_claimer_that_died_is_waited_for_and_no_longer() {
 async fn a_failed_purchase_is_given_back() {
     let world = World::new().await;
     assert!(matches!(world.claim(1, "a").await, Claimed::Mine(_)));
-    world.store.release_refresh(&world.place, "a").await.unwrap();
+    world.store.tokens.release_claim(&world.place, "a").await.unwrap();
     assert!(matches!(world.claim(1, "b").await, Claimed::Mine(_)));
 }
 
@@ -157,14 +162,14 @@ async fn an_answer_keeps_what_it_does_not_name_and_a_grant_does_not() {
         accounts: vec![],
         ..pair(2)
     };
-    assert!(world.store.store_refreshed(&world.key, &world.place, 1, &bare()).await.unwrap());
-    let tokens = world.store.tokens(&world.key, &world.place).await.unwrap().unwrap();
+    assert!(world.store.tokens.put_refreshed(&world.key, &world.place, 1, &bare()).await.unwrap());
+    let tokens = world.store.tokens.get(&world.key, &world.place).await.unwrap().unwrap();
     assert_eq!((tokens.expires_at, tokens.refreshable, tokens.accounts.len()), (None, true, 2));
-    let status = &world.store.token_status("test").await.unwrap()[0];
+    let status = &world.store.tokens.status("test").await.unwrap()[0];
     assert!(status.refresh_expires_in.is_some_and(|left| (86_300..=86_400).contains(&left)), "{status:?}");
     assert!(matches!(world.claim(2, "a").await, Claimed::Mine(old) if old.expose_secret() == "refresh-1"));
-    assert_eq!(world.store.store_granted(&world.key, &world.place, &bare()).await.unwrap(), 3);
-    let tokens = world.store.tokens(&world.key, &world.place).await.unwrap().unwrap();
+    assert_eq!(world.store.tokens.put_granted(&world.key, &world.place, &bare()).await.unwrap(), 3);
+    let tokens = world.store.tokens.get(&world.key, &world.place).await.unwrap().unwrap();
     assert_eq!((tokens.refreshable, tokens.accounts.len()), (false, 0));
     assert!(matches!(world.claim(3, "a").await, Claimed::NotRefreshable));
 }
@@ -172,22 +177,22 @@ async fn an_answer_keeps_what_it_does_not_name_and_a_grant_does_not() {
 #[tokio::test]
 async fn nothing_readable_is_stored_and_a_row_cannot_stand_in_for_another() {
     let world = World::new().await;
-    let (_, rows) = world.store.query_text("select t::text from pagemill.tokens t").await.unwrap();
+    let (_, rows) = world.store.query("select t::text from pagemill.tokens t").await.unwrap();
     let shown = rows[0][0].clone().unwrap();
     let hex = |text: &str| text.bytes().map(|b| format!("{b:02x}")).collect::<String>();
     for secret in ["access-1", "refresh-1"] {
         assert!(!shown.contains(secret) && !shown.contains(&hex(secret)), "{shown}");
     }
-    let status = serde_json::to_string(&world.store.token_status("test").await.unwrap()).unwrap();
+    let status = serde_json::to_string(&world.store.tokens.status("test").await.unwrap()).unwrap();
     assert!(!status.contains("access-1") && !status.contains("refresh-1"), "{status}");
 
     let other = TokenPlace { credential: "other".into(), ..world.place.clone() };
-    world.store.store_granted(&world.key, &other, &pair(7)).await.unwrap();
+    world.store.tokens.put_granted(&world.key, &other, &pair(7)).await.unwrap();
     world.sql("update pagemill.tokens set access_token = (select access_token from pagemill.tokens where credential = 'default')").await;
-    let error = world.store.tokens(&world.key, &other).await.unwrap_err();
+    let error = world.store.tokens.get(&world.key, &other).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Invalid);
 
     let wrong = TokenKey::parse(&"08".repeat(32)).unwrap();
-    let error = world.store.tokens(&wrong, &world.place).await.unwrap_err();
+    let error = world.store.tokens.get(&wrong, &world.place).await.unwrap_err();
     assert!(error.to_string().contains("PAGEMILL_KEY"), "{error}");
 }

@@ -111,7 +111,7 @@ async fn exchange(
 async fn status(store: &Store, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
     store.check_schema(&[]).await?;
     let named = |status: &TokenStatus| args.credential.as_ref().is_none_or(|name| *name == status.credential);
-    let all: Vec<_> = store.token_status(&args.source).await?.into_iter().filter(named).collect();
+    let all: Vec<_> = store.tokens.status(&args.source).await?.into_iter().filter(named).collect();
     if args.json {
         for status in &all {
             print_json(out, status)?;

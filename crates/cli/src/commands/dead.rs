@@ -103,7 +103,7 @@ async fn act(database: &Database, command: Command, out: &mut Out) -> anyhow::Re
 }
 
 async fn list(store: &Store, json: bool, filter: &DeadFilter, out: &mut Out) -> anyhow::Result<Exit> {
-    let letters = store.list_dead(filter).await?;
+    let letters = store.dead_letters.list(filter).await?;
     if json {
         for letter in &letters {
             print_json(out, letter)?;
@@ -132,7 +132,7 @@ async fn list(store: &Store, json: bool, filter: &DeadFilter, out: &mut Out) -> 
 }
 
 async fn groups(store: &Store, json: bool, out: &mut Out) -> anyhow::Result<Exit> {
-    let groups = store.group_dead().await?;
+    let groups = store.dead_letters.groups().await?;
     if json {
         for group in &groups {
             print_json(out, group)?;
@@ -158,7 +158,7 @@ async fn groups(store: &Store, json: bool, out: &mut Out) -> anyhow::Result<Exit
 }
 
 async fn show(store: &Store, id: i64, out: &mut Out) -> anyhow::Result<Exit> {
-    let found = store.list_dead(&DeadFilter { ids: Some(vec![id]), ..DeadFilter::default() }).await?;
+    let found = store.dead_letters.list(&DeadFilter { ids: Some(vec![id]), ..DeadFilter::default() }).await?;
     let letter =
         found.first().ok_or_else(|| Usage(format!("no dead letter {id} waits: see `pagemill dead list`")))?;
     let mut shown = serde_json::to_value(letter)?;

@@ -29,7 +29,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(database: &DatabaseArgs, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
     let length = |span: &Option<Span>| span.as_ref().map(Span::get);
     let retention =
-        Retention { history: length(&args.older_than), answers: length(&args.responses_older_than) };
+        Retention { history: length(&args.older_than), responses: length(&args.responses_older_than) };
     if retention.shortest().is_none() {
         let what = "how old? --older-than 90d, --responses-older-than 30d, or both; --dry-run to see what \
                     would go";
@@ -48,11 +48,11 @@ pub(crate) async fn run(database: &DatabaseArgs, args: &Args, out: &mut Out) -> 
 }
 
 fn print_pruned(pruned: &Pruned, dry_run: bool, out: &mut Out) -> std::io::Result<()> {
-    let Pruned { attempts, pages, answers, months, runs, dead_letters, consumers } = pruned;
+    let Pruned { attempts, pages, responses, months, runs, dead_letters, consumers } = pruned;
     let verb = if dry_run { "would go" } else { "pruned" };
     writeln!(
         out,
-        "{verb}: {attempts} attempts, {pages} pages, {answers} responses, {runs} runs, {dead_letters} dead letters, \
+        "{verb}: {attempts} attempts, {pages} pages, {responses} responses, {runs} runs, {dead_letters} dead letters, \
          {consumers} consumers"
     )?;
     for month in months {

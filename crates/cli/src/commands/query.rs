@@ -18,7 +18,7 @@ pub(crate) struct Args {
 /// Runs a statement in a read-only transaction and prints its rows.
 pub(crate) async fn run(database: &DatabaseArgs, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
     let database = database.open().await?;
-    let selected = database.store.query_text(&args.sql).await;
+    let selected = database.store.query(&args.sql).await;
     database.close().await;
     let (columns, rows) = selected?;
     if args.json {

@@ -63,11 +63,11 @@ async fn act(store: &Store, command: &Command, out: &mut Out) -> anyhow::Result<
             if per_second.is_none() && per_minute.is_none() && per_day.is_none() {
                 return Err(Usage("set what? --per-second, --per-minute or --per-day".into()).into());
             }
-            store.set_quota(key, *per_second, *per_minute, *per_day).await?;
+            store.quotas.set(key, *per_second, *per_minute, *per_day).await?;
             show(store, Some(key), false, out).await?;
         }
         Command::Reset { key, .. } => {
-            let count = store.reset_quota(key.as_deref()).await?;
+            let count = store.quotas.reset(key.as_deref()).await?;
             writeln!(out, "{count} reset")?;
         }
     }
@@ -75,7 +75,7 @@ async fn act(store: &Store, command: &Command, out: &mut Out) -> anyhow::Result<
 }
 
 async fn show(store: &Store, key: Option<&str>, json: bool, out: &mut Out) -> anyhow::Result<()> {
-    let quotas = store.quotas(key).await?;
+    let quotas = store.quotas.list(key).await?;
     if json {
         return quotas.iter().try_for_each(|quota| print_json(out, quota));
     }
@@ -94,8 +94,11 @@ fn cells(q: &QuotaRow) -> [String; HEADINGS.len()] {
         (q.burst > 1).then(|| format!("{} at once", q.burst)),
     ];
     let limits = limits.into_iter().flatten().collect::<Vec<_>>().join(", ");
-    let reduced =
-        if q.share < 1.0 { format!(" ({:.0} %, throttled)", 100.0 * q.share) } else { String::new() };
+    let reduced = if q.rate_factor < 1.0 {
+        format!(" ({:.0} %, throttled)", 100.0 * q.rate_factor)
+    } else {
+        String::new()
+    };
     [
         q.key.clone(),
         if q.set { format!("{limits} (set)") } else { limits },

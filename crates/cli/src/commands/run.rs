@@ -166,7 +166,7 @@ impl Pull<'_> {
                 let name = source.tables[stream].name();
                 writeln!(out, "\n{name} in {place}:")?;
                 let sample = format!("select * from {name} limit {SAMPLE_ROWS}");
-                let (columns, mut rows) = self.opened.store.query_text(&sample).await?;
+                let (columns, mut rows) = self.opened.store.query(&sample).await?;
                 let shown = columns.len().min(SAMPLE_COLUMNS);
                 rows.iter_mut().for_each(|row| row.truncate(shown));
                 print_table(out, &columns[..shown], &rows)?;
@@ -209,7 +209,7 @@ async fn print_result(app: &App, status: &RunStatus, out: &mut Out) -> anyhow::R
         status.throttled,
         status.seconds
     )?;
-    for partition in app.store.partitions_of(status.run.parse()?).await? {
+    for partition in app.store.partitions.of_run(status.run.parse()?).await? {
         let total = partition.progress.total.unwrap_or(0);
         let (slice, state) = (&partition.slice, &partition.state);
         match &partition.reason {

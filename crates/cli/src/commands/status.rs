@@ -49,7 +49,7 @@ async fn show(database: &Database, args: &Args, out: &mut Out) -> anyhow::Result
     let sources = sources_with_deadline(&database.config)?;
     loop {
         let (runs, times) = match args.run {
-            Some(run) => (vec![store.run_status(run).await?], timeliness_of(store, &sources, run).await?),
+            Some(run) => (vec![store.runs.status(run).await?], timeliness_of(store, &sources, run).await?),
             None => (recent_runs(store).await?, Vec::new()),
         };
         if args.json {
@@ -129,10 +129,10 @@ async fn print_partitions(store: &Store, run: i64, out: &mut Out) -> anyhow::Res
         let note = p.reason.iter().chain(&pruned).cloned().reduce(|a, b| format!("{a}; {b}"));
         cells.map(Some).into_iter().chain([note]).collect()
     };
-    let rows: Vec<Cells> = store.partitions_of(run).await?.iter().map(cells).collect();
+    let rows: Vec<Cells> = store.partitions.of_run(run).await?.iter().map(cells).collect();
     writeln!(out)?;
     print_table(out, &["partition", "state", "total", "pages", "dead", "note"], &rows)?;
-    for warning in store.warnings(run).await? {
+    for warning in store.runs.warnings(run).await? {
         writeln!(out, "warning: {}: {}", warning.slice, warning.text)?;
     }
     Ok(())

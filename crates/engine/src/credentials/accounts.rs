@@ -61,14 +61,13 @@ pub(super) async fn read(
         Accounts::List(list) => return Ok(list.clone()),
         Accounts::Token => {
             let place = TokenPlace { source: name.source.clone(), credential: name.credential.clone() };
-            let granted = store.token_accounts(&place).await;
+            let granted = store.tokens.accounts(&place).await;
             let granted = granted.map_err(|e| CredentialError::Store(name.clone(), e))?;
             (granted.ok_or_else(|| wrong(never_authorized(&place)))?, "the API's grant".to_owned())
         }
         Accounts::File(path) => (read_file(path).map_err(wrong)?, path.display().to_string()),
         Accounts::Sql(sql) => {
-            let (_, rows) =
-                store.query_text(sql).await.map_err(|e| CredentialError::Store(name.clone(), e))?;
+            let (_, rows) = store.query(sql).await.map_err(|e| CredentialError::Store(name.clone(), e))?;
             let first = rows.into_iter().filter_map(|row| row.into_iter().next().flatten());
             (first.collect(), "the query".to_owned())
         }

@@ -81,7 +81,7 @@ impl Authorization {
             ),
         })?;
         let new = oauth::new_tokens(granted, requested_at);
-        store.store_granted(key, &self.place, &new).await?;
+        store.tokens.put_granted(key, &self.place, &new).await?;
         let seconds = |lifetime: Option<Duration>| lifetime.map(|lifetime| lifetime.as_secs());
         Ok(Authorized {
             credential: self.place.credential.clone(),

@@ -86,7 +86,7 @@ impl RotatingToken {
 
     /// Whether the stored tokens can be decrypted.
     pub(super) async fn check(&self) -> Result<(), StoreError> {
-        self.store.tokens(&self.key, &self.place).await.map(drop)
+        self.store.tokens.get(&self.key, &self.place).await.map(drop)
     }
 
     /// Waits until no refresh is under way, though not for long.
@@ -107,7 +107,7 @@ impl RotatingToken {
             if let Some(failure) = self.state().pause(Instant::now()) {
                 return Err(TokenError::Failed(failure.clone()));
             }
-            let stored = self.store.tokens(&self.key, &self.place).await?;
+            let stored = self.store.tokens.get(&self.key, &self.place).await?;
             let stored = stored.ok_or_else(|| {
                 TokenError::Failed(Failure::new(FailureClass::Token, never_authorized(&self.place)))
             })?;
@@ -116,7 +116,7 @@ impl RotatingToken {
             if let Some(token) = self.current() {
                 return Ok(token);
             }
-            match self.store.claim_refresh(&self.key, &self.place, version, &self.owner).await? {
+            match self.store.tokens.claim(&self.key, &self.place, version, &self.owner).await? {
                 Claimed::Mine(refresh_token) => self.refresh(version, &refresh_token).await?,
                 Claimed::Newer => {}
                 Claimed::Theirs if begun.elapsed() > PATIENCE && self.is_valid() => {
@@ -139,10 +139,10 @@ impl RotatingToken {
         match self.request_refresh(refresh_token).await {
             Ok(granted) => self.store_pair(version, &oauth::new_tokens(granted, requested_at)).await,
             Err(failure) => {
-                if let Err(error) = self.store.release_refresh(&self.place, &self.owner).await {
+                if let Err(error) = self.store.tokens.release_claim(&self.place, &self.owner).await {
                     tracing::warn!(%error, "the claim of a refresh is left to run out");
                 }
-                let stored = self.store.tokens(&self.key, &self.place).await?;
+                let stored = self.store.tokens.get(&self.key, &self.place).await?;
                 if stored.is_none_or(|stored| stored.version == version) {
                     self.refresh_failed(self.explain(failure));
                 }
@@ -159,7 +159,7 @@ impl RotatingToken {
             tokio::select! {
                 response = &mut request => return response,
                 () = tokio::time::sleep(EXTEND_CLAIM) => {
-                    if let Err(error) = self.store.extend_refresh(&self.place, &self.owner).await {
+                    if let Err(error) = self.store.tokens.extend_claim(&self.place, &self.owner).await {
                         tracing::warn!(%error, "the claim of a refresh may run out");
                     }
                 }
@@ -170,7 +170,7 @@ impl RotatingToken {
     /// Stores a new pair, however long PostgreSQL is away: the API grants it once.
     async fn store_pair(&self, version: i64, new: &NewTokens) -> Result<(), TokenError> {
         loop {
-            match self.store.store_refreshed(&self.key, &self.place, version, new).await {
+            match self.store.tokens.put_refreshed(&self.key, &self.place, version, new).await {
                 Ok(stored) => {
                     let TokenPlace { source, credential } = &self.place;
                     tracing::info!(source, credential, stored, "refreshed the access token");

@@ -90,7 +90,7 @@ pub struct Metric {
 /// # Errors
 /// As any query.
 pub async fn drift(store: &Store, stream: &Chosen<'_>) -> anyhow::Result<Vec<Drift>> {
-    let mut attempts = store.whole_attempts(&stream.table, &stream.slices).await?;
+    let mut attempts = store.responses.whole_attempts(&stream.table, &stream.slices).await?;
     // Stable: of each slice the older attempt stays first.
     attempts.sort_by(|a, b| a.partition.slice.cmp(&b.partition.slice));
     let mut drifts = Vec::new();
@@ -124,14 +124,14 @@ async fn slice(store: &Store, stream: &Chosen<'_>, attempts: &[Attempt]) -> anyh
         });
         return Ok(drift);
     };
-    let pruned = |a: &&Attempt| a.partition.answers_pruned_at.map(|at| (a.partition.run, at));
+    let pruned = |a: &&Attempt| a.partition.responses_pruned_at.map(|at| (a.partition.run, at));
     if let Some((run, at)) = [replaced, newest].iter().find_map(pruned) {
         drift.reason = Some(format!("the answers of run {run} were pruned on {}", at.strftime("%F")));
         return Ok(drift);
     }
-    if let Some(lacking) = [replaced, newest].into_iter().find(|a| a.answers < a.pages) {
+    if let Some(lacking) = [replaced, newest].into_iter().find(|a| a.responses < a.pages) {
         let run = lacking.partition.run;
-        let gone = lacking.pages - lacking.answers;
+        let gone = lacking.pages - lacking.responses;
         drift.reason = Some(format!(
             "the answers of run {run} are gone ({gone} of {} pages): they were not kept (raw = \"off\"), or were deleted since",
             lacking.pages
@@ -162,8 +162,8 @@ async fn read(
 ) -> anyhow::Result<Result<(), String>> {
     let partition = &attempt.partition;
     let at_once = (ROWS / partition.page_size).clamp(1, 100) as usize;
-    for pages in store.answered_pages(partition.id, None).await?.chunks(at_once) {
-        for answer in store.answers(partition.id, pages).await? {
+    for pages in store.responses.pages(partition.id, None).await?.chunks(at_once) {
+        for answer in store.responses.get(partition.id, pages).await? {
             let job = partition.job(answer.page, 0);
             let read = answer.body.and_then(|body| {
                 stream.definition.decode(&job, body.into()).map_err(|failure| failure.message)

@@ -4,7 +4,7 @@
 use anyhow::Context;
 use pagemill_core::{DateWord, Slice};
 use pagemill_source::Definition;
-use pagemill_store::{Answer, Attempt, DataTable, PageWrite, PartitionRow, Slices, Store};
+use pagemill_store::{Attempt, DataTable, PageWrite, PartitionRow, Slices, Store, StoredResponse};
 use serde::Serialize;
 
 use crate::{error::Usage, sources::ResolvedSource};
@@ -155,7 +155,7 @@ pub async fn reload(
     observe(ReloadEvent::Migrated(&migrated.changes));
     let mut work = Vec::new();
     for stream in &chosen {
-        for attempt in store.attempts_in_table(&stream.table, &stream.slices).await? {
+        for attempt in store.responses.attempts_in_table(&stream.table, &stream.slices).await? {
             work.push((stream, attempt));
         }
     }
@@ -174,7 +174,7 @@ pub async fn reload(
 
 /// Pages of an attempt that are read again.
 fn pages_of(attempt: &Attempt, all: bool) -> u64 {
-    if all { attempt.answers } else { attempt.stale }
+    if all { attempt.responses } else { attempt.stale }
 }
 
 impl Reloaded {
@@ -189,21 +189,21 @@ impl Reloaded {
         observe: &(dyn Fn(u64) + Send + Sync),
     ) -> anyhow::Result<u64> {
         let partition = &attempt.partition;
-        match partition.answers_pruned_at {
-            Some(_) => self.pruned += (partition.progress.done as u64).saturating_sub(attempt.answers),
-            None => self.without_response += attempt.pages - attempt.answers,
+        match partition.responses_pruned_at {
+            Some(_) => self.pruned += (partition.progress.done as u64).saturating_sub(attempt.responses),
+            None => self.without_response += attempt.pages - attempt.responses,
         }
         if pages_of(attempt, all) == 0 {
-            self.skipped += u64::from(attempt.answers > 0);
+            self.skipped += u64::from(attempt.responses > 0);
             return Ok(0);
         }
         self.partitions += 1;
-        let numbers = store.answered_pages(partition.id, (!all).then_some(&stream.table)).await?;
+        let numbers = store.responses.pages(partition.id, (!all).then_some(&stream.table)).await?;
         let at_once = (ROWS / partition.page_size).clamp(1, PAGES) as usize;
         let mut done = 0;
         for numbers in numbers.chunks(at_once) {
             observe(done);
-            let answers = store.answers(partition.id, numbers).await?;
+            let answers = store.responses.get(partition.id, numbers).await?;
             if self.batch(store, stream, partition, answers).await? {
                 break;
             }
@@ -218,7 +218,7 @@ impl Reloaded {
         store: &Store,
         stream: &Chosen<'_>,
         partition: &PartitionRow,
-        answers: Vec<Answer>,
+        answers: Vec<StoredResponse>,
     ) -> anyhow::Result<bool> {
         let mut pages = Vec::with_capacity(answers.len());
         let mut other_keys = Vec::new();
@@ -238,7 +238,7 @@ impl Reloaded {
             }
         }
         if !other_keys.is_empty() {
-            for page in store.pages_in_table(&stream.table, partition, &other_keys).await? {
+            for page in store.responses.pages_in_table(&stream.table, partition, &other_keys).await? {
                 pages.retain(|write| write.job.page != page);
                 let error = format!(
                     "its rows have other keys now, and would stand beside the old ones: drop or rename the table {} and \
@@ -248,7 +248,7 @@ impl Reloaded {
                 self.fail(partition, page, error);
             }
         }
-        let rewritten = store.rewrite(&stream.table, &pages).await?;
+        let rewritten = store.responses.rewrite(&stream.table, &pages).await?;
         if !rewritten.superseded {
             self.pages += pages.len() as u64;
             self.rows += pages.iter().map(|page| page.rows.len() as u64).sum::<u64>();
@@ -266,7 +266,7 @@ impl Reloaded {
 }
 
 /// A page as the definition reads its stored response now; the response is kept as it is.
-fn read(stream: &Chosen<'_>, partition: &PartitionRow, answer: Answer) -> Result<PageWrite, String> {
+fn read(stream: &Chosen<'_>, partition: &PartitionRow, answer: StoredResponse) -> Result<PageWrite, String> {
     let job = partition.job(answer.page, 0);
     let page = stream.definition.decode(&job, answer.body?.into()).map_err(|failure| failure.message)?;
     Ok(PageWrite::new(&stream.table, job, page, answer.requested_at, None))

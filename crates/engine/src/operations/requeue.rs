@@ -40,14 +40,14 @@ pub async fn requeue<Q: PageQueue>(
     sources: &[String],
     filter: &DeadFilter,
 ) -> anyhow::Result<RequeueResult> {
-    let lock = store.lock_dead().await?;
+    let lock = store.dead_letters.lock().await?;
     let (jobs, result) = decide(store, filter).await?;
     fail::fail_point!("requeue-before-publish");
     for job in &jobs {
         let to = Address::Lane { source: job.slice.source.clone(), lane: job.lane };
         queue.publish(&to, [message(job)]).await?;
     }
-    store.mark_requeued(&result.requeued).await?;
+    store.dead_letters.mark_requeued(&result.requeued).await?;
     reconcile(store, queue, sources).await?;
     drop(lock);
     Ok(result)
@@ -60,7 +60,7 @@ pub async fn requeue<Q: PageQueue>(
 /// PostgreSQL being away.
 pub async fn requeue_embedded(store: &Store, filter: &DeadFilter) -> anyhow::Result<RequeueResult> {
     let (_, result) = decide(store, filter).await?;
-    store.mark_requeued(&result.requeued).await?;
+    store.dead_letters.mark_requeued(&result.requeued).await?;
     Ok(result)
 }
 
@@ -75,8 +75,8 @@ pub async fn drop_letters<Q: PageQueue>(
     sources: &[String],
     filter: &DeadFilter,
 ) -> anyhow::Result<u64> {
-    let lock = store.lock_dead().await?;
-    let dropped = store.drop_dead(filter).await?;
+    let lock = store.dead_letters.lock().await?;
+    let dropped = store.dead_letters.drop(filter).await?;
     reconcile(store, queue, sources).await?;
     drop(lock);
     Ok(dropped)
@@ -87,13 +87,13 @@ pub async fn drop_letters<Q: PageQueue>(
 /// # Errors
 /// PostgreSQL being away.
 pub async fn drop_letters_embedded(store: &Store, filter: &DeadFilter) -> anyhow::Result<u64> {
-    Ok(store.drop_dead(filter).await?)
+    Ok(store.dead_letters.drop(filter).await?)
 }
 
 /// The jobs that the ledger lets be requeued, and the result to report.
 async fn decide(store: &Store, filter: &DeadFilter) -> anyhow::Result<(Vec<PageJob>, RequeueResult)> {
     let (mut jobs, mut result) = (Vec::new(), RequeueResult::default());
-    for Requeued { id, job } in store.requeue_dead(filter).await? {
+    for Requeued { id, job } in store.dead_letters.requeue(filter).await? {
         match job {
             Ok(job) => {
                 jobs.push(job);

@@ -26,7 +26,7 @@ pub fn sources_with_deadline(config: &Config) -> Result<Vec<ResolvedSource>, Sou
 /// # Errors
 /// PostgreSQL being away.
 pub async fn recent_runs(store: &Store) -> anyhow::Result<Vec<RunStatus>> {
-    Ok(store.recent_runs(MOST_RUNS).await?)
+    Ok(store.runs.recent(MOST_RUNS).await?)
 }
 
 /// When each source's share of a run ends, for the sources that have a deadline.
@@ -41,7 +41,7 @@ pub async fn timeliness_of(
     if sources.is_empty() {
         return Ok(Vec::new());
     }
-    let pace = store.run_pace(run).await?;
+    let pace = store.runs.pace(run).await?;
     let of_source = |p: &Pace| {
         let source = sources.iter().find(|s| s.name() == p.source)?;
         let rate = source.definition().rate().average(p.remaining);

@@ -44,11 +44,11 @@ pub async fn verify(
     observe: &mut (dyn FnMut(&Recount, Verdict) + Send),
 ) -> anyhow::Result<bool> {
     store.check_schema(&[]).await?;
-    store.run_status(run).await?;
+    store.runs.status(run).await?;
     let mut all_ok = true;
-    for partition in store.partitions_of(run).await? {
+    for partition in store.partitions.of_run(run).await? {
         let table = table_of(store, sources, &partition)?;
-        let recount = store.recount(&table, &partition).await?;
+        let recount = store.partitions.recount(&table, &partition).await?;
         let verdict = Verdict::of(&recount);
         all_ok &= verdict != Verdict::Failed;
         observe(&recount, verdict);

@@ -39,17 +39,17 @@ impl<Q: PageQueue> PartitionSteps<Q> {
         if progress.last_page.is_some_and(|last| job.page >= last) {
             return Ok(false);
         }
-        let (cursor, generation) = match self.store.following(progress.partition, job.page).await? {
+        let (cursor, generation) = match self.store.pages.following(progress.partition, job.page).await? {
             Following::Page { cursor, generation } => (cursor, generation),
             Following::Nothing => return Ok(false),
-            Following::Circle => return Ok(true),
+            Following::CursorLoop => return Ok(true),
         };
         fail::fail_point!("before-expansion");
         let next = PageJob { cursor: Some(cursor), ..job.at(job.page + 1, generation) };
         self.publish(&[next]).await?;
         fail::fail_point!("after-expansion");
         if !progress.published {
-            self.store.mark_published(progress.partition).await?;
+            self.store.partitions.mark_published(progress.partition).await?;
         }
         Ok(false)
     }

@@ -21,7 +21,7 @@ impl<Q: PageQueue> PartitionSteps<Q> {
     /// first page's transaction.
     pub(super) async fn publish_remaining(&self, id: i64) -> Result<bool, ServiceError> {
         fail::fail_point!("before-expansion");
-        let partition = self.store.partition(id).await?;
+        let partition = self.store.partitions.get(id).await?;
         if self.is_too_deep(&partition) {
             return self.split(&partition).await;
         }
@@ -57,7 +57,7 @@ impl<Q: PageQueue> PartitionSteps<Q> {
                 .await?;
             fail::fail_point!("after-expansion");
             for Remaining { partition, planned, .. } in lane {
-                self.store.mark_published(partition.id).await?;
+                self.store.partitions.mark_published(partition.id).await?;
                 let (total, pages) = (partition.progress.total.unwrap_or(0), planned.count());
                 tracing::info!(partition = partition.id, slice = %partition.slice, total, pages, "expanded");
             }
@@ -68,11 +68,11 @@ impl<Q: PageQueue> PartitionSteps<Q> {
     /// What is left to publish of a partition, and whether its day stands; `None` while its total is unknown.
     async fn remaining(&self, partition: PartitionRow) -> Result<Option<Remaining>, ServiceError> {
         let partition = match self.table(&partition.slice) {
-            Some(table) => self.store.stand(table, &partition, self.keeps_responses).await?,
+            Some(table) => self.store.partitions.stand(table, &partition, self.keeps_responses).await?,
             None => partition,
         };
         let Some(planned) = partition.planned() else { return Ok(None) };
-        let known = self.store.known_pages(partition.id).await?;
+        let known = self.store.pages.known(partition.id).await?;
         Ok(Some(Remaining { partition, planned, known }))
     }
 }

@@ -27,7 +27,7 @@ pub async fn rescue_idle<Q: PageQueue>(app: &App, queue: &Q, idle: Duration) -> 
         let pace =
             source.quota.per_second().map_or(Duration::ZERO, |rate| Duration::from_secs_f64(4.0 / rate));
         let idle = (idle + rungs).max(pace);
-        while let Some(order) = app.store.rescue(source.name(), idle).await? {
+        while let Some(order) = app.store.partitions.rescue(source.name(), idle).await? {
             tracing::warn!(
                 partition = order.partition.id, slice = %order.partition.slice, pages = order.jobs.len(),
                 "no progress: publishing the missing pages again"
@@ -61,7 +61,7 @@ impl<Q: PageQueue> PartitionSteps<Q> {
         }
         self.publish(&jobs).await?;
         if partition.progress.total.is_some() || partition.progress.done > 0 {
-            self.store.mark_published(partition.id).await?;
+            self.store.partitions.mark_published(partition.id).await?;
         }
         Ok(jobs.len() as u64)
     }
@@ -76,7 +76,7 @@ pub async fn publish_missing<Q: PageQueue>(
     queue: &Q,
     partition: i64,
 ) -> Result<u64, ServiceError> {
-    match app.store.reorder_missing(partition).await? {
+    match app.store.partitions.reorder_missing(partition).await? {
         Some(order) => PartitionSteps::new(app, queue.clone(), Expansion::AtOnce).resume(order).await,
         None => Ok(0),
     }
@@ -89,7 +89,7 @@ pub async fn publish_missing<Q: PageQueue>(
 /// As [`rescue_idle`].
 pub async fn reconcile_all<Q: PageQueue>(app: &App, queue: &Q) -> Result<(), ServiceError> {
     for source in app.sources.iter() {
-        if queue.depth(source.name()).await?.dead != app.store.count_dead(source.name()).await? {
+        if queue.depth(source.name()).await?.dead != app.store.dead_letters.count(source.name()).await? {
             reconcile_dead(&app.store, queue, source.name()).await?;
         }
     }
@@ -110,7 +110,7 @@ pub async fn reconcile_dead<Q: PageQueue>(
         let (store, source) = (store.clone(), source.to_owned());
         async move {
             let ids: Vec<String> = letters.iter().map(|l| l.id.clone()).collect();
-            let known = store.known_dead(&ids).await?;
+            let known = store.dead_letters.known(&ids).await?;
             let mut actions = Vec::with_capacity(letters.len());
             for letter in &letters {
                 actions.push(match known.iter().find(|(id, _)| *id == letter.id) {
@@ -130,7 +130,7 @@ pub async fn reconcile_dead<Q: PageQueue>(
 
 /// A job of another ledger's partition is kept for whoever has that.
 async fn known_partition(store: &Store, partition: i64) -> Result<bool, StoreError> {
-    match store.partition(partition).await {
+    match store.partitions.get(partition).await {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == StoreErrorKind::Invalid => Ok(false),
         Err(error) => Err(error),
@@ -148,14 +148,14 @@ async fn record(store: &Store, source: &str, letter: &DeadLetter) -> Result<Dead
         None => None,
     };
     let Some(job) = job else {
-        store.record_dead_message(source, &letter.id, &letter.body, &error).await?;
+        store.dead_letters.record_message(source, &letter.id, &letter.body, &error).await?;
         return Ok(DeadLetterAction::Keep);
     };
-    match store.record_dead(&job, &Failure::permanent(error)).await? {
+    match store.dead_letters.record(&job, &Failure::permanent(error)).await? {
         Some(record) => {
             if record.progress.is_some_and(|p| p.has_ended()) {
                 // A dead page makes it incomplete, whatever else its stream's rules ask.
-                store.seal(job.partition, None, 0).await?;
+                store.partitions.seal(job.partition, None, 0).await?;
             }
             Ok(DeadLetterAction::Keep)
         }

@@ -11,7 +11,7 @@ impl<Q: PageQueue> PartitionSteps<Q> {
     pub(super) async fn seal(&self, id: i64, slice: &Slice) -> Result<(), ServiceError> {
         let mut next = Some(id);
         while let Some(id) = next {
-            next = match self.store.seal(id, self.table(slice), self.repairs).await? {
+            next = match self.store.partitions.seal(id, self.table(slice), self.repairs).await? {
                 Some(Sealing::Closed(report)) => {
                     log_closed(&report);
                     report.partition.parent
@@ -32,7 +32,7 @@ impl<Q: PageQueue> PartitionSteps<Q> {
 
     /// Closes a partition as incomplete because of an error that trying again cannot mend, so that its run ends.
     pub(super) async fn give_up(&self, id: i64, error: &ServiceError) -> Result<(), ServiceError> {
-        let Some(partition) = self.store.close_incomplete(id, &error.to_string()).await? else {
+        let Some(partition) = self.store.partitions.close_incomplete(id, &error.to_string()).await? else {
             return Ok(());
         };
         tracing::error!(partition = id, slice = %partition.slice, %error, "incomplete");

@@ -14,10 +14,10 @@ impl<Q: PageQueue> PartitionSteps<Q> {
             Some(_) => Vec::new(),
             None => self.parts_of(&partition.slice),
         };
-        let open = self.store.split(partition.id, &parts).await?;
+        let open = self.store.partitions.split(partition.id, &parts).await?;
         let jobs: Vec<PageJob> = open.iter().map(|part| part.job(part.progress.first_page, 0)).collect();
         self.publish(&jobs).await?;
-        self.store.mark_published(partition.id).await?;
+        self.store.partitions.mark_published(partition.id).await?;
         let total = partition.progress.total.unwrap_or(0);
         tracing::info!(partition = partition.id, slice = %partition.slice, total, parts = open.len(), "too deep: split");
         Ok(open.is_empty())

@@ -5,7 +5,9 @@ use std::time::Instant;
 use pagemill_core::{Budget, Failure, FailureClass, PageEnd, PageJob};
 use pagemill_queue::PageQueue;
 use pagemill_source::Fetch;
-use pagemill_store::{PageStart, PageWrite, Progress, SamePage, StandingPage, StoreError, StoreErrorKind};
+use pagemill_store::{
+    PageStart, PageWrite, Progress, StandingPage, StoreError, StoreErrorKind, UnchangedPage,
+};
 
 use super::{Pipeline, delivered::DeliveredJob, quarantine::Permit};
 use crate::{
@@ -44,8 +46,8 @@ async fn try_attempt<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) 
     pipeline.counters.sent();
     crash::on_page(job.page);
     let token = token.newest();
-    let imprint = known.as_ref().map(|page| &page.imprint);
-    let fetched = source.client.fetch_unless(job, token.credential(), imprint).await;
+    let digest = known.as_ref().map(|page| &page.body_digest);
+    let fetched = source.client.fetch_unless(job, token.credential(), digest).await;
     if fetched.is_ok() {
         token.accepted();
         source.times.record_fetch(sent_at.elapsed());
@@ -61,8 +63,8 @@ async fn try_attempt<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) 
         Ok(Fetch::Same { request_id, budget }) => {
             observe_budget(source, &slot, budget).await;
             let rows = known.expect("only a known page can be unchanged").rows;
-            let same = SamePage { rows, answer: keeps_responses };
-            let write = PageWrite::same(job.clone(), same, request_id, slot.at);
+            let unchanged = UnchangedPage { rows, keeps_response: keeps_responses };
+            let write = PageWrite::unchanged(job.clone(), unchanged, request_id, slot.at);
             Attempt::Fetched(Box::new(write), permit)
         }
         Ok(Fetch::Later { cursor, wait }) => ended(PageEnd::Preparing { cursor, wait }),
@@ -84,14 +86,14 @@ async fn admit<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) -> Res
         return Ok(permit);
     }
     let attempts = pipeline.policy.schedule.attempts;
-    match pipeline.store.start_page(job, redelivered, attempts).await? {
-        PageStart::Fetch { suspect: false } => {
+    match pipeline.store.pages.start(job, redelivered, attempts).await? {
+        PageStart::Fetch { suspected: false } => {
             if redelivered {
                 page.mark_start();
             }
             Ok(permit)
         }
-        PageStart::Fetch { suspect: true } => {
+        PageStart::Fetch { suspected: true } => {
             drop(permit);
             let alone = pipeline.quarantine.alone().await;
             let (partition, page_number) = (job.partition, job.page);
@@ -100,14 +102,14 @@ async fn admit<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) -> Res
                 page = page_number,
                 "a page suspected of killing its process runs alone"
             );
-            pipeline.store.start_alone(job).await?;
+            pipeline.store.pages.start_alone(job).await?;
             page.mark_start();
             Ok(alone)
         }
         PageStart::Done(progress) => Err(Attempt::Ended(PageEnd::AlreadyDone, Some(progress))),
         PageStart::Dead(progress) => Err(Attempt::Ended(PageEnd::AlreadyDead, Some(progress))),
         PageStart::Obsolete => Err(ended(PageEnd::Obsolete)),
-        PageStart::Convicted { crashes } => Err(ended(PageEnd::Poisoned { crashes })),
+        PageStart::Poisoned { crashes } => Err(ended(PageEnd::Poisoned { crashes })),
         PageStart::Unknown => Err(ended(PageEnd::UnknownPartition(job.partition))),
     }
 }
@@ -118,7 +120,7 @@ async fn known_page<Q: PageQueue>(
     page: &DeliveredJob,
 ) -> Result<Option<StandingPage>, StoreError> {
     match page.job.may_stand_on(page.delivery.redelivered) {
-        Some(attempt) => pipeline.store.standing_page(attempt, page.job.page).await,
+        Some(attempt) => pipeline.store.pages.standing_page(attempt, page.job.page).await,
         None => Ok(None),
     }
 }

@@ -14,7 +14,7 @@ pub(super) async fn bury<Q: PageQueue>(
     job: &PageJob,
     failure: &Failure,
 ) -> Result<(), ServiceError> {
-    let Some(record) = pipeline.store.record_dead(job, failure).await? else {
+    let Some(record) = pipeline.store.dead_letters.record(job, failure).await? else {
         return ensure_published(pipeline, job).await;
     };
     publish(pipeline, &job.slice.source, message(job), &failure.message, &record).await?;
@@ -31,7 +31,8 @@ pub(super) async fn bury_message<Q: PageQueue>(
     message: Message,
     reason: &str,
 ) -> Result<(), ServiceError> {
-    let record = pipeline.store.record_dead_message(source, &message.id, &message.body, reason).await?;
+    let record =
+        pipeline.store.dead_letters.record_message(source, &message.id, &message.body, reason).await?;
     publish(pipeline, source, message, reason, &record).await
 }
 
@@ -41,9 +42,9 @@ pub(super) async fn ensure_published<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     job: &PageJob,
 ) -> Result<(), ServiceError> {
-    let known = pipeline.store.known_dead(&[job.id()]).await?;
+    let known = pipeline.store.dead_letters.known(&[job.id()]).await?;
     let waits = known.first().is_some_and(|(_, waits)| *waits);
-    if let (true, Some(record)) = (waits, pipeline.store.dead_letter(&job.id()).await?) {
+    if let (true, Some(record)) = (waits, pipeline.store.dead_letters.find(&job.id()).await?) {
         publish(pipeline, &job.slice.source, message(job), "see the ledger", &record).await?;
     }
     Ok(())
@@ -65,5 +66,5 @@ async fn publish<Q: PageQueue>(
         last_failed_at: record.last_failed_at.clone(),
     });
     pipeline.queue.publish(&Address::Dead { source: source.to_owned() }, [message]).await?;
-    Ok(pipeline.store.confirm_dead(&id).await?)
+    Ok(pipeline.store.dead_letters.confirm(&id).await?)
 }

@@ -50,7 +50,7 @@ impl Quarantine {
         if pages.is_empty() {
             return Ok(());
         }
-        let cleared = store.clear_starts(&pages).await;
+        let cleared = store.pages.clear_start_marks(&pages).await;
         if cleared.is_err() {
             self.returned().extend(pages);
         }

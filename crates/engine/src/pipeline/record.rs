@@ -69,7 +69,7 @@ async fn write<Q: PageQueue>(
         .with_max_delay(Duration::from_secs(2))
         .with_max_times(8)
         .with_jitter();
-    (|| pipeline.store.write(table, pages))
+    (|| pipeline.store.pages.write(table, pages))
         .retry(backoff)
         .when(|e| matches!(e.kind(), StoreErrorKind::Retriable | StoreErrorKind::Unavailable))
         .notify(|error, wait| tracing::warn!(%error, ?wait, "storing a batch again"))
@@ -137,8 +137,8 @@ async fn record_failure<Q: PageQueue>(
 ) -> Result<Recorded, ServiceError> {
     let throttled = failure.class == FailureClass::Throttled;
     let counted = match throttled {
-        true => pipeline.store.record_throttled(job, failure).await?,
-        false => pipeline.store.record_failure(job, failure).await?,
+        true => pipeline.store.pages.record_throttled(job, failure).await?,
+        false => pipeline.store.pages.record_failure(job, failure).await?,
     };
     let Some(attempts) = counted else { return look_up(pipeline, job).await };
     let (partition, page, generation) = (job.partition, job.page, job.generation);
@@ -152,7 +152,7 @@ async fn record_failure<Q: PageQueue>(
 
 /// What the ledger has of a page that it refused to record.
 async fn look_up<Q: PageQueue>(pipeline: &Pipeline<Q>, job: &PageJob) -> Result<Recorded, ServiceError> {
-    let (end, progress) = match pipeline.store.start_page(job, false, u32::MAX >> 1).await? {
+    let (end, progress) = match pipeline.store.pages.start(job, false, u32::MAX >> 1).await? {
         PageStart::Done(progress) => (PageEnd::AlreadyDone, Some(progress)),
         PageStart::Dead(progress) => {
             dead_letters::ensure_published(pipeline, job).await?;
@@ -161,7 +161,7 @@ async fn look_up<Q: PageQueue>(pipeline: &Pipeline<Q>, job: &PageJob) -> Result<
         PageStart::Obsolete => (PageEnd::Obsolete, None),
         PageStart::Unknown => (PageEnd::UnknownPartition(job.partition), None),
         // The ledger wants the page after all: it comes again.
-        PageStart::Fetch { .. } | PageStart::Convicted { .. } => (PageEnd::Cancelled, None),
+        PageStart::Fetch { .. } | PageStart::Poisoned { .. } => (PageEnd::Cancelled, None),
     };
     Ok(Recorded { end, attempts: 0, progress })
 }

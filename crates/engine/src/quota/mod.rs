@@ -5,7 +5,7 @@
 //! slots    reserves for the workers that wait, late and in batches  slots.rs
 //! ```
 //!
-//! The rules of windows, narrowing and widening are SQL: `migrations/V5__quota.sql`.
+//! The rules of windows, narrowing and widening are SQL: `migrations/V4__quotas.sql`.
 
 mod keys;
 mod slots;
@@ -138,10 +138,10 @@ impl Quota {
             *locked(&self.paused) = Some(Instant::now() + pause.unwrap_or(PAUSE));
             return Ok(());
         };
-        if let Some(narrowing) = self.store.narrow_quota(&key.name, *epoch, pause).await? {
+        if let Some(narrowing) = self.store.quotas.back_off(&key.name, *epoch, pause).await? {
             key.raise(narrowing.epoch);
-            if narrowing.narrowed {
-                let percent = (narrowing.share * 100.0).round();
+            if narrowing.backed_off {
+                let percent = (narrowing.rate_factor * 100.0).round();
                 tracing::warn!(quota = key.name, "throttled: the rate is narrowed to {percent} %");
             }
         }
@@ -169,7 +169,7 @@ impl Quota {
             }
             *told = Some(Instant::now());
         }
-        self.store.tell_quota(&key.name, budget.remaining, budget.reset).await
+        self.store.quotas.observe_budget(&key.name, budget.remaining, budget.reset).await
     }
 
     async fn database_time(&self) -> Result<Timestamp, StoreError> {

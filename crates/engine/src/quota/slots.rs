@@ -233,10 +233,10 @@ impl Slots {
         let keys = self.groups.values().flat_map(|group| group.keys.iter());
         let new: Vec<Arc<Key>> = keys.filter(|key| !self.recorded.contains(&key.name)).cloned().collect();
         for key in new {
-            self.store.ensure_quota(&key.name, &key.limits, &self.zone).await?;
+            self.store.quotas.ensure(&key.name, &key.limits, &self.zone).await?;
             self.recorded.insert(key.name.clone());
         }
-        self.store.reserve_slots(request).await
+        self.store.quotas.reserve(request).await
     }
 }
 

@@ -41,7 +41,7 @@ pub async fn consume<Q: PageQueue>(
         _ = &mut serving => {}
         never = keep_watch(pipeline, app, &identity, until_idle, heard, &stop) => match never {},
     }
-    if let Err(error) = app.store.leave(&identity).await {
+    if let Err(error) = app.store.consumers.leave(&identity).await {
         tracing::debug!(%error, "this consumer's heartbeat stays until it runs out");
     }
     Ok(())
@@ -63,14 +63,14 @@ async fn keep_watch<Q: PageQueue>(
         tokio::select! {
             _ = beats.tick() => {
                 let beat = beat(app, identity, &heard.borrow());
-                match app.store.beat(&beat).await {
+                match app.store.consumers.beat(&beat).await {
                     Ok(fleet) => drop(heard.send_replace(fleet)),
                     // The sessions begin when PostgreSQL is there, and find out by themselves when it is gone.
                     Err(error) => tracing::warn!(%error, "no heartbeat"),
                 }
             }
             _ = idles.tick() => {
-                if until_idle && matches!(app.store.has_open_partitions(&app.sources.names()).await, Ok(false)) {
+                if until_idle && matches!(app.store.partitions.any_open(&app.sources.names()).await, Ok(false)) {
                     stop.drain();
                 }
                 if rescued_at.elapsed() >= stalled_after / 2 {

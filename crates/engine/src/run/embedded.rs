@@ -90,13 +90,13 @@ pub async fn run_embedded(
     observe(EmbeddedEvent::Planned(&planned));
     let Some(run) = planned.run else {
         let newest = match planned.newest_sealed() {
-            Some(sealed) => Some(app.store.run_status(sealed.run).await?),
+            Some(sealed) => Some(app.store.runs.status(sealed.run).await?),
             None => None,
         };
         return Ok(EmbeddedRun::NothingDue(newest));
     };
     // In a database of our own the holder of the lease is a run that was killed.
-    if let (Tenancy::Shared, Some(owner)) = (tenancy, &planned.busy) {
+    if let (Tenancy::Shared, Some(owner)) = (tenancy, &planned.lease_holder) {
         return Err(Unavailable(format!("run {run} is being planned by {owner}: wait for it")).into());
     }
     let lease = Lease::keep(app.store.clone(), run, owner);
@@ -113,7 +113,7 @@ pub async fn run_embedded(
 async fn wait_until_alone(app: &App, stop: &Stop) -> anyhow::Result<()> {
     let names = app.sources.names();
     let begun = Instant::now();
-    while app.store.consumers_alive(&names).await? > 0 {
+    while app.store.consumers.count_alive(&names).await? > 0 {
         if begun.elapsed() > OTHERS || stop.is_draining() {
             let what =
                 format!("consumers are at work on {}: stop them, or use pagemill-producer", names.join(", "));
@@ -148,7 +148,7 @@ async fn publish(
 /// The open partitions that are this process's work.
 async fn own_partitions(app: &App, planned: &Planned, tenancy: Tenancy) -> anyhow::Result<Vec<PartitionRow>> {
     Ok(match tenancy {
-        Tenancy::Exclusive => app.store.open_partitions(&app.sources.names()).await?,
+        Tenancy::Exclusive => app.store.partitions.open(&app.sources.names()).await?,
         Tenancy::Shared => planned.open.iter().filter(|o| !o.adopted).map(|o| o.partition.clone()).collect(),
     })
 }

@@ -49,12 +49,12 @@ pub async fn follow(
     let mut seen = Instant::now();
     let mut consumers = ConsumerWatch { sources, seen: Instant::now(), reported: false };
     loop {
-        match store.run_progress(run).await {
+        match store.runs.progress(run).await {
             Ok((pages, planned, open)) => {
                 seen = Instant::now();
                 observe(FollowEvent::Progress { pages, planned });
                 if open == 0 {
-                    return Ok(store.run_status(run).await?);
+                    return Ok(store.runs.status(run).await?);
                 }
             }
             Err(error) if error.kind() == StoreErrorKind::Invalid || seen.elapsed() > PATIENCE => {
@@ -88,7 +88,7 @@ struct ConsumerWatch<'a> {
 impl ConsumerWatch<'_> {
     async fn look(&mut self, store: &Store, observe: FollowObserver<'_>) {
         let Some(sources) = self.sources else { return };
-        if !matches!(store.consumers_alive(sources).await, Ok(0)) {
+        if !matches!(store.consumers.count_alive(sources).await, Ok(0)) {
             self.seen = Instant::now();
         }
         if !self.reported && self.seen.elapsed() > NO_CONSUMER {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use pagemill_core::{Lane, TimeOfDay};
 use pagemill_source::Rate;
-use pagemill_store::{NewPartition, Standing, Store};
+use pagemill_store::{ForecastState, NewPartition, Store};
 use serde::Serialize;
 
 use super::{deadline::after, plan::resolve, request::RunRequest};
@@ -111,7 +111,7 @@ pub async fn forecast(
     by: Option<&TimeOfDay>,
 ) -> anyhow::Result<Forecast> {
     let (resolved, wanted) = resolve(store, sources, request, "").await?;
-    let seen = store.outlook(&resolved, &wanted).await?;
+    let seen = store.runs.forecast(&resolved, &wanted).await?;
     let terms =
         sources.iter().filter(|s| request.source.as_ref().is_none_or(|name| name == s.name())).map(|s| {
             Terms {
@@ -125,7 +125,7 @@ pub async fn forecast(
 }
 
 fn forecast_of<'a>(
-    seen: &pagemill_store::Outlook,
+    seen: &pagemill_store::Forecast,
     wanted: &[NewPartition],
     terms: impl Iterator<Item = Terms<'a>>,
 ) -> Forecast {
@@ -133,11 +133,11 @@ fn forecast_of<'a>(
         .iter()
         .zip(&seen.partitions)
         .map(|(wanted, known)| {
-            let (state, run, sealed_at) = match known.standing {
-                Standing::Due { sealed_at } => ("due", None, sealed_at),
-                Standing::Open(run) => ("open", Some(run), None),
-                Standing::Sealed { run, at } => ("sealed", Some(run), Some(at)),
-                Standing::Incomplete(run) => ("incomplete", Some(run), None),
+            let (state, run, sealed_at) = match known.state {
+                ForecastState::Due { sealed_at } => ("due", None, sealed_at),
+                ForecastState::Open(run) => ("open", Some(run), None),
+                ForecastState::Sealed { run, at } => ("sealed", Some(run), Some(at)),
+                ForecastState::Incomplete(run) => ("incomplete", Some(run), None),
             };
             let slice = wanted.slice.clone();
             PartitionForecast {
@@ -212,7 +212,7 @@ fn of_source(
 mod tests {
     use jiff::civil::date;
     use pagemill_core::Slice;
-    use pagemill_store::Prospect;
+    use pagemill_store::PartitionForecast as StoreForecast;
 
     use super::*;
 
@@ -236,20 +236,20 @@ mod tests {
         }
     }
 
-    fn known(standing: Standing, rows: Option<u64>, pages: u64) -> Prospect {
-        Prospect { standing, rows, pages }
+    fn known(state: ForecastState, rows: Option<u64>, pages: u64) -> StoreForecast {
+        StoreForecast { state, rows, pages }
     }
 
     /// Three partitions of source `s` and none of `t`, at one request a second.
     fn example(rows: Option<u64>, pages: u64, deadline: Option<&str>, per_second: Option<f64>) -> Forecast {
         let at: Timestamp = AT.parse().unwrap();
-        let seen = pagemill_store::Outlook {
+        let seen = pagemill_store::Forecast {
             at,
             continues: None,
             partitions: vec![
-                known(Standing::Due { sealed_at: None }, rows, pages),
-                known(Standing::Open(3), Some(1_000), 4),
-                known(Standing::Sealed { run: 1, at }, Some(700), 0),
+                known(ForecastState::Due { sealed_at: None }, rows, pages),
+                known(ForecastState::Open(3), Some(1_000), 4),
+                known(ForecastState::Sealed { run: 1, at }, Some(700), 0),
             ],
             others: BTreeMap::from([("s".to_owned(), 6)]),
         };

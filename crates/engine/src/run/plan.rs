@@ -30,7 +30,7 @@ pub async fn plan(
     owner: &str,
 ) -> anyhow::Result<Planned> {
     let (request, wanted) = resolve(store, sources, request, owner).await?;
-    Ok(store.plan(&request, &wanted).await?)
+    Ok(store.runs.plan(&request, &wanted).await?)
 }
 
 /// The request as the ledger takes it: days for words, and a partition for each slice.
@@ -56,7 +56,7 @@ pub(super) async fn resolve(
         wanted.extend(cells.iter().flat_map(|cell| accounts.iter().map(|account| of_account(cell, account))));
     }
     let request = pagemill_store::RunRequest {
-        asked: json!({
+        requested: json!({
             "days": days, "streams": request.streams, "accounts": request.accounts, "again": request.repull_sealed,
             "pages": request.pages.map(|p| [p.first, p.last]),
             "partitions": wanted.iter().map(|w| w.slice.to_string()).collect::<Vec<_>>(),

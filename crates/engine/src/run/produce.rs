@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use pagemill_core::{Lane, PageJob, Sizing, sizing};
 use pagemill_queue::{Address, InProcess, PageQueue};
-use pagemill_store::{PartitionRow, Planned, Store};
+use pagemill_store::{PartitionRow, Planned, Runs, Store};
 
 use crate::{
     app::App,
@@ -58,7 +58,7 @@ pub async fn produce<Q: PageQueue>(
 ) -> anyhow::Result<Produced> {
     let owner = identity();
     let planned = plan(&app.store, &app.sources, request, &owner).await?;
-    let (Some(run), None) = (planned.run, &planned.busy) else {
+    let (Some(run), None) = (planned.run, &planned.lease_holder) else {
         return Ok(Produced { planned, partitions: Vec::new() });
     };
     let lease = Lease::keep(app.store.clone(), run, owner);
@@ -76,7 +76,7 @@ pub async fn produce<Q: PageQueue>(
     run_first_pages(app, queue, first_pages, stop).await?;
     let mut partitions = Vec::with_capacity(own.len());
     for before in own {
-        let partition = app.store.partition(before.id).await?;
+        let partition = app.store.partitions.get(before.id).await?;
         let others = partition.planned().map_or(0, |planned| u64::from(planned.count()) - 1);
         let published = match republished.get(&before.id) {
             Some(missing) => *missing,
@@ -172,8 +172,8 @@ impl Lease {
             let (store, owner) = (store.clone(), owner.clone());
             async move {
                 loop {
-                    tokio::time::sleep(store.lease() / 3).await;
-                    match store.renew_lease(run, &owner).await {
+                    tokio::time::sleep(Runs::LEASE / 3).await;
+                    match store.runs.renew_lease(run, &owner).await {
                         Ok(true) => {}
                         Ok(false) => tracing::warn!(run, "another producer has taken this run over"),
                         Err(error) => tracing::warn!(run, %error, "the run's lease could not be renewed"),
@@ -189,7 +189,7 @@ impl Lease {
     /// # Errors
     /// As any query.
     pub async fn release(self) -> anyhow::Result<()> {
-        Ok(self.store.release_lease(self.run, &self.owner).await?)
+        Ok(self.store.runs.release_lease(self.run, &self.owner).await?)
     }
 }
 

@@ -173,7 +173,7 @@ async fn wait_for_quota(app: &App, source: &Source, wait: Duration, stop: &Stop)
             () = stop.draining() => return false,
             () = tokio::time::sleep_until(next) => {}
         }
-        let open = matches!(app.store.quotas(Some(source.name())).await, Ok(rows) if rows.iter().all(|q| q.opens_in <= 0.0));
+        let open = matches!(app.store.quotas.list(Some(source.name())).await, Ok(rows) if rows.iter().all(|q| q.opens_in <= 0.0));
         if open || Instant::now() >= opens {
             return true;
         }

@@ -92,7 +92,7 @@ impl ResolvedSource {
 
     fn table(&self, store: &Store, name: &str) -> Result<DataTable, SourceError> {
         let stream = self.definition.stream(name).map_err(|e| self.error(e.to_string()))?;
-        let table = DataTable::new(store, self.name(), name, stream.table_shape())
+        let table = DataTable::new(store.schema(), self.name(), name, stream.table_shape())
             .map_err(|e| self.error(e.to_string()))?;
         let rules = StreamRules {
             chained: stream.paging() != Paging::Numbered,
@@ -101,7 +101,7 @@ impl ResolvedSource {
             deletes_missing: stream.deletes_missing(),
             monthly: stream.is_monthly(),
         };
-        Ok(table.ruled(rules).read_by(stream.meaning()))
+        Ok(table.ruled(rules).decoded_by(stream.meaning()))
     }
 
     /// The authorization flow of one of its credentials.

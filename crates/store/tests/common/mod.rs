@@ -42,7 +42,7 @@ impl World {
         let url = format!("{}/{database}", server().rsplit_once('/').unwrap().0);
         let config = StoreConfig { url: url.into(), schema: "public".into(), connections: 10 };
         let store = Store::connect(&config).await.unwrap();
-        let table = DataTable::new(&store, "test", "rows", &shape()).unwrap().ruled(rules);
+        let table = DataTable::new(store.schema(), "test", "rows", &shape()).unwrap().ruled(rules);
         store.migrate(std::slice::from_ref(&table)).await.unwrap();
         Self { store, table, database }
     }
@@ -65,9 +65,9 @@ impl World {
             chained: self.table.is_chained(),
             due_if_sealed_before: None,
         };
-        let asked = serde_json::json!({ "again": again });
-        let request = RunRequest { asked, again, owner: "test".into() };
-        let planned = self.store.plan(&request, &[wanted]).await.unwrap();
+        let requested = serde_json::json!({ "again": again });
+        let request = RunRequest { requested, again, owner: "test".into() };
+        let planned = self.store.runs.plan(&request, &[wanted]).await.unwrap();
         planned.open[0].partition.job(1, 0)
     }
 
@@ -87,16 +87,16 @@ impl World {
         let mut shape = shape();
         shape.columns.push(ColumnShape { name: "more".into(), kind: Kind::Text, key: false });
         let rules = StreamRules { monthly: true, ..StreamRules::default() };
-        DataTable::new(&self.store, "test", "rows", &shape).unwrap().ruled(rules)
+        DataTable::new(self.store.schema(), "test", "rows", &shape).unwrap().ruled(rules)
     }
 
     pub(crate) async fn count(&self, from: &str) -> i64 {
-        let (_, rows) = self.store.query_text(&format!("select count(*) from {from}")).await.unwrap();
+        let (_, rows) = self.store.query(&format!("select count(*) from {from}")).await.unwrap();
         rows[0][0].as_ref().unwrap().parse().unwrap()
     }
 
     pub(crate) async fn rows(&self) -> Vec<(i64, i64)> {
-        let (_, rows) = self.store.query_text("select id, value from test_rows order by id").await.unwrap();
+        let (_, rows) = self.store.query("select id, value from test_rows order by id").await.unwrap();
         let number = |v: &Option<String>| v.as_ref().unwrap().parse().unwrap();
         rows.iter().map(|r| (number(&r[0]), number(&r[1]))).collect()
     }
@@ -164,8 +164,8 @@ fn page_of(job: &PageJob, number: u32, rows: Rows, requested: i64) -> PageWrite 
         requested_at: Timestamp::UNIX_EPOCH + SignedDuration::from_secs(requested),
         body: None,
         casts: vec![],
-        imprint: None,
-        same: None,
+        body_digest: None,
+        unchanged: None,
     }
 }
 

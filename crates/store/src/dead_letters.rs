@@ -1,0 +1,212 @@
+//! Dead letters: page jobs that are not tried again by themselves, and messages that are none.
+
+mod list;
+mod requeue;
+
+use pagemill_core::{Failure, PageJob};
+
+pub use self::{
+    list::{DeadFilter, DeadGroup, DeadRow},
+    requeue::{DeadLock, Requeued},
+};
+use crate::{StoreError, database::Database, partitions::Progress};
+
+/// A dead letter, ready for the dead-letter queue.
+#[derive(Clone, Debug)]
+pub struct DeadRecord {
+    /// Its id in `pagemill.dead_letters`.
+    pub id: i64,
+    /// Failed attempts.
+    pub attempts: u32,
+    /// First failure, RFC 3339.
+    pub first_failed_at: String,
+    /// Last failure, RFC 3339.
+    pub last_failed_at: String,
+    /// Where its partition stands now; `None` for a message that belongs to none, or a closed one.
+    pub progress: Option<Progress>,
+}
+
+const RFC3339: &str = "'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'";
+const OPEN: &str = "requeued_at is null and dropped_at is null";
+
+/// The dead letters of the ledger.
+#[derive(Clone)]
+pub struct DeadLetters {
+    database: Database,
+}
+
+impl DeadLetters {
+    pub(crate) fn new(database: &Database) -> Self {
+        Self { database: database.clone() }
+    }
+
+    /// Records a page as dead and counts it in its partition. `None` when the ledger no longer
+    /// wants this job (done meanwhile, an older generation, a closed partition).
+    pub async fn record(&self, job: &PageJob, failure: &Failure) -> Result<Option<DeadRecord>, StoreError> {
+        let mut client = self.database.client().await?;
+        let tx = client.transaction().await?;
+        let newly_dead = tx
+            .query_opt(
+                "insert into pagemill.pages as g (partition, page, generation, state, attempts, error, fingerprint, first_failed_at, last_failed_at) \
+                 select $1, $2, $3, 'dead', $4, $5, $6, now(), now() \
+                 where exists (select from pagemill.partitions where id = $1 and state = 'open') \
+                 on conflict (partition, page) do update set state = 'dead', attempts = greatest(g.attempts, excluded.attempts), \
+                     starts = 0, error = excluded.error, fingerprint = excluded.fingerprint, \
+                     first_failed_at = coalesce(g.first_failed_at, now()), last_failed_at = now() \
+                 where g.generation = excluded.generation and g.state not in ('done', 'dead') \
+                 returning attempts, first_failed_at",
+                &[
+                    &job.partition,
+                    &(job.page as i32),
+                    &(job.generation as i32),
+                    &(job.attempt as i32),
+                    &failure.message,
+                    &failure.fingerprint(),
+                ],
+            )
+            .await?;
+        let Some(page) = newly_dead else {
+            tx.rollback().await?;
+            return Ok(None);
+        };
+        let s = &job.slice;
+        let dead = tx
+            .query_one(
+                &format!(
+                    "insert into pagemill.dead_letters (message_id, message, partition, source, stream, account, page, attempts, error, \
+                         fingerprint, first_failed_at, last_failed_at) \
+                     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now()) \
+                     on conflict (message_id) do update set error = excluded.error \
+                     returning id, attempts, to_char(first_failed_at, {RFC3339}), to_char(last_failed_at, {RFC3339})"
+                ),
+                &[
+                    &job.id(),
+                    &job.encode(),
+                    &job.partition,
+                    &s.source,
+                    &s.stream,
+                    &s.account,
+                    &(job.page as i32),
+                    &page.get::<_, i32>(0),
+                    &failure.message,
+                    &failure.fingerprint(),
+                    &page.get::<_, jiff::Timestamp>(1),
+                ],
+            )
+            .await?;
+        let counted = tx
+            .query_opt(
+                "update pagemill.partitions p set dead = p.dead + 1, progressed_at = now() where p.id = $1 and p.state = 'open' \
+                 returning p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null",
+                &[&job.partition],
+            )
+            .await?;
+        let Some(counted) = counted else {
+            tx.rollback().await?;
+            return Ok(None);
+        };
+        tx.commit().await?;
+        Ok(Some(DeadRecord {
+            id: dead.get(0),
+            attempts: dead.get::<_, i32>(1) as u32,
+            first_failed_at: dead.get(2),
+            last_failed_at: dead.get(3),
+            progress: Some(Progress::from_row(&counted)),
+        }))
+    }
+
+    /// Records a message that belongs to no partition (it could not be decoded, or the broker gave
+    /// it up), under its id on the queue; once, however often it is seen. Dropped before, it waits again.
+    pub async fn record_message(
+        &self,
+        source: &str,
+        id: &str,
+        message: &[u8],
+        error: &str,
+    ) -> Result<DeadRecord, StoreError> {
+        let client = self.database.client().await?;
+        let job = PageJob::decode(message).ok();
+        let slice = job.as_ref().map(|j| &j.slice);
+        let row = client
+            .query_one(
+                &format!(
+                    "insert into pagemill.dead_letters as d (message_id, message, partition, source, stream, account, page, attempts, error, \
+                         fingerprint, first_failed_at, last_failed_at) \
+                     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now(), now()) \
+                     on conflict (message_id) do update set requeued_at = null, published_at = null, dropped_at = null \
+                     returning id, attempts, to_char(first_failed_at, {RFC3339}), to_char(last_failed_at, {RFC3339})"
+                ),
+                &[
+                    &id,
+                    &message,
+                    &job.as_ref().map(|j| j.partition),
+                    &source,
+                    &slice.map(|s| &s.stream),
+                    &slice.map(|s| &s.account),
+                    &job.as_ref().map(|j| j.page as i32),
+                    &job.as_ref().map_or(0, |j| j.attempt as i32),
+                    &error,
+                    &pagemill_core::fingerprint(error),
+                ],
+            )
+            .await?;
+        Ok(DeadRecord {
+            id: row.get(0),
+            attempts: row.get::<_, i32>(1) as u32,
+            first_failed_at: row.get(2),
+            last_failed_at: row.get(3),
+            progress: None,
+        })
+    }
+
+    /// The dead-letter queue has it.
+    pub async fn confirm(&self, message_id: &str) -> Result<(), StoreError> {
+        let client = self.database.client().await?;
+        let statement = client
+            .prepare_cached("update pagemill.dead_letters set confirmed_at = coalesce(confirmed_at, now()) where message_id = $1")
+            .await?;
+        client.execute(&statement, &[&message_id]).await?;
+        Ok(())
+    }
+
+    /// The dead letter under a message id, however it ended.
+    pub async fn find(&self, message_id: &str) -> Result<Option<DeadRecord>, StoreError> {
+        let client = self.database.client().await?;
+        let row = client
+            .query_opt(
+                &format!(
+                    "select id, attempts, to_char(first_failed_at, {RFC3339}), to_char(last_failed_at, {RFC3339}) \
+                     from pagemill.dead_letters where message_id = $1"
+                ),
+                &[&message_id],
+            )
+            .await?;
+        Ok(row.map(|r| DeadRecord {
+            id: r.get(0),
+            attempts: r.get::<_, i32>(1) as u32,
+            first_failed_at: r.get(2),
+            last_failed_at: r.get(3),
+            progress: None,
+        }))
+    }
+
+    /// Of these message ids, those whose copy in the dead-letter queue still stands for something:
+    /// recorded, neither requeued nor dropped. Those unknown to the ledger are not among them.
+    pub async fn known(&self, message_ids: &[String]) -> Result<Vec<(String, bool)>, StoreError> {
+        let client = self.database.client().await?;
+        let rows = client
+            .query(
+                &format!("select message_id, {OPEN} from pagemill.dead_letters where message_id = any($1)"),
+                &[&message_ids],
+            )
+            .await?;
+        Ok(rows.iter().map(|r| (r.get(0), r.get(1))).collect())
+    }
+
+    /// How many dead letters of a source wait for an operator.
+    pub async fn count(&self, source: &str) -> Result<u64, StoreError> {
+        let client = self.database.client().await?;
+        let sql = format!("select count(*) from pagemill.dead_letters where source = $1 and {OPEN}");
+        Ok(client.query_one(&sql, &[&source]).await?.get::<_, i64>(0) as u64)
+    }
+}

@@ -1,0 +1,136 @@
+use serde::Serialize;
+use tokio_postgres::types::ToSql;
+
+use super::DeadLetters;
+use super::RFC3339;
+use crate::StoreError;
+
+/// A dead letter as it is listed.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadRow {
+    /// Its id.
+    pub id: i64,
+    /// Source.
+    pub source: String,
+    /// Stream, unless the message could not be decoded.
+    pub stream: Option<String>,
+    /// Account.
+    pub account: Option<String>,
+    /// Page.
+    pub page: Option<i32>,
+    /// Partition.
+    pub partition: Option<i64>,
+    /// Failed attempts.
+    pub attempts: i32,
+    /// The last error.
+    pub error: String,
+    /// Groups errors that differ only in numbers.
+    pub fingerprint: String,
+    /// First failure, RFC 3339.
+    pub first_failed_at: String,
+    /// Last failure, RFC 3339.
+    pub last_failed_at: String,
+    /// The message itself.
+    #[serde(skip)]
+    pub message: Vec<u8>,
+}
+
+/// Dead letters that share a kind of error.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadGroup {
+    /// The kind.
+    pub fingerprint: String,
+    /// How many.
+    pub count: i64,
+    /// Source.
+    pub source: String,
+    /// Stream.
+    pub stream: Option<String>,
+    /// One of the errors.
+    pub error: String,
+    /// Last failure, RFC 3339.
+    pub last_failed_at: String,
+}
+
+/// Which dead letters are meant; all conditions hold together, an empty one means all.
+#[derive(Clone, Debug, Default)]
+pub struct DeadFilter {
+    /// These ids.
+    pub ids: Option<Vec<i64>>,
+    /// Of this stream.
+    pub stream: Option<String>,
+    /// Whose error contains this text.
+    pub error: Option<String>,
+}
+
+impl DeadLetters {
+    /// The dead letters that wait for an operator, oldest first.
+    pub async fn list(&self, filter: &DeadFilter) -> Result<Vec<DeadRow>, StoreError> {
+        let client = self.database.client().await?;
+        let rows = client
+            .query(
+                &format!(
+                    "select id, source, stream, account, page, partition, attempts, error, fingerprint, \
+                            to_char(first_failed_at, {RFC3339}), to_char(last_failed_at, {RFC3339}), message \
+                     from pagemill.dead_letters where {UNPUBLISHED} and {FILTER} order by id"
+                ),
+                &filter.params(),
+            )
+            .await?;
+        Ok(rows
+            .iter()
+            .map(|r| DeadRow {
+                id: r.get(0),
+                source: r.get(1),
+                stream: r.get(2),
+                account: r.get(3),
+                page: r.get(4),
+                partition: r.get(5),
+                attempts: r.get(6),
+                error: r.get(7),
+                fingerprint: r.get(8),
+                first_failed_at: r.get(9),
+                last_failed_at: r.get(10),
+                message: r.get(11),
+            })
+            .collect())
+    }
+
+    /// Dead letters counted by kind of error, most first.
+    pub async fn groups(&self) -> Result<Vec<DeadGroup>, StoreError> {
+        let client = self.database.client().await?;
+        let rows = client
+            .query(
+                &format!(
+                    "select fingerprint, count(*), source, stream, max(error), to_char(max(last_failed_at), {RFC3339}) \
+                     from pagemill.dead_letters where {UNPUBLISHED} group by fingerprint, source, stream order by count(*) desc, fingerprint"
+                ),
+                &[],
+            )
+            .await?;
+        Ok(rows
+            .iter()
+            .map(|r| DeadGroup {
+                fingerprint: r.get(0),
+                count: r.get(1),
+                source: r.get(2),
+                stream: r.get(3),
+                error: r.get(4),
+                last_failed_at: r.get(5),
+            })
+            .collect())
+    }
+}
+
+/// Waits for an operator; a requeue that died before its publish leaves its letters among them.
+pub(super) const UNPUBLISHED: &str = "dropped_at is null and published_at is null";
+
+/// `$1` ids, `$2` stream, `$3` text in the error.
+pub(super) const FILTER: &str = "($1::bigint[] is null or id = any($1)) and ($2::text is null or stream = $2) \
+    and ($3::text is null or strpos(error, $3) > 0)";
+
+impl DeadFilter {
+    pub(super) fn params(&self) -> [&(dyn ToSql + Sync); 3] {
+        [&self.ids, &self.stream, &self.error]
+    }
+}

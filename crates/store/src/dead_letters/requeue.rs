@@ -1,0 +1,166 @@
+use pagemill_core::PageJob;
+
+use super::{
+    DeadLetters,
+    list::{DeadFilter, FILTER, UNPUBLISHED},
+};
+use crate::{
+    StoreError,
+    partitions::{PARTITION_COLUMNS, PartitionRow},
+    retry::with_retry,
+    runs::PLAN_LOCK,
+};
+
+/// A dead letter that an operator gave another chance.
+#[derive(Clone, Debug)]
+pub struct Requeued {
+    /// Its id.
+    pub id: i64,
+    /// The job to publish, of the page's new generation; or why it can't be requeued.
+    pub job: Result<PageJob, String>,
+}
+
+impl DeadLetters {
+    /// Gives dead letters another chance in the ledger: raises the page's generation, resets its
+    /// attempts, reopens its partition. Those that an earlier, interrupted requeue had decided but
+    /// not published come along. Publish the jobs, then call [`DeadLetters::mark_requeued`].
+    pub async fn requeue(&self, filter: &DeadFilter) -> Result<Vec<Requeued>, StoreError> {
+        with_retry(|| self.try_requeue(filter)).await
+    }
+
+    async fn try_requeue(&self, filter: &DeadFilter) -> Result<Vec<Requeued>, StoreError> {
+        let mut client = self.database.client().await?;
+        let tx = client.transaction().await?;
+        // No plan meanwhile: it might open what is reopened here.
+        tx.batch_execute(PLAN_LOCK).await?;
+        let letters = tx
+            .query(
+                &format!(
+                    "select id, message, requeued_at is not null from pagemill.dead_letters \
+                     where {UNPUBLISHED} and {FILTER} order by id for update"
+                ),
+                &filter.params(),
+            )
+            .await?;
+        let mut requeued = Vec::with_capacity(letters.len());
+        for letter in &letters {
+            let id: i64 = letter.get(0);
+            let job = match PageJob::decode(letter.get(1)) {
+                Err(e) => Err(format!("{e}: it can only be dropped")),
+                Ok(job) => reopen(&tx, &job, letter.get(2)).await?,
+            };
+            if job.is_ok() {
+                tx.execute("update pagemill.dead_letters set requeued_at = coalesce(requeued_at, now()) where id = $1", &[&id]).await?;
+            }
+            requeued.push(Requeued { id, job });
+        }
+        tx.commit().await?;
+        Ok(requeued)
+    }
+
+    /// One requeue or drop at a time, of all processes: held until the guard is dropped, however its
+    /// process ends. Takes a connection of its own for as long.
+    ///
+    /// # Errors
+    /// [`crate::StoreErrorKind::Retriable`] when another holds it for half a minute.
+    pub async fn lock(&self) -> Result<DeadLock, StoreError> {
+        // Out of the pool: a lock of a session must not come back into it.
+        let client = deadpool_postgres::Object::take(self.database.client().await?);
+        client.execute("select pg_advisory_lock(hashtext('pagemill.dead'))", &[]).await?;
+        Ok(DeadLock(client))
+    }
+
+    /// The requeued jobs were accepted by their lanes.
+    pub async fn mark_requeued(&self, ids: &[i64]) -> Result<(), StoreError> {
+        let client = self.database.client().await?;
+        client
+            .execute("update pagemill.dead_letters set published_at = now() where id = any($1)", &[&ids])
+            .await?;
+        Ok(())
+    }
+
+    /// Gives dead letters up for good; returns how many. Their pages stay dead.
+    pub async fn drop(&self, filter: &DeadFilter) -> Result<u64, StoreError> {
+        let client = self.database.client().await?;
+        let sql =
+            format!("update pagemill.dead_letters set dropped_at = now() where {UNPUBLISHED} and {FILTER}");
+        Ok(client.execute(&sql, &filter.params()).await?)
+    }
+}
+
+/// See [`DeadLetters::lock`].
+pub struct DeadLock(#[expect(dead_code, reason = "held, not read")] deadpool_postgres::ClientWrapper);
+
+/// Raises a dead page's generation and reopens its partition. The job to publish, or why not.
+async fn reopen(
+    tx: &deadpool_postgres::Transaction<'_>,
+    dead: &PageJob,
+    decided: bool,
+) -> Result<Result<PageJob, String>, StoreError> {
+    let sql = format!("select {PARTITION_COLUMNS} from pagemill.partitions p where p.id = $1 for update");
+    let Some(row) = tx.query_opt(&sql, &[&dead.partition]).await? else {
+        return Ok(Err(format!("the ledger has no partition {}", dead.partition)));
+    };
+    let partition = PartitionRow::from_row(&row);
+    let s = &partition.slice;
+    let newer = tx
+        .query_opt(
+            "select newer.run from pagemill.partitions p join pagemill.partitions whole on whole.id = coalesce(p.top, p.id) \
+             join pagemill.partitions newer on (newer.source, newer.stream, newer.account, newer.from_date, newer.to_date) \
+                 = (whole.source, whole.stream, whole.account, whole.from_date, whole.to_date) and newer.id > whole.id and newer.parent is null \
+             where p.id = $1 order by newer.id desc limit 1",
+            &[&partition.id],
+        )
+        .await?;
+    if let Some(newer) = newer {
+        return Ok(Err(format!(
+            "{s} was pulled again by run {}: drop this dead letter",
+            newer.get::<_, i64>(0)
+        )));
+    }
+    if decided {
+        // An earlier requeue died between its decision and its publish; a rescue may have come first.
+        let page = tx
+            .query_one(
+                "select generation, state from pagemill.pages where partition = $1 and page = $2",
+                &[&dead.partition, &(dead.page as i32)],
+            )
+            .await?;
+        let state: String = page.get(1);
+        if state == "done" || state == "dead" {
+            tx.execute(
+                "update pagemill.dead_letters set published_at = now() where message_id = $1",
+                &[&dead.id()],
+            )
+            .await?;
+            return Ok(Err(format!("requeued before, and {state} since")));
+        }
+        return Ok(Ok(dead.at(dead.page, page.get::<_, i32>(0) as u32)));
+    }
+    let page = tx
+        .query_opt(
+            "update pagemill.pages set generation = generation + 1, state = 'planned', attempts = 0, starts = 0, alone_starts = 0 \
+             where partition = $1 and page = $2 and state = 'dead' returning generation",
+            &[&dead.partition, &(dead.page as i32)],
+        )
+        .await?;
+    let Some(page) = page else {
+        return Ok(Err("its page is no longer dead: drop this dead letter".into()));
+    };
+    tx.execute(
+        "update pagemill.partitions set state = 'open', dead = dead - 1, reason = null, proof = null, closed_at = null, progressed_at = now() \
+         where id = $1",
+        &[&partition.id],
+    )
+    .await?;
+    // The wholes that it is a part of wait for it again.
+    tx.execute(
+        "with recursive wholes as (select parent as id from pagemill.partitions where id = $1 and parent is not null \
+             union select p.parent from pagemill.partitions p join wholes w on p.id = w.id where p.parent is not null) \
+         update pagemill.partitions p set state = 'open', reason = null, proof = null, closed_at = null, progressed_at = now() \
+         from wholes w where p.id = w.id",
+        &[&partition.id],
+    )
+    .await?;
+    Ok(Ok(dead.at(dead.page, page.get::<_, i32>(0) as u32)))
+}

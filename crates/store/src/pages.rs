@@ -1,0 +1,199 @@
+//! Pages: started, stored, failed.
+
+mod following;
+mod past;
+mod standing;
+mod write;
+
+use pagemill_core::{Failure, PageJob};
+
+pub use self::{following::Following, standing::StandingPage, write::Written};
+use self::{past::Pasts, standing::StandingPages};
+use crate::{StoreError, database::Database, partitions::Progress};
+
+/// What the ledger says when a job that may be a copy is about to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PageStart {
+    /// Fetch it.
+    Fetch {
+        /// It is suspected of killing its process: run it alone.
+        suspected: bool,
+    },
+    /// It is done; what follows from that must be ensured before the ack.
+    Done(Progress),
+    /// It is dead; the dead-letter queue must have it before the ack.
+    Dead(Progress),
+    /// It killed its process too often while it ran alone.
+    Poisoned {
+        /// Crashes while alone.
+        crashes: u32,
+    },
+    /// Of an older generation, or of a partition that is closed: ack.
+    Obsolete,
+    /// The ledger does not know the partition.
+    Unknown,
+}
+
+/// After so many starts without an outcome a page runs alone in its process.
+const SUSPICIOUS_STARTS: i32 = 2;
+
+/// The pages of the ledger, and their rows.
+#[derive(Clone)]
+pub struct Pages {
+    database: Database,
+    pasts: Pasts,
+    standing_pages: StandingPages,
+}
+
+impl Pages {
+    /// `copies`: whether the database can be asked to COPY.
+    pub(crate) fn new(database: &Database, copies: bool) -> Self {
+        Self {
+            database: database.clone(),
+            pasts: Pasts::new(copies),
+            standing_pages: StandingPages::default(),
+        }
+    }
+
+    /// Looks a job up before a request is spent on it. The start of a `redelivered` job is recorded
+    /// as suspicion: it may have killed the process that had it before.
+    pub async fn start(
+        &self,
+        job: &PageJob,
+        redelivered: bool,
+        attempts_allowed: u32,
+    ) -> Result<PageStart, StoreError> {
+        let client = self.database.client().await?;
+        let statement = client
+            .prepare_cached(
+                "select p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null, p.state, \
+                        coalesce(g.generation, 0), g.state, coalesce(g.starts, 0), coalesce(g.alone_starts, 0) \
+                 from pagemill.partitions p left join pagemill.pages g on g.partition = p.id and g.page = $2 where p.id = $1",
+            )
+            .await?;
+        let Some(row) = client.query_opt(&statement, &[&job.partition, &(job.page as i32)]).await? else {
+            return Ok(PageStart::Unknown);
+        };
+        let progress = Progress::from_row(&row);
+        let open = row.get::<_, &str>(7) == "open";
+        let generation: i32 = row.get(8);
+        let (starts, alone_starts): (i32, i32) = (row.get(10), row.get(11));
+        match row.get::<_, Option<&str>>(9) {
+            _ if generation != job.generation as i32 => return Ok(PageStart::Obsolete),
+            Some("done") if open => return Ok(PageStart::Done(progress)),
+            Some("dead") => return Ok(PageStart::Dead(progress)),
+            _ if !open => return Ok(PageStart::Obsolete),
+            _ => {}
+        }
+        if alone_starts >= attempts_allowed as i32 {
+            return Ok(PageStart::Poisoned { crashes: alone_starts as u32 });
+        }
+        let suspected = starts >= SUSPICIOUS_STARTS;
+        if redelivered && !suspected {
+            let mark = client
+                .prepare_cached(
+                    "insert into pagemill.pages as g (partition, page, generation, state, starts) values ($1, $2, $3, 'planned', 1) \
+                     on conflict (partition, page) do update set starts = g.starts + 1 \
+                     where g.generation = excluded.generation and g.state not in ('done', 'dead')",
+                )
+                .await?;
+            client.execute(&mark, &[&job.partition, &(job.page as i32), &(job.generation as i32)]).await?;
+        }
+        Ok(PageStart::Fetch { suspected })
+    }
+
+    /// The suspected is alone in its process now: a crash from here on counts.
+    pub async fn start_alone(&self, job: &PageJob) -> Result<(), StoreError> {
+        let client = self.database.client().await?;
+        client
+            .execute(
+                "update pagemill.pages set alone_starts = alone_starts + 1 where partition = $1 and page = $2 and generation = $3",
+                &[&job.partition, &(job.page as i32), &(job.generation as i32)],
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// What the pages of a partition that are known to the ledger stand at: page, generation, and
+    /// whether it is done or dead. Pages that are not in the answer were never heard of.
+    pub async fn known(&self, partition: i64) -> Result<Vec<(u32, u32, bool)>, StoreError> {
+        let client = self.database.client().await?;
+        let statement = client
+            .prepare_cached("select page, generation, state in ('done', 'dead') from pagemill.pages where partition = $1 order by page")
+            .await?;
+        let rows = client.query(&statement, &[&partition]).await?;
+        Ok(rows.iter().map(|r| (r.get::<_, i32>(0) as u32, r.get::<_, i32>(1) as u32, r.get(2))).collect())
+    }
+
+    /// Starts that were cancelled gracefully are no suspicion.
+    pub async fn clear_start_marks(&self, jobs: &[(i64, u32)]) -> Result<(), StoreError> {
+        let client = self.database.client().await?;
+        let partitions: Vec<i64> = jobs.iter().map(|j| j.0).collect();
+        let pages: Vec<i32> = jobs.iter().map(|j| j.1 as i32).collect();
+        client
+            .execute(
+                "update pagemill.pages g set alone_starts = greatest(g.alone_starts - 1, 0), \
+                     starts = case when g.alone_starts > 0 then g.starts else greatest(g.starts - 1, 0) end \
+                 from unnest($1::bigint[], $2::int[]) as u(partition, page) \
+                 where g.partition = u.partition and g.page = u.page and g.state not in ('done', 'dead')",
+                &[&partitions, &pages],
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// Records a failed attempt. Copies of a job charge once: attempts become the greatest of what
+    /// is there and the message's own count plus one. Returns the attempts, or `None` when the
+    /// ledger no longer wants this job.
+    pub async fn record_failure(&self, job: &PageJob, failure: &Failure) -> Result<Option<u32>, StoreError> {
+        self.record_answer(job, failure, job.attempt + 1, 0).await
+    }
+
+    /// Records that the API throttled a request: no attempt is spent.
+    pub async fn record_throttled(
+        &self,
+        job: &PageJob,
+        failure: &Failure,
+    ) -> Result<Option<u32>, StoreError> {
+        self.record_answer(job, failure, job.attempt, 1).await
+    }
+
+    async fn record_answer(
+        &self,
+        job: &PageJob,
+        failure: &Failure,
+        attempts: u32,
+        throttled: i32,
+    ) -> Result<Option<u32>, StoreError> {
+        let client = self.database.client().await?;
+        let statement = client
+            .prepare_cached(
+                "insert into pagemill.pages as g (partition, page, generation, state, attempts, requests, throttled, error, fingerprint, \
+                     first_failed_at, last_failed_at) \
+                 select $1, $2, $3, 'failed', $4, 1, $5, $6, $7, now(), now() \
+                 where exists (select from pagemill.partitions where id = $1 and state = 'open') \
+                 on conflict (partition, page) do update set state = 'failed', attempts = greatest(g.attempts, excluded.attempts), \
+                     requests = g.requests + 1, throttled = g.throttled + excluded.throttled, starts = 0, alone_starts = 0, \
+                     error = excluded.error, fingerprint = excluded.fingerprint, \
+                     first_failed_at = coalesce(g.first_failed_at, now()), last_failed_at = now() \
+                 where g.generation = excluded.generation and g.state not in ('done', 'dead') \
+                 returning attempts",
+            )
+            .await?;
+        let row = client
+            .query_opt(
+                &statement,
+                &[
+                    &job.partition,
+                    &(job.page as i32),
+                    &(job.generation as i32),
+                    &(attempts as i32),
+                    &throttled,
+                    &failure.message,
+                    &failure.fingerprint(),
+                ],
+            )
+            .await?;
+        Ok(row.map(|r| r.get::<_, i32>(0) as u32))
+    }
+}

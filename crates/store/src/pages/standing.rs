@@ -1,0 +1,69 @@
+//! Pages of the attempts that others stand on, by which an unchanged response is known.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use pagemill_core::BodyDigest;
+use tokio::sync::OnceCell;
+
+use super::Pages as Handle;
+use crate::StoreError;
+
+/// Attempts whose imprints are remembered.
+const MOST_ATTEMPTS: usize = 16;
+
+/// A page of an attempt whose rows stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StandingPage {
+    /// What its answer is known again by.
+    pub body_digest: BodyDigest,
+    /// How many rows it has.
+    pub rows: u32,
+}
+
+/// By page.
+type Pages = HashMap<u32, StandingPage>;
+
+/// What is known of attempts that others stand on. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct StandingPages {
+    attempts: Arc<Mutex<HashMap<i64, Arc<OnceCell<Pages>>>>>,
+}
+
+impl StandingPages {
+    fn of(&self, attempt: i64) -> Arc<OnceCell<Pages>> {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        if attempts.len() >= MOST_ATTEMPTS && !attempts.contains_key(&attempt) {
+            attempts.clear();
+        }
+        attempts.entry(attempt).or_default().clone()
+    }
+}
+
+impl Handle {
+    /// A page of an attempt that others stand on. Of each attempt the ledger is asked once.
+    pub async fn standing_page(&self, attempt: i64, page: u32) -> Result<Option<StandingPage>, StoreError> {
+        let known = self.standing_pages.of(attempt);
+        let pages = known.get_or_try_init(|| self.read_standing(attempt)).await?;
+        Ok(pages.get(&page).copied())
+    }
+
+    async fn read_standing(&self, attempt: i64) -> Result<Pages, StoreError> {
+        let client = self.database.client().await?;
+        let rows = client
+            .query(
+                "select page, rows, imprint, imprint_before, imprint_after from pagemill.pages \
+                 where partition = $1 and state = 'done' and imprint is not null",
+                &[&attempt],
+            )
+            .await?;
+        let page = |row: &tokio_postgres::Row| {
+            let number = |i: usize| row.get::<_, i32>(i) as u32;
+            let body_digest = BodyDigest { hash: row.get(2), before: number(3), after: number(4) };
+            (number(0), StandingPage { body_digest, rows: number(1) })
+        };
+        Ok(rows.iter().map(page).collect())
+    }
+}

@@ -1,0 +1,175 @@
+use std::pin::pin;
+
+use futures_util::TryStreamExt;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use serde::Serialize;
+use serde_json::Value;
+use tokio_postgres::types::ToSql;
+
+use super::Partitions;
+use super::row::PartitionRow;
+use crate::{DataTable, StoreError, identifier::quote, rows::read_rows};
+
+/// A partition's certificate, recounted from its data table and held against the ledger.
+#[derive(Clone, Debug, Serialize)]
+pub struct Recount {
+    /// The partition.
+    pub partition: i64,
+    /// What it is a slice of.
+    pub slice: String,
+    /// The ledger's word: `open`, `sealed` or `incomplete`.
+    pub state: String,
+    /// Why it is incomplete.
+    pub reason: Option<String>,
+    /// The API's stated total, or the rows counted where it states none.
+    pub total: Option<i64>,
+    /// Pages stored.
+    pub pages: u64,
+    /// Distinct keys in the ledger's pages.
+    pub ledger_keys: u64,
+    /// Rows of the partition in the table whose key the ledger has.
+    pub table_keys: u64,
+    /// Rows in the table that the last pull did not contain (kept: `missing_rows = "keep"`).
+    pub older_rows: u64,
+    /// Over the rows as the seal found them: 64 bits, hexadecimal.
+    pub content_hash: Option<String>,
+    /// The same, recounted from the table.
+    pub table_content_hash: String,
+    /// The newer run that pulled the slice again, if one did.
+    pub superseded_by: Option<String>,
+    /// Parts that it was split into.
+    pub parts: Option<u32>,
+    /// Requests whose answer is known.
+    pub requests: u64,
+    /// The API's ids of the requests whose answers are stored, page by page.
+    pub request_ids: Vec<Option<String>>,
+    /// Rounds in which pages were fetched again because the proof failed.
+    pub repairs: u32,
+    /// Sums of the additive metrics over the stored rows, as the seal found them.
+    pub sums: Value,
+    /// What is odd about the data although it is complete.
+    pub warnings: Value,
+    /// The day on which its keys were pruned: its rows cannot be told from older ones since.
+    pub pruned_on: Option<Date>,
+}
+
+impl Recount {
+    /// Whether the table holds exactly what the seal says.
+    pub fn agrees(&self) -> bool {
+        self.state == "sealed"
+            && Some(self.table_keys as i64) == self.total
+            && (self.pruned_on.is_some() || self.table_keys == self.ledger_keys)
+            && self.content_hash.as_ref().is_none_or(|sealed| *sealed == self.table_content_hash)
+    }
+
+    /// Whether nothing can be said: its keys were pruned, and the table has rows enough but others
+    /// than it was sealed with, which an older pull may have left.
+    pub fn is_unknown(&self) -> bool {
+        let enough = self.total.is_none_or(|total| self.table_keys as i64 >= total);
+        self.pruned_on.is_some() && self.state == "sealed" && enough && !self.agrees()
+    }
+}
+
+/// Rows hashed at a time.
+const CHUNK: usize = 4_096;
+
+/// The pages whose rows are the partition's own: of a whole, those of its parts.
+const PAGES: &str = "select g.keys, g.requests, g.request_id, g.state = 'done', p.parts is null \
+    from pagemill.partitions p join pagemill.pages g on g.partition = p.id and g.page <= coalesce(p.last_page, g.page) \
+    where coalesce(p.top, p.id) = $1 order by p.id, g.page";
+
+impl Partitions {
+    /// Recounts a partition from its data table: hashes its rows as the decoder did and looks each
+    /// key up among the ledger's.
+    pub async fn recount(&self, table: &DataTable, partition: &PartitionRow) -> Result<Recount, StoreError> {
+        let mut client = self.database.client().await?;
+        let tx = client
+            .build_transaction()
+            .read_only(true)
+            .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
+            .start()
+            .await?;
+        tx.batch_execute("set local statement_timeout = '30min'").await?;
+        let s = &partition.slice;
+        let superseded_by = tx
+            .query_opt(
+                "select run::text from pagemill.partitions where source = $1 and stream = $2 and account = $3 and from_date = $4 \
+                 and to_date = $5 and id > $6 and parent is null order by id desc limit 1",
+                &[&s.source, &s.stream, &s.account, &s.from, &s.to, &partition.id],
+            )
+            .await?
+            .map(|r| r.get(0));
+        let proof: Option<Value> = tx
+            .query_one("select proof from pagemill.partitions where id = $1", &[&partition.id])
+            .await?
+            .get(0);
+        let proof = proof.unwrap_or_default();
+        let mut ledger = Vec::new();
+        let (mut requests, mut request_ids) = (0, Vec::new());
+        let mut pages = pin!(tx.query_raw(PAGES, [&partition.id]).await?);
+        while let Some(row) = pages.try_next().await? {
+            requests += row.get::<_, i32>(1) as u64;
+            if row.get(3) && row.get(4) {
+                ledger.extend(row.get::<_, Option<Vec<i64>>>(0).unwrap_or_default());
+                request_ids.push(row.get(2));
+            }
+        }
+        let pruned = partition.pruned_at.is_some();
+        ledger.sort_unstable();
+        ledger.dedup();
+
+        let columns: Vec<String> = table.shape.columns.iter().map(|c| quote(&c.name)).collect();
+        let sql =
+            format!("select {} from {} where {}", columns.join(", "), table.name, table.slice_condition());
+        let params: [&(dyn ToSql + Sync); 3] = [&s.account, &s.from, &s.to];
+        let mut rows = pin!(tx.query_raw(&sql, params).await?);
+        let (mut table_keys, mut older_rows, mut content_hash) = (0, 0, 0_i64);
+        let mut chunk = Vec::with_capacity(CHUNK);
+        loop {
+            let row = rows.try_next().await?;
+            let last = row.is_none();
+            chunk.extend(row);
+            if chunk.len() == CHUNK || last {
+                let rows = read_rows(&chunk, table.shape.columns.iter().map(|c| c.kind));
+                for (key, row) in rows.key_hashes(&table.key).iter().zip(rows.row_hashes()) {
+                    if pruned || ledger.binary_search(key).is_ok() {
+                        table_keys += 1;
+                        content_hash = content_hash.wrapping_add(row);
+                    } else {
+                        older_rows += 1;
+                    }
+                }
+                chunk.clear();
+            }
+            if last {
+                break;
+            }
+        }
+        Ok(Recount {
+            partition: partition.id,
+            slice: s.to_string(),
+            state: partition.state.clone(),
+            reason: partition.reason.clone(),
+            total: partition.progress.total,
+            pages: request_ids.len() as u64,
+            ledger_keys: ledger.len() as u64,
+            table_keys,
+            older_rows,
+            content_hash: proof["content_hash"].as_str().map(str::to_owned),
+            table_content_hash: format!("{content_hash:016x}"),
+            superseded_by,
+            parts: partition.parts,
+            requests,
+            request_ids,
+            repairs: partition.repairs,
+            sums: proof["sums"].clone(),
+            warnings: proof["warnings"].clone(),
+            pruned_on: partition.pruned_at.map(day),
+        })
+    }
+}
+
+/// The day of an instant, in UTC.
+fn day(at: Timestamp) -> Date {
+    at.to_zoned(TimeZone::UTC).date()
+}

@@ -1,0 +1,93 @@
+//! What is done when a proof fails: suspect pages are fetched again.
+
+use deadpool_postgres::Transaction;
+use pagemill_core::{IncompleteReason, PageJob};
+
+use super::{
+    rescue::RescueOrder,
+    row::{PARTITION_COLUMNS, PartitionRow},
+};
+use crate::StoreError;
+
+/// Orders the suspect pages anew: those that state another total than the API's latest word, hold a
+/// key that came twice, or are short, and their neighbours; where nothing points to a page, and in the
+/// last round, all of them. A chain begins again at its first page.
+pub(super) async fn repair(
+    tx: &Transaction<'_>,
+    partition: &PartitionRow,
+    total: Option<i64>,
+    reason: &IncompleteReason,
+    last_round: bool,
+) -> Result<RescueOrder, StoreError> {
+    tx.execute(
+        "update pagemill.partitions set repairs = repairs + 1, end_page = null, progressed_at = now() where id = $1",
+        &[&partition.id],
+    )
+    .await?;
+    let repaired = take_total(tx, partition.id, total).await?;
+    let first = partition.progress.first_page as i32;
+    let last = repaired.progress.last_page.map_or(i32::MAX, |last| last as i32);
+    let all = partition.chained || last_round || matches!(reason, IncompleteReason::SumsDiffer(_));
+    let suspects: Vec<i32> = if all { Vec::new() } else { suspects(tx, &repaired, last).await? };
+    tx.execute(
+        "update pagemill.pages set generation = generation + 1, state = 'planned', attempts = 0 \
+         where partition = $1 and state = 'done' and (cardinality($2::int[]) = 0 or page = any($2))",
+        &[&partition.id, &suspects],
+    )
+    .await?;
+    let repaired = recount(tx, partition.id).await?;
+    let ordered = if partition.chained { first } else { last };
+    let pages = tx
+        .query(
+            "select n, coalesce(g.generation, 0) from generate_series($2::int, $3::int) as n \
+             left join pagemill.pages g on g.partition = $1 and g.page = n where coalesce(g.state, 'planned') = 'planned' order by n",
+            &[&partition.id, &first, &ordered],
+        )
+        .await?;
+    let job = |r: &tokio_postgres::Row| -> PageJob {
+        repaired.job(r.get::<_, i32>(0) as u32, r.get::<_, i32>(1) as u32)
+    };
+    let jobs = pages.iter().map(job).collect();
+    Ok(RescueOrder { partition: repaired, jobs })
+}
+
+/// Takes the API's latest word on the total. Pages beyond its last are no more: their keys would count.
+pub(super) async fn take_total(
+    tx: &Transaction<'_>,
+    partition: i64,
+    total: Option<i64>,
+) -> Result<PartitionRow, StoreError> {
+    tx.execute("update pagemill.partitions set total = $2 where id = $1", &[&partition, &total]).await?;
+    tx.execute(
+        "delete from pagemill.pages g using pagemill.partitions p \
+         where p.id = $1 and g.partition = $1 and g.page > p.last_page",
+        &[&partition],
+    )
+    .await?;
+    recount(tx, partition).await
+}
+
+async fn recount(tx: &Transaction<'_>, partition: i64) -> Result<PartitionRow, StoreError> {
+    let sql = format!(
+        "update pagemill.partitions p set \
+             done = (select count(*) from pagemill.pages where partition = $1 and state = 'done') \
+         where p.id = $1 returning {PARTITION_COLUMNS}"
+    );
+    Ok(PartitionRow::from_row(&tx.query_one(&sql, &[&partition]).await?))
+}
+
+async fn suspects(tx: &Transaction<'_>, partition: &PartitionRow, last: i32) -> Result<Vec<i32>, StoreError> {
+    let rows = tx
+        .query(
+            "with pages as (select page, total, rows, keys from pagemill.pages where partition = $1 and state = 'done'), \
+             keys as (select page, unnest(keys) as key from pages), \
+             twice as (select key from keys group by key having count(*) > 1), \
+             odd as (select page from pages where total <> $2 \
+                 union select k.page from keys k join twice t using (key) \
+                 union select page from pages where rows <> case when page = $3 then $2 - (page - 1)::bigint * $4 else $4 end) \
+             select distinct p.page from pages p join odd o on p.page between o.page - 1 and o.page + 1 order by 1",
+            &[&partition.id, &partition.progress.total, &last, &i64::from(partition.page_size)],
+        )
+        .await?;
+    Ok(rows.iter().map(|r| r.get(0)).collect())
+}

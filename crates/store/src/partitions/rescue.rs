@@ -1,0 +1,124 @@
+use std::time::Duration;
+
+use deadpool_postgres::Object;
+use pagemill_core::PageJob;
+use tokio_postgres::Row;
+
+use super::Partitions;
+use super::row::{PARTITION_COLUMNS, PartitionRow};
+use crate::StoreError;
+
+/// A partition that stands still, and what to publish so that it moves again.
+#[derive(Clone, Debug)]
+pub struct RescueOrder {
+    /// Which.
+    pub partition: PartitionRow,
+    /// The missing pages, each under its new generation. Empty when only the seal is missing.
+    pub jobs: Vec<PageJob>,
+}
+
+/// The most pages that one rescue publishes; the next pass takes the rest.
+const MOST_PAGES: i64 = 100_000;
+
+impl Partitions {
+    /// Claims one partition of a source that has made no progress for `idle` although it is
+    /// published (or its producer's lease has run out), raises the generation of its missing pages,
+    /// and returns them. Claiming counts as progress, so two rescuers never take the same.
+    pub async fn rescue(&self, source: &str, idle: Duration) -> Result<Option<RescueOrder>, StoreError> {
+        let client = self.database.client().await?;
+        let sql = format!(
+            "update pagemill.partitions p set progressed_at = now() where p.id = (\
+                 select q.id from pagemill.partitions q join pagemill.runs r on r.id = q.run \
+                 where q.state = 'open' and q.source = $1 and q.progressed_at < now() - make_interval(secs => $2) \
+                   and (q.published_at is not null or r.lease_until is null or r.lease_until < now()) \
+                 order by q.progressed_at limit 1 for update of q skip locked) \
+             returning {PARTITION_COLUMNS}"
+        );
+        order_missing(&client, client.query_opt(&sql, &[&source, &idle.as_secs_f64()]).await?).await
+    }
+
+    /// The same for one given partition, whatever its progress: after a crash that took its page
+    /// jobs along. `None` when it is not open.
+    pub async fn reorder_missing(&self, partition: i64) -> Result<Option<RescueOrder>, StoreError> {
+        let client = self.database.client().await?;
+        let sql = format!(
+            "update pagemill.partitions p set progressed_at = now() where p.id = $1 and p.state = 'open' returning {PARTITION_COLUMNS}"
+        );
+        order_missing(&client, client.query_opt(&sql, &[&partition]).await?).await
+    }
+
+    /// Whether any partition of these sources is open.
+    pub async fn any_open(&self, sources: &[String]) -> Result<bool, StoreError> {
+        let client = self.database.client().await?;
+        let statement = client
+            .prepare_cached(
+                "select exists (select from pagemill.partitions where state = 'open' and source = any($1))",
+            )
+            .await?;
+        Ok(client.query_one(&statement, &[&sources]).await?.get(0))
+    }
+}
+
+/// Raises the generation of a claimed partition's missing pages. Not in one transaction with the
+/// claim: collectors lock pages before their partition, and would meet it halfway.
+async fn order_missing(client: &Object, claimed: Option<Row>) -> Result<Option<RescueOrder>, StoreError> {
+    let Some(partition) = claimed.map(|row| PartitionRow::from_row(&row)) else { return Ok(None) };
+    if partition.chained {
+        return order_next(client, partition).await.map(Some);
+    }
+    // Before the total is known the first page stands for all of them.
+    let last = partition.progress.last_page.unwrap_or(partition.progress.first_page) as i32;
+    let missing = client
+        .query(
+            "insert into pagemill.pages as g (partition, page, generation, state) \
+             select $1, p, 1, 'planned' from generate_series($2::int, $3::int) as p \
+             where not exists (select from pagemill.pages d where d.partition = $1 and d.page = p and d.state in ('done', 'dead')) \
+             order by p limit $4 \
+             on conflict (partition, page) do update set generation = g.generation + 1, state = 'planned' \
+             where g.state not in ('done', 'dead') \
+             returning page, generation, attempts",
+            &[&partition.id, &(partition.progress.first_page as i32), &last, &MOST_PAGES],
+        )
+        .await?;
+    let jobs = missing
+        .iter()
+        .map(|r| PageJob {
+            attempt: r.get::<_, i32>(2) as u32,
+            ..partition.job(r.get::<_, i32>(0) as u32, r.get::<_, i32>(1) as u32)
+        })
+        .collect();
+    Ok(Some(RescueOrder { partition, jobs }))
+}
+
+/// Of a chain only the page after the last one done can be asked for.
+async fn order_next(client: &Object, partition: PartitionRow) -> Result<RescueOrder, StoreError> {
+    let first = partition.progress.first_page as i32;
+    let last = client
+        .query_opt(
+            "select page, next from pagemill.pages where partition = $1 and state = 'done' order by page desc limit 1",
+            &[&partition.id],
+        )
+        .await?;
+    let (page, cursor) = match &last {
+        None => (first, None),
+        Some(row) => (row.get::<_, i32>(0) + 1, row.get::<_, Option<String>>(1)),
+    };
+    if partition.progress.last_page.is_some_and(|last| page > last as i32) {
+        return Ok(RescueOrder { partition, jobs: Vec::new() });
+    }
+    let ordered = client
+        .query_opt(
+            "insert into pagemill.pages as g (partition, page, generation, state) values ($1, $2, 1, 'planned') \
+             on conflict (partition, page) do update set generation = g.generation + 1, state = 'planned' \
+             where g.state not in ('done', 'dead') returning generation, attempts",
+            &[&partition.id, &page],
+        )
+        .await?;
+    let job = |row: &Row| PageJob {
+        attempt: row.get::<_, i32>(1) as u32,
+        cursor,
+        ..partition.job(page as u32, row.get::<_, i32>(0) as u32)
+    };
+    let jobs = ordered.as_ref().map(job).into_iter().collect();
+    Ok(RescueOrder { partition, jobs })
+}

@@ -1,0 +1,340 @@
+//! Runs: requests for a set of partitions.
+
+mod forecast;
+mod pace;
+mod status;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use pagemill_core::{Lane, PageRange, Slice};
+use serde_json::Value;
+use tokio_postgres::Row;
+
+pub use self::{
+    forecast::{Forecast, ForecastState, PartitionForecast},
+    pace::{Pace, RunPace},
+    status::{RunStatus, Warning},
+};
+use crate::{
+    StoreError,
+    database::Database,
+    partitions::{PARTITION_COLUMNS, PartitionRow, lane_name},
+    table::open_months,
+};
+
+/// What a run was asked to pull.
+#[derive(Clone, Debug)]
+pub struct RunRequest {
+    /// Canonical: the same asking makes the same value.
+    pub requested: Value,
+    /// Pull again what is sealed already.
+    pub again: bool,
+    /// Who plans it: holds the run's lease.
+    pub owner: String,
+}
+
+/// A partition to be opened.
+#[derive(Clone, Debug)]
+pub struct NewPartition {
+    /// Stream × account × dates.
+    pub slice: Slice,
+    /// Its pages' lane.
+    pub lane: Lane,
+    /// Rows a page.
+    pub page_size: u32,
+    /// Only these pages.
+    pub subset: Option<PageRange>,
+    /// Whether its pages follow one another, or there is but one.
+    pub chained: bool,
+    /// A seal older than this is not the last word.
+    pub due_if_sealed_before: Option<Timestamp>,
+}
+
+/// What planning came to.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// The run; `None` when nothing is due.
+    pub run: Option<i64>,
+    /// Whether an unfinished run of the same asking is continued.
+    pub continued: bool,
+    /// Another producer that holds the run's lease: leave it to that one.
+    pub lease_holder: Option<String>,
+    /// The run's open partitions.
+    pub open: Vec<Opened>,
+    /// Slices that are sealed already.
+    pub sealed: Vec<Sealed>,
+}
+
+/// A slice that needs no pull.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    /// Which.
+    pub slice: Slice,
+    /// The run that opened the sealed partition.
+    pub run: i64,
+    /// When it was sealed, for people.
+    pub at: String,
+}
+
+/// An open partition of a run.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The partition.
+    pub partition: PartitionRow,
+    /// Opened by another run, and waited for.
+    pub adopted: bool,
+}
+
+impl Planned {
+    /// Of the sealed slices the one of the newest run.
+    pub fn newest_sealed(&self) -> Option<&Sealed> {
+        self.sealed.iter().max_by_key(|s| s.run)
+    }
+}
+
+/// Held to the end of a transaction that opens partitions.
+pub(crate) const PLAN_LOCK: &str = "select pg_advisory_xact_lock(hashtext('pagemill.plan'))";
+
+/// The runs of the ledger.
+#[derive(Clone)]
+pub struct Runs {
+    database: Database,
+}
+
+impl Runs {
+    /// How long a run's lease lasts: renew it well within.
+    pub const LEASE: Duration = Duration::from_secs(30);
+
+    pub(crate) fn new(database: &Database) -> Self {
+        Self { database: database.clone() }
+    }
+
+    /// Records a run and opens its partitions, or continues the unfinished run of the same asking.
+    /// A slice that is open already is adopted; one that is sealed is left alone unless asked for
+    /// again; a subset never adopts nor is adopted, except by the same asking.
+    pub async fn plan(&self, request: &RunRequest, wanted: &[NewPartition]) -> Result<Planned, StoreError> {
+        open_months(&self.database, wanted.iter().map(|w| &w.slice)).await?;
+        let mut client = self.database.client().await?;
+        let tx = client.transaction().await?;
+        // One plan at a time: two cron ticks must not both find nothing and both begin.
+        tx.batch_execute(PLAN_LOCK).await?;
+        tx.batch_execute("select pagemill.open_month(current_date)").await?;
+
+        let (continued, lease_holder) = unfinished(&tx, request).await?.unzip();
+        let lease_holder: Option<String> = lease_holder.flatten();
+
+        let mut sealed = Vec::new();
+        let mut due = Vec::new();
+        let mut adopt = Vec::new();
+        if continued.is_none() {
+            for partition in wanted {
+                match newest_attempt(&tx, &partition.slice).await? {
+                    Some(newest) if newest.state == "open" && newest.subset == partition.subset => {
+                        adopt.push(newest.id)
+                    }
+                    Some(newest) if newest.state == "open" => {
+                        supersede(&tx, newest.id).await?;
+                        due.push(partition);
+                    }
+                    Some(newest) if newest.is_final(partition) && !request.again => {
+                        let at =
+                            newest.closed_at.map(|t| t.strftime("%F %T UTC").to_string()).unwrap_or_default();
+                        sealed.push(Sealed { slice: partition.slice.clone(), run: newest.run, at });
+                    }
+                    _ => due.push(partition),
+                }
+            }
+        }
+        let run = match continued {
+            Some(run) => Some(run),
+            None if due.is_empty() && adopt.is_empty() => None,
+            None => Some(
+                tx.query_one(
+                    "insert into pagemill.runs (request) values ($1) returning id",
+                    &[&request.requested],
+                )
+                .await?
+                .get(0),
+            ),
+        };
+        if let Some(run) = run {
+            for partition in due {
+                adopt.push(open(&tx, run, partition).await?);
+            }
+            tx.execute(
+                "insert into pagemill.run_partitions select $1, unnest($2::bigint[]) on conflict do nothing",
+                &[&run, &adopt],
+            )
+            .await?;
+            if lease_holder.is_none() {
+                tx.execute(
+                    "update pagemill.runs set lease_owner = $2, lease_until = now() + make_interval(secs => $3) where id = $1",
+                    &[&run, &request.owner, &Self::LEASE.as_secs_f64()],
+                )
+                .await?;
+            }
+        }
+        let open = match run {
+            Some(run) => open_partitions(&tx, run).await?,
+            None => Vec::new(),
+        };
+        tx.commit().await?;
+        Ok(Planned { run, continued: continued.is_some(), lease_holder, open, sealed })
+    }
+
+    /// Prolongs the lease of a run; false when another producer has taken it.
+    pub async fn renew_lease(&self, run: i64, owner: &str) -> Result<bool, StoreError> {
+        let client = self.database.client().await?;
+        let renewed = client
+            .execute(
+                "update pagemill.runs set lease_until = now() + make_interval(secs => $3) where id = $1 and lease_owner = $2",
+                &[&run, &owner, &Self::LEASE.as_secs_f64()],
+            )
+            .await?;
+        Ok(renewed > 0)
+    }
+
+    /// Gives the lease back: the producer has published all there is to publish.
+    pub async fn release_lease(&self, run: i64, owner: &str) -> Result<(), StoreError> {
+        let client = self.database.client().await?;
+        client
+            .execute(
+                "update pagemill.runs set lease_until = null where id = $1 and lease_owner = $2",
+                &[&run, &owner],
+            )
+            .await?;
+        Ok(())
+    }
+}
+
+/// The unfinished run of the same asking, and who else holds its lease.
+pub(super) async fn unfinished(
+    tx: &deadpool_postgres::Transaction<'_>,
+    request: &RunRequest,
+) -> Result<Option<(i64, Option<String>)>, StoreError> {
+    let row = tx
+        .query_opt(
+            "select r.id, case when r.lease_until > now() and r.lease_owner <> $2 then r.lease_owner end from pagemill.runs r \
+             where r.request = $1 and exists (select from pagemill.run_partitions rp \
+                 join pagemill.partitions p on p.id = rp.partition where rp.run = r.id and p.state = 'open') \
+             order by r.id desc limit 1",
+            &[&request.requested, &request.owner],
+        )
+        .await?;
+    Ok(row.map(|r| (r.get(0), r.get(1))))
+}
+
+/// The newest attempt at a slice.
+pub(super) struct Newest {
+    pub(super) id: i64,
+    pub(super) run: i64,
+    pub(super) state: String,
+    pub(super) subset: Option<PageRange>,
+    pub(super) closed_at: Option<Timestamp>,
+}
+
+/// The columns that [`Newest::from_row`] reads.
+pub(super) const NEWEST_COLUMNS: &str = "id, run, state, subset_first, subset_last, closed_at";
+
+impl Newest {
+    pub(super) fn from_row(row: &Row) -> Self {
+        let subset: Option<(i32, i32)> = row.get::<_, Option<i32>>(3).zip(row.get(4));
+        Self {
+            id: row.get(0),
+            run: row.get(1),
+            state: row.get(2),
+            subset: subset.map(|(first, last)| PageRange { first: first as u32, last: last as u32 }),
+            closed_at: row.get(5),
+        }
+    }
+
+    /// Sealed, and late enough.
+    pub(super) fn is_final(&self, wanted: &NewPartition) -> bool {
+        self.state == "sealed"
+            && wanted
+                .due_if_sealed_before
+                .is_none_or(|due| self.closed_at.is_some_and(|closed| closed >= due))
+    }
+}
+
+async fn newest_attempt(
+    tx: &deadpool_postgres::Transaction<'_>,
+    slice: &Slice,
+) -> Result<Option<Newest>, StoreError> {
+    let statement = tx
+        .prepare_cached(&format!(
+            "select {NEWEST_COLUMNS} \
+             from pagemill.partitions where source = $1 and stream = $2 and account = $3 and from_date = $4 and to_date = $5 \
+               and parent is null order by id desc limit 1",
+        ))
+        .await?;
+    let row = tx
+        .query_opt(&statement, &[&slice.source, &slice.stream, &slice.account, &slice.from, &slice.to])
+        .await?;
+    Ok(row.as_ref().map(Newest::from_row))
+}
+
+/// A subset in the way of the whole, or of another subset, or the other way round: the newer asking wins.
+async fn supersede(tx: &deadpool_postgres::Transaction<'_>, partition: i64) -> Result<(), StoreError> {
+    tx.execute(
+        "update pagemill.partitions set state = 'incomplete', reason = 'superseded by a newer run', closed_at = now() \
+         where coalesce(top, id) = $1 and state = 'open'",
+        &[&partition],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn open(
+    tx: &deadpool_postgres::Transaction<'_>,
+    run: i64,
+    p: &NewPartition,
+) -> Result<i64, StoreError> {
+    let statement = tx
+        .prepare_cached(
+            "insert into pagemill.partitions (run, source, stream, account, from_date, to_date, lane, page_size, subset_first, subset_last, chained) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) returning id",
+        )
+        .await?;
+    let first = p.subset.map(|s| s.first as i32);
+    let last = p.subset.map(|s| i32::try_from(s.last).unwrap_or(i32::MAX));
+    let s = &p.slice;
+    let row = tx
+        .query_one(
+            &statement,
+            &[
+                &run,
+                &s.source,
+                &s.stream,
+                &s.account,
+                &s.from,
+                &s.to,
+                &lane_name(p.lane),
+                &(p.page_size as i32),
+                &first,
+                &last,
+                &p.chained,
+            ],
+        )
+        .await?;
+    Ok(row.get(0))
+}
+
+async fn open_partitions(
+    tx: &deadpool_postgres::Transaction<'_>,
+    run: i64,
+) -> Result<Vec<Opened>, StoreError> {
+    let sql = format!(
+        "select {PARTITION_COLUMNS} from pagemill.run_partitions rp join pagemill.partitions p on p.id = rp.partition \
+         where rp.run = $1 and p.state = 'open' order by p.id"
+    );
+    let rows = tx.query(&sql, &[&run]).await?;
+    Ok(rows
+        .iter()
+        .map(|r| {
+            let partition = PartitionRow::from_row(r);
+            Opened { adopted: partition.run != run, partition }
+        })
+        .collect())
+}

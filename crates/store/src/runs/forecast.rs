@@ -1,0 +1,201 @@
+//! What planning would come to, with nothing written.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use pagemill_core::PageRange;
+
+use super::{NEWEST_COLUMNS, NewPartition, Newest, RunRequest, Runs, unfinished};
+use crate::StoreError;
+
+/// What [`Runs::plan`] would find if it were asked now.
+#[derive(Clone, Debug)]
+pub struct Forecast {
+    /// When this was read, on the database's clock.
+    pub at: Timestamp,
+    /// The unfinished run of the same asking that would be continued.
+    pub continues: Option<i64>,
+    /// What would become of each wanted partition, in their order.
+    pub partitions: Vec<PartitionForecast>,
+    /// Pages that other partitions still want of each source: they share its quota.
+    pub others: BTreeMap<String, u64>,
+}
+
+/// What would become of a wanted partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionForecast {
+    /// Whether it would be pulled.
+    pub state: ForecastState,
+    /// Rows expected: its own total where one was stated, else from the newest total of the same
+    /// stream and account. `None` where there is none.
+    pub rows: Option<u64>,
+    /// Pages still to be asked for; one at least where nothing is known.
+    pub pages: u64,
+}
+
+/// Where a wanted partition stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ForecastState {
+    /// It would be pulled.
+    Due {
+        /// When it was sealed, if it was: it may have changed since.
+        sealed_at: Option<Timestamp>,
+    },
+    /// It is being pulled already, by this run.
+    Open(i64),
+    /// It is there.
+    Sealed {
+        /// By this run.
+        run: i64,
+        /// When.
+        at: Timestamp,
+    },
+    /// It closed without a seal in the run that would be continued, and waits for that run's end.
+    Incomplete(i64),
+}
+
+/// The newest attempt at each wanted slice, and the newest total of its stream and account, a day.
+const FORECAST: &str = "with wanted as (\
+        select * from unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::date[]) \
+            with ordinality as w (source, stream, account, from_date, to_date, nth)), \
+    known as (\
+        select w.source, w.stream, w.account, k.per_day from (select distinct source, stream, account from wanted) w \
+        cross join lateral (select p.total::float8 / (p.to_date - p.from_date + 1) as per_day from pagemill.partitions p \
+            where p.source = w.source and p.stream = w.stream and p.account = w.account \
+                and p.state = 'sealed' and p.total is not null and p.parent is null \
+            order by p.from_date desc, p.to_date desc, p.id desc limit 1) k) \
+    select newest.*, ceil(known.per_day * (w.to_date - w.from_date + 1))::bigint \
+    from wanted w \
+    left join lateral (select {columns}, last_page - first_page + 1 as planned, done + dead as ended, total \
+        from pagemill.partitions p \
+        where p.source = w.source and p.stream = w.stream and p.account = w.account \
+            and p.from_date = w.from_date and p.to_date = w.to_date and p.parent is null \
+        order by id desc limit 1) newest on true \
+    left join known on known.source = w.source and known.stream = w.stream and known.account = w.account \
+    order by w.nth";
+
+const OTHERS: &str = "select source, sum(greatest(coalesce(last_page - first_page + 1, 1) - done - dead, 0))::bigint \
+    from pagemill.partitions where state = 'open' and source = any($1) and id <> all($2) group by source";
+
+impl Runs {
+    /// Looks at what [`Runs::plan`] would do for the same asking. The database itself sees to it
+    /// that nothing is written.
+    pub async fn forecast(
+        &self,
+        request: &RunRequest,
+        wanted: &[NewPartition],
+    ) -> Result<Forecast, StoreError> {
+        let mut client = self.database.client().await?;
+        let tx = client.build_transaction().read_only(true).start().await?;
+        let continues = unfinished(&tx, request).await?.map(|(run, _)| run);
+        let slices = || wanted.iter().map(|w| &w.slice);
+        let sources: Vec<&str> = slices().map(|s| s.source.as_str()).collect();
+        let streams: Vec<&str> = slices().map(|s| s.stream.as_str()).collect();
+        let accounts: Vec<&str> = slices().map(|s| s.account.as_str()).collect();
+        let from: Vec<_> = slices().map(|s| s.from).collect();
+        let to: Vec<_> = slices().map(|s| s.to).collect();
+        let sql = FORECAST.replace("{columns}", NEWEST_COLUMNS);
+        let rows = tx.query(&sql, &[&sources, &streams, &accounts, &from, &to]).await?;
+
+        let mut open = Vec::new();
+        let mut partitions = Vec::with_capacity(rows.len());
+        for (row, wanted) in rows.iter().zip(wanted) {
+            let newest = row.get::<_, Option<i64>>(0).map(|_| Newest::from_row(row));
+            let state = state(newest.as_ref(), wanted, request.again, continues);
+            let own: Option<i64> = row.get(8);
+            let rows = own.or(row.get(9)).map(|n| n as u64);
+            let pages = match state {
+                ForecastState::Due { .. } => pages(rows, wanted),
+                ForecastState::Open(_) => {
+                    open.extend(newest.map(|n| n.id));
+                    let planned = row.get::<_, Option<i32>>(6).map(|n| n as u64);
+                    let ended = row.get::<_, i32>(7) as u64;
+                    planned.unwrap_or_else(|| pages(rows, wanted)).saturating_sub(ended)
+                }
+                ForecastState::Sealed { .. } | ForecastState::Incomplete(_) => 0,
+            };
+            partitions.push(PartitionForecast { state, rows, pages });
+        }
+        let mut named = sources;
+        named.sort_unstable();
+        named.dedup();
+        let others = tx.query(OTHERS, &[&named, &open]).await?;
+        let others = others.iter().map(|r| (r.get(0), r.get::<_, i64>(1) as u64)).collect();
+        let at = tx.query_one("select clock_timestamp()", &[]).await?.get(0);
+        tx.commit().await?;
+        Ok(Forecast { at, continues, partitions, others })
+    }
+}
+
+/// As [`Runs::plan`] decides.
+fn state(
+    newest: Option<&Newest>,
+    wanted: &NewPartition,
+    again: bool,
+    continues: Option<i64>,
+) -> ForecastState {
+    let Some(newest) = newest else { return ForecastState::Due { sealed_at: None } };
+    let sealed_at = newest.closed_at.filter(|_| newest.state == "sealed");
+    match (newest.state.as_str(), sealed_at) {
+        ("open", _) if newest.subset == wanted.subset => ForecastState::Open(newest.run),
+        (_, Some(at)) if continues.is_some() || (newest.is_final(wanted) && !again) => {
+            ForecastState::Sealed { run: newest.run, at }
+        }
+        // A run that goes on pulls what it has open, and nothing anew.
+        _ if continues.is_some() => ForecastState::Incomplete(newest.run),
+        _ => ForecastState::Due { sealed_at },
+    }
+}
+
+/// Pages of so many rows, among those asked for.
+fn pages(rows: Option<u64>, wanted: &NewPartition) -> u64 {
+    let all = rows.unwrap_or(0).div_ceil(wanted.page_size.into()).max(1);
+    match wanted.subset {
+        None => all,
+        Some(PageRange { first, last }) => {
+            // As the ledger plans: the first page is asked for in any case.
+            all.min(last.into()).max(first.into()) - u64::from(first) + 1
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+    use pagemill_core::{Lane, Slice};
+
+    use super::*;
+
+    #[test]
+    fn pages_of_rows() {
+        let day = date(2026, 1, 15);
+        let slice = Slice {
+            source: "s".into(),
+            stream: "t".into(),
+            account: "a".into(),
+            from: day,
+            to: day,
+            part: BTreeMap::new(),
+        };
+        let wanted = |subset: Option<(u32, u32)>| NewPartition {
+            slice: slice.clone(),
+            lane: Lane::Pages,
+            page_size: 100,
+            subset: subset.map(|(first, last)| PageRange { first, last }),
+            chained: false,
+            due_if_sealed_before: None,
+        };
+        for (rows, subset, expected) in [
+            (None, None, 1),
+            (Some(0), None, 1),
+            (Some(100), None, 1),
+            (Some(101), None, 2),
+            (Some(1_000), Some((3, 7)), 5),
+            (Some(500), Some((3, 7)), 3),
+            (Some(100), Some((3, 7)), 1),
+            (None, Some((3, 7)), 1),
+        ] {
+            assert_eq!(pages(rows, &wanted(subset)), expected, "{rows:?} {subset:?}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+use serde::Serialize;
+
+use super::Runs;
+use crate::{
+    StoreError,
+    error::none_found,
+    partitions::{PARTITION_COLUMNS, PartitionRow},
+};
+
+/// A run summed up from its partitions and pages. The JSON of `status --json`, and the last line of
+/// `run --json` and `pagemill-producer --wait --json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunStatus {
+    /// Its id.
+    pub run: String,
+    /// Partitions it waits for.
+    pub partitions: i64,
+    /// Sealed among them.
+    pub sealed: i64,
+    /// Closed without a seal.
+    pub incomplete: i64,
+    /// Pages done.
+    pub pages: i64,
+    /// Rows in the done pages.
+    pub rows: i64,
+    /// Pages dead.
+    pub dead: i64,
+    /// Requests whose answer is known.
+    pub requests: i64,
+    /// Throttled among them.
+    pub throttled: i64,
+    /// From the first partition's opening to the last one's end, or to now.
+    pub seconds: f64,
+    /// Warnings on the seals: what is odd about the data although it is complete.
+    pub warnings: i64,
+    /// `running`, `complete` or `incomplete`
+    pub state: String,
+    /// Pages planned, as far as totals are known.
+    #[serde(skip)]
+    pub planned_pages: i64,
+    /// Rows stated by the API, as far as known.
+    #[serde(skip)]
+    pub total: i64,
+    /// When the run was made, RFC 3339.
+    #[serde(skip)]
+    pub created_at: String,
+    /// Whether all that is missing was not asked for: every incomplete partition is a subset.
+    #[serde(skip)]
+    pub only_subsets: bool,
+}
+
+/// `{runs}` are conditions and order of the runs. What is summed is looked up partition by partition,
+/// so that its cost is the run's own, however large the ledger.
+const STATUS: &str = "select r.id::text, rp.partitions, rp.sealed, rp.incomplete, rp.pages::bigint, coalesce(g.rows, 0)::bigint, rp.dead::bigint, \
+        coalesce(g.requests, 0)::bigint, coalesce(g.throttled, 0)::bigint, \
+        extract(epoch from (case when rp.open > 0 then now() else rp.closed_at end) - greatest(rp.opened_at, r.created_at))::float8, \
+        case when rp.open > 0 then 'running' when rp.incomplete > 0 then 'incomplete' else 'complete' end, \
+        (select coalesce(sum(jsonb_array_length(p.proof->'warnings')), 0)::bigint from pagemill.run_partitions x \
+            join pagemill.partitions p on p.id = x.partition where x.run = r.id and p.proof ? 'warnings'), \
+        rp.planned_pages::bigint, rp.total::bigint, to_char(r.created_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
+        (select coalesce(bool_and(p.state <> 'incomplete' or p.reason = 'subset'), true) from pagemill.run_partitions x \
+            join pagemill.partitions p on p.id = x.partition where x.run = r.id) \
+    from (select * from pagemill.runs where {runs}) r \
+    cross join lateral (select * from pagemill.run_progress rp where rp.run = r.id) rp \
+    left join lateral (select sum(coalesce((p.pruned->>'rows')::bigint, g.rows)) filter (where p.parts is null) as rows, \
+            sum(coalesce((p.pruned->>'requests')::bigint, g.requests)) as requests, \
+            sum(coalesce((p.pruned->>'throttled')::bigint, g.throttled)) as throttled \
+        from pagemill.run_partitions x join pagemill.partitions p on coalesce(p.top, p.id) = x.partition \
+        cross join lateral (select sum(g.rows) filter (where g.state = 'done') as rows, sum(g.requests) as requests, sum(g.throttled) as throttled \
+            from pagemill.pages g where g.partition = p.id) g \
+        where x.run = r.id) g on true order by r.id desc";
+
+impl Runs {
+    /// One run.
+    ///
+    /// # Errors
+    /// [`crate::StoreErrorKind::Invalid`] if there is none with this id.
+    pub async fn status(&self, run: i64) -> Result<RunStatus, StoreError> {
+        let client = self.database.client().await?;
+        let statement = client.prepare_cached(&STATUS.replace("{runs}", "id = $1")).await?;
+        let row = client.query_opt(&statement, &[&run]).await?;
+        row.map(|r| from_row(&r)).ok_or_else(|| none_found(&format!("run {run}")))
+    }
+
+    /// The newest runs, newest first.
+    pub async fn recent(&self, most: i64) -> Result<Vec<RunStatus>, StoreError> {
+        let client = self.database.client().await?;
+        let rows =
+            client.query(&STATUS.replace("{runs}", "true order by id desc limit $1"), &[&most]).await?;
+        Ok(rows.iter().map(from_row).collect())
+    }
+
+    /// The progress of a run, cheaply: pages done and dead, planned pages, open partitions; no page
+    /// row is read.
+    ///
+    /// # Errors
+    /// [`crate::StoreErrorKind::Invalid`] if there is no such run.
+    pub async fn progress(&self, run: i64) -> Result<(u64, u64, u64), StoreError> {
+        let client = self.database.client().await?;
+        let statement = client
+            .prepare_cached("select (pages + dead)::bigint, planned_pages::bigint, open from pagemill.run_progress where run = $1")
+            .await?;
+        let row =
+            client.query_opt(&statement, &[&run]).await?.ok_or_else(|| none_found(&format!("run {run}")))?;
+        let count = |i: usize| row.get::<_, i64>(i) as u64;
+        Ok((count(0), count(1), count(2)))
+    }
+}
+
+/// A warning on a partition's seal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Which partition, in words.
+    pub slice: String,
+    /// What is odd.
+    pub text: String,
+}
+
+impl Runs {
+    /// The warnings on the seals of a run's partitions.
+    pub async fn warnings(&self, run: i64) -> Result<Vec<Warning>, StoreError> {
+        let client = self.database.client().await?;
+        let sql = format!(
+            "select {PARTITION_COLUMNS}, w.text from pagemill.run_partitions rp join pagemill.partitions p on p.id = rp.partition \
+             cross join lateral jsonb_array_elements_text(p.proof->'warnings') as w(text) where rp.run = $1 order by p.id"
+        );
+        let rows = client.query(&sql, &[&run]).await?;
+        let warning = |r| Warning { slice: PartitionRow::from_row(r).slice.to_string(), text: r.get("text") };
+        Ok(rows.iter().map(warning).collect())
+    }
+}
+
+fn from_row(row: &tokio_postgres::Row) -> RunStatus {
+    RunStatus {
+        run: row.get(0),
+        partitions: row.get(1),
+        sealed: row.get(2),
+        incomplete: row.get(3),
+        pages: row.get(4),
+        rows: row.get(5),
+        dead: row.get(6),
+        requests: row.get(7),
+        throttled: row.get(8),
+        seconds: (row.get::<_, Option<f64>>(9).unwrap_or(0.0).max(0.0) * 1000.0).round() / 1000.0,
+        state: row.get(10),
+        warnings: row.get(11),
+        planned_pages: row.get(12),
+        total: row.get(13),
+        created_at: row.get(14),
+        only_subsets: row.get(15),
+    }
+}
