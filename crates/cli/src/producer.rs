@@ -9,7 +9,7 @@ use crate::{
     logging, progress,
 };
 use clap::Parser;
-use pagemill_core::Span;
+use pagemill_core::ConfigDuration;
 use pagemill_engine::{
     app::{self, App},
     crash,
@@ -38,7 +38,7 @@ struct Cli {
     wait: bool,
     /// Wait at most so long (as in 30m)
     #[arg(long, value_name = "T", requires = "wait", value_parser = span)]
-    timeout: Option<Span>,
+    timeout: Option<ConfigDuration>,
     /// One line of JSON on stdout
     #[arg(long)]
     json: bool,
@@ -73,7 +73,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     };
     let exit = if cli.wait {
-        let timeout = cli.timeout.as_ref().map(Span::get);
+        let timeout = cli.timeout.as_ref().map(ConfigDuration::get);
         let status =
             progress::follow(&app.store, run, Some(&app.sources.names()), timeout, &String::new, &stop)
                 .await?;

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod completeness;
+mod config_duration;
 mod date;
 mod failure;
 mod grid;
@@ -18,7 +19,7 @@ mod prefetch;
 mod restate;
 mod retention;
 mod rows;
-mod span;
+
 mod table;
 mod time_of_day;
 
@@ -26,6 +27,7 @@ pub use completeness::{
     Circle, IncompleteReason, PageRange, PartsFacts, SealFacts, SumDiffers, Verdict, verdict,
     verdict_of_parts,
 };
+pub use config_duration::{ConfigDuration, ConfigDurationError};
 pub use date::{DateWord, DateWordError};
 pub use failure::{Failure, FailureClass, QuotaScope, body_id, fingerprint};
 pub use grid::cells;
@@ -37,6 +39,6 @@ pub use prefetch::{PageTimes, Sizing, lease, sizing};
 pub use restate::{Restate, RestateError, due_if_sealed_before};
 pub use retention::{AttemptFacts, Fate, Retention};
 pub use rows::{Column, Rows, TextColumn};
-pub use span::{Span, SpanError};
+
 pub use table::{ColumnShape, DateScope, Kind, TableShape};
 pub use time_of_day::{TimeOfDay, TimeOfDayError};

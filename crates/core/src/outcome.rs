@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{Failure, FailureClass, Span};
+use crate::{ConfigDuration, Failure, FailureClass};
 
 /// How the work on one delivery ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct RetrySchedule {
     /// Attempts in all, the first included.
     pub attempts: u32,
     /// The ladder's delays, shortest first; the last one repeats.
-    pub delays: Vec<Span>,
+    pub delays: Vec<ConfigDuration>,
 }
 
 impl RetrySchedule {

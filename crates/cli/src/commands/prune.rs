@@ -1,7 +1,7 @@
 use std::io::{Write, stdout};
 
 use crate::{args::span, exit::Exit};
-use pagemill_core::{Retention, Span};
+use pagemill_core::{ConfigDuration, Retention};
 use pagemill_engine::error::Usage;
 use pagemill_store::Pruned;
 
@@ -11,10 +11,10 @@ use crate::database::DatabaseArgs;
 pub(crate) struct Args {
     /// Attempts that closed so long ago, as in 90d: their pages, answers, runs and ended dead letters
     #[arg(long, value_name = "SPAN", value_parser = span)]
-    older_than: Option<Span>,
+    older_than: Option<ConfigDuration>,
     /// Raw answers of partitions that closed so long ago, as in 30d [default: as --older-than]
     #[arg(long, value_name = "SPAN", value_parser = span)]
-    bodies_older_than: Option<Span>,
+    bodies_older_than: Option<ConfigDuration>,
     /// Only say what would go
     #[arg(long)]
     dry_run: bool,
@@ -25,7 +25,7 @@ pub(crate) struct Args {
 
 /// Prunes the ledger, and says what went.
 pub(crate) async fn run(database: &DatabaseArgs, args: &Args) -> anyhow::Result<Exit> {
-    let length = |span: &Option<Span>| span.as_ref().map(Span::get);
+    let length = |span: &Option<ConfigDuration>| span.as_ref().map(ConfigDuration::get);
     let retention = Retention { history: length(&args.older_than), answers: length(&args.bodies_older_than) };
     if retention.shortest().is_none() {
         let what =
