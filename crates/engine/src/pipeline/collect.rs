@@ -56,7 +56,7 @@ pub(super) async fn collect<Q: PageQueue>(
             || linger.is_some_and(|at| at <= Instant::now());
         tokio::select! {
             outcome = results.next(), if open && waiting.count < 2 * most => match outcome {
-                Some(pool::Outcome::Done { job: work, result: Fetched::Page(write, pass) }) => {
+                Some(pool::JobOutcome::Done { job: work, result: Fetched::Page(write, pass) }) => {
                     let patience = match write.next {
                         Next::Is(_) => LINGER_HURRIED,
                         _ if pipeline.is_paced(&work.job.slice.source) => LINGER_PACED,
@@ -64,13 +64,13 @@ pub(super) async fn collect<Q: PageQueue>(
                     };
                     waiting.push(Ready { work, write: *write, pass }, patience);
                 }
-                Some(pool::Outcome::Done { job: work, result }) => {
+                Some(pool::JobOutcome::Done { job: work, result }) => {
                     tasks.spawn(finish(pipeline.clone(), work, result, session.clone()));
                 }
-                Some(pool::Outcome::Failed { job: work, panic }) => {
+                Some(pool::JobOutcome::Failed { job: work, panic }) => {
                     tasks.spawn(panicked(pipeline.clone(), work, panic));
                 }
-                Some(pool::Outcome::Returned { job: work }) => {
+                Some(pool::JobOutcome::Returned { job: work }) => {
                     tasks.spawn(cancelled(pipeline.clone(), work));
                 }
                 None => open = false,

@@ -33,6 +33,7 @@ use pagemill_pool::Pool;
 use pagemill_queue::{Delivery, Message, PageQueue};
 use pagemill_store::{PartitionRow, Store};
 use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::follow::Follow;
 pub use self::{counters::Counters, intake::Intake};
@@ -151,7 +152,9 @@ impl<Q: PageQueue> Pipeline<Q> {
         let workers = sizing.workers as usize;
         let working = Working::default();
         let (pipeline, at_work) = (self.clone(), working.clone());
-        let Pool { jobs, results, stopper } = Pool::builder()
+        let cancellation = CancellationToken::new();
+        let Pool { jobs, results } = Pool::builder()
+            .cancellation_token(cancellation.clone())
             .workers(workers)
             .jobs(workers)
             .results(workers + self.settings.batch_pages as usize)
@@ -172,7 +175,7 @@ impl<Q: PageQueue> Pipeline<Q> {
                     () = stop.reached(Stage::Cancelled) => {}
                     () = session.broken() => {}
                 }
-                stopper.cancel();
+                cancellation.cancel();
             })
         };
         collect::collect(self, results, &working, &session).await;
