@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args as ClapArgs;
-use pagemill_core::Span;
+use pagemill_core::ConfigDuration;
 
 use crate::peers::Peers;
 
@@ -48,10 +48,10 @@ pub(crate) struct Args {
     pub(crate) crowd: u32,
     /// Quota: before anything is measured [default: 20s; quick: 5s]
     #[arg(long, value_name = "T", global = true)]
-    warmup: Option<Span>,
+    warmup: Option<ConfigDuration>,
     /// Quota: how long is measured [default: 60s; quick: 10s]
     #[arg(long, value_name = "T", global = true)]
-    measure: Option<Span>,
+    measure: Option<ConfigDuration>,
     /// Quota: rows a page. Few, so that the quota is what limits, not the machine
     #[arg(long, value_name = "N", default_value_t = 10, global = true)]
     pub(crate) page_size: u32,
@@ -82,8 +82,9 @@ impl Args {
         self.measure() * 3 / 2
     }
 
-    fn span(&self, told: &Option<Span>, seconds: u64, quick: u64) -> Duration {
-        told.as_ref().map_or(Duration::from_secs(if self.quick { quick } else { seconds }), Span::get)
+    fn span(&self, told: &Option<ConfigDuration>, seconds: u64, quick: u64) -> Duration {
+        told.as_ref()
+            .map_or(Duration::from_secs(if self.quick { quick } else { seconds }), ConfigDuration::get)
     }
 
     /// Whether `--only` leaves this in.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use pagemill_core::{DateWord, PageRange, Span};
+use pagemill_core::{ConfigDuration, DateWord, PageRange};
 
 use pagemill_engine::{
     config::{Config, ConfigError, DEFAULT_PATH},
@@ -123,8 +123,8 @@ fn page_range(text: &str) -> Result<PageRange, String> {
 }
 
 /// A length of time on the command line.
-pub(crate) fn span(text: &str) -> Result<Span, String> {
-    text.parse().map_err(|e: pagemill_core::SpanError| e.to_string())
+pub(crate) fn span(text: &str) -> Result<ConfigDuration, String> {
+    text.parse().map_err(|e: pagemill_core::ConfigDurationError| e.to_string())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use pagemill_core::Span;
+use pagemill_core::ConfigDuration;
 use pagemill_engine::{
     app::{self, App},
     crash,
@@ -41,7 +41,7 @@ struct Cli {
     wait: bool,
     /// Wait at most so long (as in 30m)
     #[arg(long, value_name = "T", requires = "wait", value_parser = span)]
-    timeout: Option<Span>,
+    timeout: Option<ConfigDuration>,
     /// One line of JSON on stdout
     #[arg(long)]
     json: bool,
@@ -79,7 +79,7 @@ async fn run(cli: Cli, out: &mut Out) -> anyhow::Result<Exit> {
 
 /// Follows the run to its end, and prints how it ended.
 async fn wait(cli: &Cli, app: &App, run: i64, stop: &Stop, out: &mut Out) -> anyhow::Result<Exit> {
-    let timeout = cli.timeout.as_ref().map(Span::get);
+    let timeout = cli.timeout.as_ref().map(ConfigDuration::get);
     let status = progress::follow_with_bar(&app.store, run, &app.sources.names(), timeout, stop).await?;
     if cli.json {
         print_json(out, &status)?;

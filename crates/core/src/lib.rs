@@ -8,6 +8,7 @@
 mod body_digest;
 mod column;
 mod completeness;
+mod config_duration;
 mod date;
 mod failure;
 mod job;
@@ -19,7 +20,6 @@ mod restate;
 mod retention;
 mod rows;
 mod settlement;
-mod span;
 mod table;
 mod time_of_day;
 
@@ -29,6 +29,7 @@ pub use completeness::{
     CursorLoop, IncompleteReason, PageRange, PartsFacts, SealFacts, SumDiffers, Verdict, verdict,
     verdict_of_parts,
 };
+pub use config_duration::{ConfigDuration, ConfigDurationError};
 pub use date::{DateWord, DateWordError};
 pub use failure::{Failure, FailureClass, QuotaScope, body_id, fingerprint};
 pub use job::{DecodeError, Lane, PageJob, Slice};
@@ -40,6 +41,5 @@ pub use restate::{Restate, RestateError, due_if_sealed_before};
 pub use retention::{AttemptFacts, PruneAction, Retention};
 pub use rows::Rows;
 pub use settlement::{RetrySchedule, Settlement, SettlementPolicy, settlement_for};
-pub use span::{Span, SpanError};
 pub use table::{ColumnShape, DateScope, Kind, TableShape};
 pub use time_of_day::{TimeOfDay, TimeOfDayError};

@@ -29,7 +29,7 @@ pub struct Sizing {
 /// How long a page takes, as measured: 95 of 100 take no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageTimes {
-    /// From the sending of its request to its decoded answer.
+    /// From the sending of its request to its decoded response.
     pub fetch: Duration,
     /// From the sending of its request to its ack.
     pub page: Duration,

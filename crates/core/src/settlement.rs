@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{Failure, FailureClass, PageEnd, Span};
+use crate::{ConfigDuration, Failure, FailureClass, PageEnd};
 
 /// How a delivery is settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct RetrySchedule {
     /// Attempts in all, the first included.
     pub attempts: u32,
     /// The retry tiers' delays, shortest first; the last one repeats.
-    pub delays: Vec<Span>,
+    pub delays: Vec<ConfigDuration>,
 }
 
 /// Decides how a delivery is settled. Pure: the ledger has counted `attempts`, this failure included.

@@ -5,7 +5,7 @@ mod source;
 
 use std::{fmt, fs, path::Path};
 
-use pagemill_core::{RetrySchedule, Span};
+use pagemill_core::{ConfigDuration, RetrySchedule};
 use secrecy::SecretString;
 use serde::Deserialize;
 use toml::{Table, Value};
@@ -64,9 +64,9 @@ pub struct Consumer {
     /// Attempts of a page before it is dead, the first included.
     pub attempts: u32,
     /// The retry ladder.
-    pub retry: Vec<Span>,
+    pub retry: Vec<ConfigDuration>,
     /// How long running pages may go on after the first stop signal.
-    pub grace: Span,
+    pub grace: ConfigDuration,
     /// The most pages in one transaction.
     pub batch_pages: u32,
     /// Transactions at a time.
@@ -74,7 +74,7 @@ pub struct Consumer {
     /// Deliveries held without an ack: a number, or `"auto"` = from the quota.
     pub prefetch: Workers,
     /// A partition that makes no progress for so long, while the queues are empty, is rescued.
-    pub rescue: Span,
+    pub rescue: ConfigDuration,
     /// The most rounds in which pages are fetched again because a partition's proof failed.
     pub repairs: u32,
     /// What is kept of the raw answers.
@@ -145,7 +145,7 @@ impl Consumer {
 impl Consumer {
     /// The longest rung of the ladder.
     pub fn longest_retry(&self) -> std::time::Duration {
-        self.retry.last().map_or(std::time::Duration::ZERO, Span::get)
+        self.retry.last().map_or(std::time::Duration::ZERO, ConfigDuration::get)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use pagemill_pool::{Outcome, Pool};
+use pagemill_pool::{JobOutcome, Pool};
 
 const JOBS: u32 = 1000;
 
-/// Stands for a request of a few milliseconds; every 97th answer is one that nobody thought of.
+/// Stands for a request of a few milliseconds; every 97th response is one that nobody thought of.
 async fn fetch(page: u32) -> usize {
     tokio::time::sleep(Duration::from_millis(2)).await;
     if page.is_multiple_of(97) {
@@ -18,7 +18,7 @@ async fn fetch(page: u32) -> usize {
 #[tokio::main]
 async fn main() {
     let start = Instant::now();
-    let Pool { jobs, mut results, stopper } =
+    let Pool { jobs, mut results } =
         Pool::builder().workers(5).jobs(20).results(20).start(|page: &u32| Box::pin(fetch(*page)));
 
     tokio::spawn(async move {
@@ -32,12 +32,12 @@ async fn main() {
     let (mut rows, mut done, mut failed, mut returned) = (0, 0, Vec::new(), 0);
     while let Some(outcome) = results.next().await {
         match outcome {
-            Outcome::Done { result, .. } => {
+            JobOutcome::Done { result, .. } => {
                 rows += result;
                 done += 1;
             }
-            Outcome::Failed { panic, .. } => failed.push(panic),
-            Outcome::Returned { .. } => returned += 1,
+            JobOutcome::Failed { panic, .. } => failed.push(panic),
+            JobOutcome::Returned { .. } => returned += 1,
         }
     }
 
@@ -45,5 +45,5 @@ async fn main() {
     for panic in &failed {
         println!("  {panic}");
     }
-    println!("{} stuck, {:.1?}", stopper.stopped().await.stuck, start.elapsed());
+    println!("{} stuck, {:.1?}", results.stuck(), start.elapsed());
 }

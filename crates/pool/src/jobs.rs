@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::queue::Queue;
+use crate::job_queue::{Closed, JobQueue};
 
 /// The way into a pool. Clones share one bounded queue; dropping the last one [closes](Jobs::close) it.
 pub struct Jobs<J> {
@@ -11,7 +11,7 @@ pub struct Jobs<J> {
 }
 
 impl<J> Jobs<J> {
-    pub(crate) fn new(queue: Arc<Queue<J>>) -> Self {
+    pub(crate) fn new(queue: Arc<JobQueue<J>>) -> Self {
         Self { intake: Arc::new(Intake { queue }) }
     }
 
@@ -27,17 +27,8 @@ impl<J> Jobs<J> {
         self.intake.queue.submit(job).await
     }
 
-    /// Hands in one job if there is room for it now.
-    ///
-    /// # Errors
-    ///
-    /// [`Refused`] gives the job back: there is no room, or the pool takes no more.
-    pub fn try_submit(&self, job: J) -> Result<(), Refused<J>> {
-        self.intake.queue.try_submit(job)
-    }
-
     /// Ends the intake for every clone: nothing is accepted once this has returned. What is buffered is
-    /// still worked on, and the results end after it.
+    /// still worked on, and the results end after it: the pool drains.
     pub fn close(&self) {
         self.intake.queue.close();
     }
@@ -62,7 +53,7 @@ impl<J> fmt::Debug for Jobs<J> {
 
 /// What all clones of [`Jobs`] share, to notice the last one going.
 struct Intake<J> {
-    queue: Arc<Queue<J>>,
+    queue: Arc<JobQueue<J>>,
 }
 
 impl<J> Drop for Intake<J> {
@@ -70,63 +61,3 @@ impl<J> Drop for Intake<J> {
         self.queue.close();
     }
 }
-
-/// The pool takes no more jobs; here is yours.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Closed<J>(pub J);
-
-impl<J> fmt::Debug for Closed<J> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Closed").finish_non_exhaustive()
-    }
-}
-
-impl<J> fmt::Display for Closed<J> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the pool takes no more jobs")
-    }
-}
-
-impl<J> std::error::Error for Closed<J> {}
-
-/// Why [`Jobs::try_submit`] gave the job back.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Refused<J> {
-    /// No room now: try later, or wait with [`Jobs::submit`].
-    Full(J),
-    /// The pool takes no more jobs.
-    Closed(J),
-}
-
-impl<J> Refused<J> {
-    /// The job, whatever the reason.
-    pub fn into_job(self) -> J {
-        match self {
-            Self::Full(job) | Self::Closed(job) => job,
-        }
-    }
-
-    fn reason(&self) -> &'static str {
-        match self {
-            Self::Full(_) => "the pool has no room for the job now",
-            Self::Closed(_) => "the pool takes no more jobs",
-        }
-    }
-}
-
-impl<J> fmt::Debug for Refused<J> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Full(_) => f.debug_tuple("Full").finish_non_exhaustive(),
-            Self::Closed(_) => f.debug_tuple("Closed").finish_non_exhaustive(),
-        }
-    }
-}
-
-impl<J> fmt::Display for Refused<J> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.reason())
-    }
-}
-
-impl<J> std::error::Error for Refused<J> {}

@@ -1,24 +1,22 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-mod blocking;
 mod clock;
-mod exchange;
+mod job_outcome;
+mod job_queue;
 mod jobs;
 mod monitor;
-mod outbox;
-mod outcome;
+mod outcome_queue;
 mod panic;
 mod pool;
-mod queue;
 mod results;
-mod stopper;
+mod shared;
 mod worker;
 
-pub use blocking::blocking;
-pub use jobs::{Closed, Jobs, Refused};
-pub use outcome::Outcome;
+pub use job_outcome::JobOutcome;
+pub use job_queue::Closed;
+pub use jobs::Jobs;
 pub use panic::Panic;
-pub use pool::{BoxFuture, Builder, Pool};
+pub use pool::{Builder, Pool};
 pub use results::Results;
-pub use stopper::{Stopped, Stopper};
+pub use worker::BoxFuture;

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::Cell;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::Once;
 
 const NOT_TEXT: &str = "a panic whose payload is not text";
@@ -18,14 +18,6 @@ pub struct Panic {
     /// [`resume_unwind`](std::panic::resume_unwind), which tells no hook, or if the program replaced
     /// the pool's panic hook by one of its own.
     pub location: Option<String>,
-}
-
-impl Panic {
-    /// Goes on panicking on this thread: with the original place where it will be contained, with the
-    /// ordinary hook where it won't.
-    pub(crate) fn raise(self) -> ! {
-        if WATCHED.get() { resume_unwind(Box::new(self)) } else { panic!("{self}") }
-    }
 }
 
 impl fmt::Display for Panic {
@@ -56,10 +48,7 @@ pub(crate) fn contain<T>(run: impl FnOnce() -> T) -> Result<T, Panic> {
     let caught = catch_unwind(AssertUnwindSafe(run));
     WATCHED.set(outer);
     let place = PLACE.take();
-    caught.map_err(|payload| match payload.downcast::<Panic>() {
-        Ok(raised_again) => *raised_again,
-        Err(payload) => described(payload, place),
-    })
+    caught.map_err(|payload| described(payload, place))
 }
 
 fn described(payload: Box<dyn Any + Send>, place: Option<Place>) -> Panic {
@@ -105,6 +94,8 @@ fn note(info: &PanicHookInfo<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::resume_unwind;
+
     use super::*;
 
     struct Grenade;
@@ -120,13 +111,6 @@ mod tests {
         let panic = contain(|| std::panic::panic_any(Grenade)).unwrap_err();
         assert_eq!(panic.message, NOT_TEXT);
         assert!(panic.location.unwrap().contains("panic.rs:"));
-    }
-
-    #[test]
-    fn a_panic_raised_again_keeps_its_place() {
-        let first = contain(|| panic!("lost {}", "page")).unwrap_err();
-        let again = contain(|| first.clone().raise()).unwrap_err();
-        assert_eq!((again.message.as_str(), &again.location), ("lost page", &first.location));
     }
 
     #[test]

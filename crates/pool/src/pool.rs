@@ -1,53 +1,51 @@
 //! The pool and its settings.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
-use crate::exchange::{Exchange, OnDuty};
-use crate::{Jobs, Results, Stopper, monitor, worker};
+use crate::jobs::Jobs;
+use crate::results::Results;
+use crate::shared::{Shared, WorkerGuard};
+use crate::worker::BoxFuture;
+use crate::{monitor, worker};
 
 const WORKERS: usize = 4;
 const JOBS: usize = 100;
 const RESULTS: usize = 100;
 
-/// What a handler returns: a boxed future that may borrow from its job.
-pub type BoxFuture<'a, R> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
-
-/// A running pool, in three parts that usually go to three places.
+/// A running pool, in two parts that usually go to two places.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// use pagemill_pool::{Outcome, Pool};
+/// use pagemill_pool::{JobOutcome, Pool};
 ///
-/// let Pool { jobs, mut results, stopper } =
+/// let Pool { jobs, mut results } =
 ///     Pool::builder().workers(2).start(|word: &String| Box::pin(async move { word.len() }));
 ///
 /// jobs.submit("page".to_owned()).await.unwrap();
 /// drop(jobs);
-/// assert_eq!(results.next().await, Some(Outcome::Done { job: "page".to_owned(), result: 4 }));
+/// assert_eq!(results.next().await, Some(JobOutcome::Done { job: "page".to_owned(), result: 4 }));
 /// assert_eq!(results.next().await, None);
-/// assert_eq!(stopper.stopped().await.stuck, 0);
+/// assert_eq!(results.stuck(), 0);
 /// # }
 /// ```
 #[derive(Debug)]
 #[must_use = "a pool without a reader of its results is cancelled"]
-pub struct Pool<J: Send, R: Send> {
+pub struct Pool<J, R> {
     /// The way in, to be cloned for as many submitters as there are.
     pub jobs: Jobs<J>,
     /// The way out, for one reader.
     pub results: Results<J, R>,
-    /// Ends it early, from anywhere.
-    pub stopper: Stopper,
 }
 
 impl Pool<(), ()> {
     /// The settings of a pool to start: 4 workers, 100 buffered jobs and 100 buffered outcomes unless
     /// said otherwise.
     pub fn builder() -> Builder {
-        Builder { workers: WORKERS, jobs: JOBS, results: RESULTS }
+        Builder { workers: WORKERS, jobs: JOBS, results: RESULTS, cancellation: CancellationToken::new() }
     }
 }
 
@@ -58,6 +56,7 @@ pub struct Builder {
     workers: usize,
     jobs: usize,
     results: usize,
+    cancellation: CancellationToken,
 }
 
 impl Builder {
@@ -94,6 +93,26 @@ impl Builder {
         self
     }
 
+    /// The token that cancels the pool, from anywhere: running futures are dropped at their next await
+    /// and their jobs come back as [`JobOutcome::Returned`](crate::JobOutcome::Returned), and so do
+    /// buffered jobs; the intake ends. No outcome waits for room any more: the results then hold at most
+    /// workers + `jobs` outcomes beyond their capacity. Jobs that are submitted in this moment are
+    /// returned or refused. The pool never cancels the token itself.
+    ///
+    /// Only an await is a place where a handler can be cancelled. One that blocks its thread keeps that
+    /// thread of the runtime until it returns. A cancelled pool does not wait for it: the results end
+    /// half a second later, the job is counted by [`Results::stuck`], and an outcome that still comes is
+    /// dropped with a warning in the log. The job can't be returned, because the handler is still reading
+    /// it. Give such work to [`spawn_blocking`](tokio::task::spawn_blocking).
+    ///
+    /// Two things the pool cannot do for you then: on a current-thread runtime nothing at all runs beside
+    /// a handler that blocks, so a cancel on that runtime waits for it too; and dropping any runtime waits
+    /// for its threads, so leave by `Runtime::shutdown_background` or `std::process::exit`.
+    pub fn cancellation_token(mut self, token: CancellationToken) -> Self {
+        self.cancellation = token;
+        self
+    }
+
     /// Starts the workers on the current tokio runtime, of either flavour.
     ///
     /// The worker owns each job and lends it to the future that `handler` makes of it, so the job is
@@ -114,16 +133,13 @@ impl Builder {
         R: Send + 'static,
         F: for<'a> Fn(&'a J) -> BoxFuture<'a, R> + Send + Sync + 'static,
     {
-        let exchange = Arc::new(Exchange::new(self.jobs, self.results));
+        let cancellation = self.cancellation.child_token();
+        let shared = Arc::new(Shared::new(self.jobs, self.results, cancellation));
         let handler = Arc::new(handler);
         for _ in 0..self.workers {
-            tokio::spawn(worker::work(OnDuty::new(&exchange), Arc::clone(&handler)));
+            tokio::spawn(worker::work(WorkerGuard::new(&shared), Arc::clone(&handler)));
         }
-        tokio::spawn(monitor::watch(Arc::clone(&exchange)));
-        Pool {
-            jobs: Jobs::new(Arc::clone(&exchange.queue)),
-            stopper: Stopper::new(Arc::clone(&exchange) as _),
-            results: Results::new(exchange),
-        }
+        tokio::spawn(monitor::watch(Arc::clone(&shared)));
+        Pool { jobs: Jobs::new(Arc::clone(&shared.jobs)), results: Results::new(shared) }
     }
 }

@@ -1,26 +1,31 @@
 //! One worker: takes a job, lends it to the handler, hands over how it ended, takes the next.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::exchange::OnDuty;
-use crate::panic::contain;
-use crate::{BoxFuture, Outcome, Panic};
+use crate::job_outcome::JobOutcome;
+use crate::panic::{Panic, contain};
+use crate::shared::WorkerGuard;
 
-pub(crate) async fn work<J, R, F>(duty: OnDuty<J, R>, handler: Arc<F>)
+/// What a handler returns: a boxed future that may borrow from its job.
+pub type BoxFuture<'a, R> = Pin<Box<dyn Future<Output = R> + Send + 'a>>;
+
+pub(crate) async fn work<J, R, F>(guard: WorkerGuard<J, R>, handler: Arc<F>)
 where
     F: for<'a> Fn(&'a J) -> BoxFuture<'a, R>,
 {
-    let exchange = duty.exchange();
-    while let Some(job) = exchange.queue.take().await {
-        let outcome = attempt(&*handler, job, exchange.cancelled()).await;
-        exchange.outbox.deliver(outcome).await;
+    let shared = guard.shared();
+    // One future for all jobs: it takes its place among those that wait for the token only once.
+    let mut cancelled = pin!(shared.cancellation.cancelled());
+    while let Some(job) = shared.jobs.take().await {
+        let outcome = attempt(&*handler, job, cancelled.as_mut()).await;
+        shared.outcomes.push(outcome).await;
     }
 }
 
-/// The job stays here, outside of all that may panic or be dropped, and so is there afterwards.
-async fn attempt<J, R, F>(handler: &F, job: J, cancelled: impl Future<Output = ()>) -> Outcome<J, R>
+/// Runs one job. The job stays here, outside of all that may panic or be dropped, and so is there afterwards.
+async fn attempt<J, R, F>(handler: &F, job: J, cancelled: impl Future<Output = ()>) -> JobOutcome<J, R>
 where
     F: for<'a> Fn(&'a J) -> BoxFuture<'a, R>,
 {
@@ -30,9 +35,9 @@ where
         end = run(handler, &job) => Some(end),
     };
     match end {
-        Some(Ok(result)) => Outcome::Done { job, result },
-        Some(Err(panic)) => Outcome::Failed { job, panic },
-        None => Outcome::Returned { job },
+        Some(Ok(result)) => JobOutcome::Done { job, result },
+        Some(Err(panic)) => JobOutcome::Failed { job, panic },
+        None => JobOutcome::Returned { job },
     }
 }
 

@@ -1,15 +1,16 @@
 //! Whatever happens, every job ends exactly once: done, failed, returned, or handed back by `submit`.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use pagemill_pool::{BoxFuture, Closed, Jobs, Outcome, Pool, Refused, Results, Stopper};
+use pagemill_pool::{BoxFuture, Closed, JobOutcome, Jobs, Pool, Results};
 use proptest::prelude::*;
 use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
 
 /// No case comes near it: on the paused clock it strikes at once in a deadlock.
 const DEADLOCK: Duration = Duration::from_secs(10);
@@ -45,8 +46,10 @@ impl Deed {
 enum Ending {
     /// The last `Jobs` is dropped.
     Close,
+    /// `Jobs` is closed while clones are left.
     Drain,
     Cancel,
+    /// Drain, then cancel.
     Stop {
         grace: Duration,
         read_meanwhile: bool,
@@ -186,8 +189,9 @@ impl Case {
 type Ends = BTreeMap<usize, Vec<End>>;
 
 async fn play(case: &Case, book: &Arc<Book>) -> Ends {
-    let Pool { jobs, mut results, stopper } =
-        Pool::builder().workers(case.workers).jobs(case.jobs).results(case.results).start(handle);
+    let token = CancellationToken::new();
+    let builder = Pool::builder().workers(case.workers).jobs(case.jobs).results(case.results);
+    let Pool { jobs, mut results } = builder.cancellation_token(token.clone()).start(handle);
     let new_job = |id, deed| Job { id, deed, started: AtomicUsize::new(0), book: Arc::clone(book) };
     let first: Vec<Job> = case.deeds.iter().enumerate().map(|(id, deed)| new_job(id, *deed)).collect();
     let late = (0..case.latecomers).map(|late| new_job(case.deeds.len() + late, Deed::Return)).collect();
@@ -197,11 +201,16 @@ async fn play(case: &Case, book: &Arc<Book>) -> Ends {
     for _ in 0..case.certain() * case.after / 100 {
         note(&mut ends, results.next().await.expect("the pool ended before it was told to"));
     }
-    let latecomer = tokio::spawn(submit_at_once(jobs, late));
-    end(case.ending, stopper, results, &mut ends).await;
+    let latecomer = tokio::spawn(submit_at_once(jobs.clone(), late));
+    end(case.ending, jobs, token, results, &mut ends).await;
 
     for id in submitter.await.unwrap().into_iter().chain(latecomer.await.unwrap()) {
         ends.entry(id).or_default().push(End::HandedBack);
+    }
+    // Nobody is told that a pool without a reader has ended, but it lets go of all jobs.
+    let total = case.deeds.len() + case.latecomers;
+    while matches!(case.ending, Ending::Leave) && book.dropped.load(SeqCst) < total {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
     ends
 }
@@ -217,33 +226,45 @@ async fn submit_waiting(jobs: Jobs<Job>, list: Vec<Job>) -> Vec<usize> {
 }
 
 async fn submit_at_once(jobs: Jobs<Job>, list: Vec<Job>) -> Vec<usize> {
-    list.into_iter()
-        .filter_map(|job| jobs.try_submit(job).map_err(Refused::into_job).err())
-        .map(|job| job.id)
-        .collect()
+    let mut handed_back = Vec::new();
+    for job in list {
+        let id = job.id;
+        match pin!(jobs.submit(job)).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => {}
+            // Without room now, the job goes with the future.
+            Poll::Ready(Err(Closed(_))) | Poll::Pending => handed_back.push(id),
+        }
+    }
+    handed_back
 }
 
-async fn end(ending: Ending, stopper: Stopper, mut results: Results<Job, usize>, ends: &mut Ends) {
+async fn end(
+    ending: Ending,
+    jobs: Jobs<Job>,
+    token: CancellationToken,
+    mut results: Results<Job, usize>,
+    ends: &mut Ends,
+) {
     match ending {
-        Ending::Close => read(&mut results, ends).await,
-        Ending::Drain => {
-            stopper.drain();
-            read(&mut results, ends).await;
+        Ending::Close => drop(jobs),
+        Ending::Drain => jobs.close(),
+        Ending::Cancel => token.cancel(),
+        Ending::Stop { grace, read_meanwhile } => {
+            jobs.close();
+            let stopping = async {
+                tokio::time::sleep(grace).await;
+                token.cancel();
+            };
+            if read_meanwhile {
+                tokio::join!(stopping, read(&mut results, ends));
+            } else {
+                stopping.await;
+            }
         }
-        Ending::Cancel => {
-            stopper.cancel();
-            read(&mut results, ends).await;
-        }
-        Ending::Stop { grace, read_meanwhile: true } => {
-            tokio::join!(stopper.stop(grace), read(&mut results, ends));
-        }
-        Ending::Stop { grace, read_meanwhile: false } => {
-            stopper.stop(grace).await;
-            read(&mut results, ends).await;
-        }
-        Ending::Leave => drop(results),
+        Ending::Leave => return drop(results),
     }
-    assert_eq!(stopper.stopped().await.stuck, 0);
+    read(&mut results, ends).await;
+    assert_eq!(results.stuck(), 0);
 }
 
 async fn read(results: &mut Results<Job, usize>, ends: &mut Ends) {
@@ -252,19 +273,19 @@ async fn read(results: &mut Results<Job, usize>, ends: &mut Ends) {
     }
 }
 
-fn note(ends: &mut Ends, outcome: Outcome<Job, usize>) {
+fn note(ends: &mut Ends, outcome: JobOutcome<Job, usize>) {
     let job = outcome.job();
     assert!(job.started.load(SeqCst) <= 1, "job {} was given to two workers", job.id);
     let end = match &outcome {
-        Outcome::Done { result, .. } => {
+        JobOutcome::Done { result, .. } => {
             assert_eq!((*result, job.started.load(SeqCst)), (job.id, 1));
             End::Done
         }
-        Outcome::Failed { panic, .. } => {
+        JobOutcome::Failed { panic, .. } => {
             assert!(["before the future", "in poll"].contains(&panic.message.as_str()), "{panic}");
             End::Failed
         }
-        Outcome::Returned { .. } => End::Returned,
+        JobOutcome::Returned { .. } => End::Returned,
     };
     ends.entry(job.id).or_default().push(end);
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use pagemill_pool::{Outcome, Pool};
+use pagemill_pool::{JobOutcome, Pool};
 
 static SHOWN: AtomicUsize = AtomicUsize::new(0);
 
@@ -22,7 +22,7 @@ async fn only_panics_outside_handlers_reach_the_hook_that_was_there() {
     });
     jobs.submit(0).await.unwrap();
     let outcome = tokio::time::timeout(Duration::from_secs(10), results.next()).await.expect("a deadlock");
-    assert!(matches!(outcome, Some(Outcome::Failed { .. })));
+    assert!(matches!(outcome, Some(JobOutcome::Failed { .. })));
     assert_eq!(SHOWN.load(SeqCst), 1);
 
     tokio::spawn(async { panic!("somebody else's") }).await.unwrap_err();

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use pagemill_pool::{Closed, Outcome, Panic, Pool, Refused, Stopped};
+use pagemill_pool::{Closed, JobOutcome, Panic, Pool};
 use tokio::runtime::Builder;
 use tokio::sync::{Barrier, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -22,10 +23,10 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(10 * SECOND, future).await.expect("a deadlock")
 }
 
-fn failure<J, R>(outcome: Option<Outcome<J, R>>) -> Panic {
+fn failure<J, R>(outcome: Option<JobOutcome<J, R>>) -> Panic {
     match outcome {
-        Some(Outcome::Failed { panic, .. }) => panic,
-        Some(Outcome::Done { .. } | Outcome::Returned { .. }) | None => panic!("not a failure"),
+        Some(JobOutcome::Failed { panic, .. }) => panic,
+        Some(JobOutcome::Done { .. } | JobOutcome::Returned { .. }) | None => panic!("not a failure"),
     }
 }
 
@@ -43,7 +44,7 @@ async fn workers_run_side_by_side() {
     for _ in 0..5 {
         let outcome =
             tokio::time::timeout(SECOND, results.next()).await.expect("all five are needed at once");
-        leaders += usize::from(matches!(outcome, Some(Outcome::Done { result: true, .. })));
+        leaders += usize::from(matches!(outcome, Some(JobOutcome::Done { result: true, .. })));
     }
     assert_eq!(leaders, 1);
 }
@@ -86,9 +87,8 @@ async fn a_full_queue_makes_submit_wait() {
     });
     jobs.submit(0).await.unwrap();
     until_idle().await;
-    jobs.try_submit(1).unwrap();
-    jobs.try_submit(2).unwrap();
-    assert_eq!(jobs.try_submit(3), Err(Refused::Full(3)));
+    jobs.submit(1).await.unwrap();
+    jobs.submit(2).await.unwrap();
     let mut fourth = pin!(jobs.submit(3));
     assert!(fourth.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     permits.add_permits(1);
@@ -125,9 +125,9 @@ async fn close_drains_what_is_buffered_and_refuses_the_rest() {
     jobs.close();
     assert_eq!(waiting.await, Err(Closed(3)));
     assert_eq!(jobs.submit(4).await, Err(Closed(4)));
-    assert_eq!(jobs.try_submit(5), Err(Refused::Closed(5)));
+    assert!(jobs.is_closed());
     for job in 0..3 {
-        assert_eq!(soon(results.next()).await, Some(Outcome::Done { job, result: job * 2 }));
+        assert_eq!(soon(results.next()).await, Some(JobOutcome::Done { job, result: job * 2 }));
     }
     assert_eq!(soon(results.next()).await, None);
 }
@@ -143,13 +143,13 @@ async fn a_panic_is_recorded_with_its_message_and_place() {
         Pool::builder().workers(1).start(|job: &u32| Box::pin(async move { curse(*job) }));
     jobs.submit(7).await.unwrap();
     jobs.submit(8).await.unwrap();
-    let Some(Outcome::Failed { job: 7, panic }) = soon(results.next()).await else {
+    let Some(JobOutcome::Failed { job: 7, panic }) = soon(results.next()).await else {
         panic!("7 did not fail")
     };
     assert_eq!(panic.message, "page 7 is cursed");
     let location = panic.location.unwrap();
     assert!(location.starts_with(&format!("{}:{LINE}:", file!())), "{location}");
-    assert_eq!(soon(results.next()).await, Some(Outcome::Done { job: 8, result: 8 }));
+    assert_eq!(soon(results.next()).await, Some(JobOutcome::Done { job: 8, result: 8 }));
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn a_panic_before_the_future_is_contained() {
     jobs.submit(0).await.unwrap();
     jobs.submit(1).await.unwrap();
     assert!(failure(soon(results.next()).await).message.contains("no page 0"));
-    assert_eq!(soon(results.next()).await, Some(Outcome::Done { job: 1, result: 1 }));
+    assert_eq!(soon(results.next()).await, Some(JobOutcome::Done { job: 1, result: 1 }));
 }
 
 struct PanicsInDrop;
@@ -174,7 +174,9 @@ impl Drop for PanicsInDrop {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_in_the_drop_of_a_cancelled_future_does_no_harm() {
-    let Pool { jobs, mut results, stopper } = Pool::builder().workers(2).start(|_: &u32| {
+    let token = CancellationToken::new();
+    let builder = Pool::builder().workers(2).cancellation_token(token.clone());
+    let Pool { jobs, mut results } = builder.start(|_: &u32| {
         let bomb = PanicsInDrop;
         Box::pin(async move {
             let _bomb = bomb;
@@ -185,14 +187,15 @@ async fn a_panic_in_the_drop_of_a_cancelled_future_does_no_harm() {
         jobs.submit(job).await.unwrap();
     }
     until_idle().await;
-    assert_eq!(stopper.stop(SECOND).await, Stopped { stuck: 0 });
+    token.cancel();
     let mut returned = Vec::new();
     while let Some(outcome) = soon(results.next()).await {
-        assert!(matches!(outcome, Outcome::Returned { .. }));
+        assert!(matches!(outcome, JobOutcome::Returned { .. }));
         returned.push(*outcome.job());
     }
     returned.sort();
     assert_eq!(returned, [0, 1, 2]);
+    assert_eq!(results.stuck(), 0);
 }
 
 #[test]
@@ -232,7 +235,7 @@ fn the_results_end_when_the_runtime_shuts_down() {
     let first = Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
     let begun = Arc::new(Semaphore::new(0));
     let begin = Arc::clone(&begun);
-    let Pool { jobs, mut results, stopper } = first.block_on(async {
+    let Pool { jobs, mut results } = first.block_on(async {
         let pool = Pool::builder().workers(1).start(move |_: &u32| {
             begin.add_permits(1);
             Box::pin(std::future::pending::<()>())
@@ -247,25 +250,29 @@ fn the_results_end_when_the_runtime_shuts_down() {
     second.block_on(async {
         let mut outcomes = 0;
         while let Some(outcome) = results.next().await {
-            assert!(matches!(outcome, Outcome::Returned { .. }));
+            assert!(matches!(outcome, JobOutcome::Returned { .. }));
             outcomes += 1;
         }
         // The job that was under way went down with its worker, unless the worker was quicker.
-        assert_eq!(stopper.stopped().await.stuck + outcomes, 2);
+        assert_eq!(results.stuck() + outcomes, 2);
         assert_eq!(jobs.submit(2).await, Err(Closed(2)));
     });
 }
 
 #[tokio::test(start_paused = true)]
 async fn dropping_the_reader_cancels_the_pool() {
-    let Pool { jobs, results, stopper } =
-        Pool::builder().workers(1).jobs(1).start(|_: &u32| Box::pin(std::future::pending::<()>()));
-    jobs.submit(0).await.unwrap();
+    let token = CancellationToken::new();
+    let builder = Pool::builder().workers(1).jobs(1).cancellation_token(token.clone());
+    let Pool { jobs, results } = builder.start(|_: &Arc<()>| Box::pin(std::future::pending::<()>()));
+    let job = Arc::new(());
+    jobs.submit(Arc::clone(&job)).await.unwrap();
     until_idle().await;
-    jobs.submit(1).await.unwrap();
+    jobs.submit(Arc::clone(&job)).await.unwrap();
     drop(results);
-    assert_eq!(jobs.submit(2).await, Err(Closed(2)));
-    assert_eq!(stopper.stopped().await, Stopped { stuck: 0 });
+    assert_eq!(jobs.submit(Arc::clone(&job)).await, Err(Closed(Arc::clone(&job))));
+    until_idle().await;
+    assert_eq!(Arc::strong_count(&job), 1, "the pool let go of its jobs");
+    assert!(!token.is_cancelled(), "a token that is given to a pool is never cancelled by it");
 }
 
 #[test]
@@ -280,17 +287,18 @@ fn a_panic_reads_as_message_and_place() {
 async fn cancel_takes_less_than_a_second_with_every_worker_blocked_and_results_full() {
     let arrived = Arc::new(Barrier::new(5));
     let everyone = Arc::clone(&arrived);
-    let Pool { jobs, mut results, stopper } =
-        Pool::builder().workers(4).jobs(8).results(1).start(move |job: &u32| {
-            let everyone = Arc::clone(&everyone);
-            Box::pin(async move {
-                if *job < 2 {
-                    return;
-                }
-                everyone.wait().await;
-                std::future::pending().await
-            })
-        });
+    let token = CancellationToken::new();
+    let builder = Pool::builder().workers(4).jobs(8).results(1).cancellation_token(token.clone());
+    let Pool { jobs, mut results } = builder.start(move |job: &u32| {
+        let everyone = Arc::clone(&everyone);
+        Box::pin(async move {
+            if *job < 2 {
+                return;
+            }
+            everyone.wait().await;
+            std::future::pending().await
+        })
+    });
     // One outcome fills the results, one waits in a worker's hands: three workers are left for 2, 3, 4.
     for job in 0..13 {
         jobs.submit(job).await.unwrap();
@@ -302,13 +310,13 @@ async fn cancel_takes_less_than_a_second_with_every_worker_blocked_and_results_f
     };
     soon(blocked).await;
     let start = Instant::now();
-    let stopped = stopper.stop(Duration::from_millis(50)).await;
-    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
-    assert_eq!(stopped, Stopped { stuck: 0 });
+    token.cancel();
     let mut rest = Vec::new();
     while let Some(outcome) = results.next().await {
         rest.push(*outcome.job());
     }
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+    assert_eq!(results.stuck(), 0);
     rest.sort();
     assert_eq!(rest.len(), 12);
     assert_eq!(rest[1..], (2..13).collect::<Vec<_>>());

@@ -7,7 +7,7 @@ mod waiting;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use pagemill_core::{Lane, Span};
+use pagemill_core::{ConfigDuration, Lane};
 use tokio::time::timeout;
 
 use self::{
@@ -27,12 +27,12 @@ const SWEEP_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct InProcess {
     state: Arc<State>,
-    retry: Arc<[Span]>,
+    retry: Arc<[ConfigDuration]>,
 }
 
 impl InProcess {
     /// An empty queue with these retry tiers.
-    pub fn new(retry: Vec<Span>) -> Self {
+    pub fn new(retry: Vec<ConfigDuration>) -> Self {
         Self { state: Arc::default(), retry: retry.into() }
     }
 

@@ -26,7 +26,7 @@ use std::{
     time::Duration,
 };
 
-use pagemill_core::{Lane, Span};
+use pagemill_core::{ConfigDuration, Lane};
 use secrecy::SecretString;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -54,7 +54,7 @@ pub struct RabbitConfig {
     /// The sources whose queues are declared.
     pub sources: Vec<String>,
     /// The delays of the retry tiers, shortest first.
-    pub retry: Vec<Span>,
+    pub retry: Vec<ConfigDuration>,
 }
 
 /// A [`PageQueue`] on a RabbitMQ broker. Cheap to clone: clones share the connections, which close

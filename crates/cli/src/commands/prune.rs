@@ -1,4 +1,4 @@
-use pagemill_core::{Retention, Span};
+use pagemill_core::{ConfigDuration, Retention};
 use pagemill_engine::{error::Usage, operations::prune::prune};
 use pagemill_store::Pruned;
 
@@ -13,10 +13,10 @@ use crate::{
 pub(crate) struct Args {
     /// Attempts that closed so long ago, as in 90d: their pages, responses, runs and ended dead letters
     #[arg(long, value_name = "SPAN", value_parser = span)]
-    older_than: Option<Span>,
+    older_than: Option<ConfigDuration>,
     /// Stored responses of partitions that closed so long ago, as in 30d [default: as --older-than]
     #[arg(long, value_name = "SPAN", value_parser = span)]
-    responses_older_than: Option<Span>,
+    responses_older_than: Option<ConfigDuration>,
     /// Only print what would go
     #[arg(long)]
     dry_run: bool,
@@ -27,7 +27,7 @@ pub(crate) struct Args {
 
 /// Prunes the ledger, and prints what went.
 pub(crate) async fn run(database: &DatabaseArgs, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
-    let length = |span: &Option<Span>| span.as_ref().map(Span::get);
+    let length = |span: &Option<ConfigDuration>| span.as_ref().map(ConfigDuration::get);
     let retention =
         Retention { history: length(&args.older_than), responses: length(&args.responses_older_than) };
     if retention.shortest().is_none() {

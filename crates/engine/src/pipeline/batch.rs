@@ -92,27 +92,29 @@ pub(super) async fn gather<Q: PageQueue>(
 /// Puts a fetched page into the waiting batch, and concludes any other end at once.
 fn take<Q: PageQueue>(
     pipeline: &Arc<Pipeline<Q>>,
-    outcome: pool::Outcome<DeliveredJob, Attempt>,
+    outcome: pool::JobOutcome<DeliveredJob, Attempt>,
     waiting: &mut Waiting,
     concluding: &mut Concluding,
     session: &Session,
 ) {
     let ended = match outcome {
-        pool::Outcome::Done { job: page, result: Attempt::Fetched(write, permit) } => {
+        pool::JobOutcome::Done { job: page, result: Attempt::Fetched(write, permit) } => {
             let linger = linger(pipeline, &write);
             return waiting.push(FetchedPage { page, write: *write, permit }, linger);
         }
-        pool::Outcome::Done { job: page, result: Attempt::Ended(end, progress) } => {
+        pool::JobOutcome::Done { job: page, result: Attempt::Ended(end, progress) } => {
             EndedPage { page, end, progress }
         }
-        pool::Outcome::Done { job: page, result: Attempt::Unavailable(error) } => {
+        pool::JobOutcome::Done { job: page, result: Attempt::Unavailable(error) } => {
             session.fail(error);
             EndedPage { page, end: PageEnd::Unavailable, progress: None }
         }
-        pool::Outcome::Failed { job: page, panic } => {
+        pool::JobOutcome::Failed { job: page, panic } => {
             EndedPage { page, end: panicked(&panic), progress: None }
         }
-        pool::Outcome::Returned { job: page } => EndedPage { page, end: PageEnd::Cancelled, progress: None },
+        pool::JobOutcome::Returned { job: page } => {
+            EndedPage { page, end: PageEnd::Cancelled, progress: None }
+        }
     };
     if let PageEnd::QuotaExhausted(wait) = ended.end
         && !pipeline.policy.snooze_exhausted

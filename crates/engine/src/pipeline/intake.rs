@@ -5,7 +5,6 @@ use pagemill_pool::{Closed, Jobs};
 use pagemill_queue::{Deliveries, Delivery, PageQueue};
 
 use super::{Pipeline, conclude, delivered::DeliveredJob, session::Session};
-use crate::stop::Stop;
 
 /// Of so many deliveries one is of the low lane, even while the other lane has some.
 const LOW_EVERY: usize = 50;
@@ -25,14 +24,12 @@ pub(super) async fn take<Q: PageQueue>(
     mut intake: Intake,
     jobs: Jobs<DeliveredJob>,
     session: Session,
-    stop: Stop,
 ) {
     let (mut left, mut taken) = (intake.most.unwrap_or(usize::MAX), 0);
     while left > 0 {
         let delivery = tokio::select! {
             biased;
-            () = stop.draining() => break,
-            () = session.ended() => break,
+            () = session.stop.draining() => break,
             delivery = next(&mut intake.lanes, taken) => delivery,
         };
         let Some(delivery) = delivery else { break };

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -11,7 +11,6 @@ use std::{
 use pagemill_core::Sizing;
 use pagemill_pool::Pool;
 use pagemill_queue::PageQueue;
-use tokio::sync::watch;
 
 use super::{Pipeline, attempt, batch, delivered::DeliveredJob, intake, intake::Intake};
 use crate::{error::ServiceError, stop::Stop};
@@ -29,9 +28,12 @@ pub enum Ended {
 
 /// A session as seen by what runs in it: any part can end it early.
 #[derive(Clone)]
-pub(super) struct Session(Arc<watch::Sender<Option<EarlyEnd>>>);
+pub(super) struct Session {
+    /// It follows the stop of whoever runs the session, and comes early when a part ends the session.
+    pub(super) stop: Stop,
+    early_end: Arc<Mutex<Option<EarlyEnd>>>,
+}
 
-#[derive(Clone, Debug)]
 enum EarlyEnd {
     Failed(ServiceError),
     QuotaExhausted(Duration),
@@ -51,11 +53,12 @@ impl<Q: PageQueue> Pipeline<Q> {
         if let Err(error) = self.quarantine.clear_start_marks(&self.store).await {
             return Ended::Failed(error.into());
         }
-        let session = Session::default();
+        let session = Session::new(stop);
         let workers = sizing.workers as usize;
         let busy = BusyWorkers::default();
         let (pipeline, busy_workers) = (self.clone(), busy.clone());
-        let Pool { jobs, results, stopper } = Pool::builder()
+        let Pool { jobs, results } = Pool::builder()
+            .cancellation_token(session.stop.cancellation())
             .workers(workers)
             .jobs(workers)
             .results(workers + self.settings.batch_pages as usize)
@@ -67,77 +70,46 @@ impl<Q: PageQueue> Pipeline<Q> {
                     attempt
                 })
             });
-        let taking = tokio::spawn(intake::take(self.clone(), intake, jobs, session.clone(), stop.clone()));
-        let cancelling = {
-            let (session, stop) = (session.clone(), stop.clone());
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = session.failed() => {}
-                }
-                stopper.cancel();
-            })
-        };
+        let taking = tokio::spawn(intake::take(self.clone(), intake, jobs, session.clone()));
         batch::gather(self, results, &busy, &session).await;
         if let Err(error) = taking.await {
             tracing::error!(%error, "the intake failed");
         }
-        cancelling.abort();
         self.sources.finish_refreshes().await;
-        session.into_ended()
+        session.ended()
     }
 }
 
 impl Session {
+    fn new(stop: &Stop) -> Self {
+        Self { stop: stop.child(), early_end: Arc::default() }
+    }
+
     /// Ends the session: nothing more is taken, and what runs is cancelled and returned.
     pub(super) fn fail(&self, error: ServiceError) {
-        self.end(EarlyEnd::Failed(error));
+        let mut end = self.early_end();
+        if !matches!(*end, Some(EarlyEnd::Failed(_))) {
+            *end = Some(EarlyEnd::Failed(error));
+        }
+        self.stop.cancel();
     }
 
     /// Ends the session: nothing more is taken. A worker that has its slot may finish.
     pub(super) fn exhaust_quota(&self, wait: Duration) {
-        self.end(EarlyEnd::QuotaExhausted(wait));
+        self.early_end().get_or_insert(EarlyEnd::QuotaExhausted(wait));
+        self.stop.drain();
     }
 
-    /// The first reason to end counts, but a failure outweighs a quota.
-    fn end(&self, end: EarlyEnd) {
-        self.0.send_if_modified(|now| {
-            let counts = match now {
-                None => true,
-                Some(EarlyEnd::QuotaExhausted(_)) => matches!(end, EarlyEnd::Failed(_)),
-                Some(EarlyEnd::Failed(_)) => false,
-            };
-            if counts {
-                *now = Some(end);
-            }
-            counts
-        });
-    }
-
-    /// Returns once the session was ended.
-    pub(super) async fn ended(&self) {
-        // This session holds the sender, so it cannot be gone.
-        let _ = self.0.subscribe().wait_for(Option::is_some).await;
-    }
-
-    /// Returns once what runs has no use any more.
-    async fn failed(&self) {
-        let failed = |end: &Option<EarlyEnd>| matches!(end, Some(EarlyEnd::Failed(_)));
-        let _ = self.0.subscribe().wait_for(failed).await;
-    }
-
-    fn into_ended(self) -> Ended {
-        match &*self.0.borrow() {
+    fn ended(self) -> Ended {
+        match self.early_end().take() {
             None => Ended::Drained,
-            Some(EarlyEnd::Failed(error)) => Ended::Failed(error.clone()),
-            Some(EarlyEnd::QuotaExhausted(wait)) => Ended::QuotaExhausted(*wait),
+            Some(EarlyEnd::Failed(error)) => Ended::Failed(error),
+            Some(EarlyEnd::QuotaExhausted(wait)) => Ended::QuotaExhausted(wait),
         }
     }
-}
 
-impl Default for Session {
-    fn default() -> Self {
-        Self(Arc::new(watch::channel(None).0))
+    fn early_end(&self) -> MutexGuard<'_, Option<EarlyEnd>> {
+        self.early_end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

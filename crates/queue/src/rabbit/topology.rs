@@ -7,7 +7,7 @@ use lapin::{
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable, ShortString},
 };
-use pagemill_core::{Lane, Span};
+use pagemill_core::{ConfigDuration, Lane};
 
 use crate::{Address, Depth, QueueError};
 
@@ -25,7 +25,7 @@ const LONGEST_DELAY: u128 = u32::MAX as u128;
 #[derive(Debug)]
 pub(super) struct Topology {
     sources: Vec<String>,
-    retry: Vec<Span>,
+    retry: Vec<ConfigDuration>,
 }
 
 /// Where an address is on the broker.
@@ -37,7 +37,10 @@ pub(super) struct Route {
 }
 
 impl Topology {
-    pub(super) fn new(sources: Vec<String>, retry: Vec<Span>) -> std::result::Result<Self, QueueError> {
+    pub(super) fn new(
+        sources: Vec<String>,
+        retry: Vec<ConfigDuration>,
+    ) -> std::result::Result<Self, QueueError> {
         if let Some(delay) = retry.iter().find(|d| d.get().as_millis() > LONGEST_DELAY || d.get().is_zero()) {
             return Err(QueueError::invalid(format!(
                 "a retry delay of {delay}: it must be between 1ms and 49d"
@@ -127,8 +130,8 @@ pub(super) fn dead_lock(source: &str) -> String {
     format!("pagemill.{source}.dead.lock")
 }
 
-fn retry_queue(source: &str, delay: &Span) -> String {
-    format!("pagemill.{source}.retry.{delay}")
+fn retry_queue(source: &str, delay: &ConfigDuration) -> String {
+    format!("pagemill.{source}.retry.{}", delay.canonical())
 }
 
 /// The lock is gone with its connection; the broker refuses it to any other meanwhile.
@@ -151,7 +154,7 @@ async fn declare_lane(channel: &Channel, source: &str, lane: Lane) -> Result<Que
 /// A retry tier holds messages for its delay and hands them on under the key they were published with,
 /// which is their lane. The fanout exchange before it is what leaves that key free. One queue a
 /// delay, with the TTL on the queue: quorum queues expire only at the head.
-async fn declare_retry_tier(channel: &Channel, source: &str, delay: &Span) -> Result<Queue> {
+async fn declare_retry_tier(channel: &Channel, source: &str, delay: &ConfigDuration) -> Result<Queue> {
     let name = retry_queue(source, delay);
     let mut arguments = quorum(DELIVERY_LIMIT);
     dead_letter_to(&mut arguments, None);
@@ -242,6 +245,13 @@ mod tests {
             let route = topology().route(&to).unwrap();
             assert_eq!((route.exchange.as_str(), route.key.as_str()), (exchange, key));
         }
+    }
+
+    #[test]
+    fn one_delay_has_one_queue_however_it_is_written() {
+        let queue = |delay: &str| retry_queue("xhs", &delay.parse().unwrap());
+        assert_eq!(queue("1h 30m"), "pagemill.xhs.retry.1h30m");
+        assert_eq!(queue("90m"), "pagemill.xhs.retry.1h30m");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use lapin::{
     Connection, ConnectionProperties,
     options::{ExchangeDeleteOptions, QueueDeleteOptions},
 };
-use pagemill_core::{Lane, Span};
+use pagemill_core::{ConfigDuration, Lane};
 use pagemill_queue::{Address, Deliveries, Delivery, Message, Rabbit, RabbitConfig};
 use tokio::time::timeout;
 
@@ -24,7 +24,7 @@ pub(crate) fn url() -> String {
     std::env::var("PAGEMILL_TEST_AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/%2f".into())
 }
 
-pub(crate) fn retry_tiers() -> Vec<Span> {
+pub(crate) fn retry_tiers() -> Vec<ConfigDuration> {
     vec!["200ms".parse().unwrap()]
 }
 

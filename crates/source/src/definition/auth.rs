@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use pagemill_core::Span;
+use pagemill_core::ConfigDuration;
 use reqwest::{
     Url,
     header::{HeaderName, HeaderValue},
@@ -59,7 +59,7 @@ pub(super) struct Oauth2Doc {
     pub(super) authorize: Option<String>,
     /// An access token is refreshed so long before it expires.
     #[schemars(with = "Option<String>")]
-    pub(super) early: Option<Span>,
+    pub(super) early: Option<ConfigDuration>,
     /// The request that turns a code into tokens: {app_id}, {secret}, {code}.
     pub(super) exchange: Option<RequestDoc>,
     /// The request that turns a refresh token into new ones: {app_id}, {secret}, {refresh_token}.

@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
-use pagemill_core::{FailureClass, Kind, QuotaScope, Restate, Span, TimeOfDay};
+use pagemill_core::{ConfigDuration, FailureClass, Kind, QuotaScope, Restate, TimeOfDay};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Deserializer,
@@ -70,7 +70,7 @@ pub(super) struct Document {
 pub(super) struct LimitsDoc {
     /// Of a whole request: "60s".
     #[schemars(with = "Option<String>")]
-    pub(super) timeout: Option<Span>,
+    pub(super) timeout: Option<ConfigDuration>,
     /// Bytes, decompressed.
     pub(super) body: Option<usize>,
 }
@@ -333,7 +333,7 @@ pub(super) struct TaskDoc {
     pub(super) url: OneOrMany<String>,
     /// How long between two looks.
     #[schemars(with = "String")]
-    pub(super) every: Span,
+    pub(super) every: ConfigDuration,
     /// Where the file keeps what.
     pub(super) file: Option<FileDoc>,
 }

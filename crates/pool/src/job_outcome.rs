@@ -1,11 +1,11 @@
 //! How a job ends.
 
-use crate::Panic;
+use crate::panic::Panic;
 
 /// How one submitted job ended. Every job that was accepted ends in exactly one of these; the
-/// exceptions are counted in [`Stopped::stuck`](crate::Stopped::stuck).
+/// exceptions are counted by [`Results::stuck`](crate::Results::stuck).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome<J, R> {
+pub enum JobOutcome<J, R> {
     /// The handler's future came to its end.
     Done {
         /// The job as it was submitted.
@@ -27,7 +27,7 @@ pub enum Outcome<J, R> {
     },
 }
 
-impl<J, R> Outcome<J, R> {
+impl<J, R> JobOutcome<J, R> {
     /// The job, however it ended.
     pub fn job(&self) -> &J {
         match self {

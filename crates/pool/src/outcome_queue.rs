@@ -3,52 +3,48 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 
-use crate::{Outcome, Stopped};
+use crate::job_outcome::JobOutcome;
 
-pub(crate) struct Outbox<J, R> {
+pub(crate) struct OutcomeQueue<J, R> {
     buffer: Mutex<Buffer<J, R>>,
     /// A permit for every free place; closed when the bound is lifted.
     room: Semaphore,
     /// Tells the one reader that something arrived or that nothing will.
-    news: Notify,
-    stopped: watch::Sender<Option<Stopped>>,
+    changed: Notify,
 }
 
 struct Buffer<J, R> {
-    outcomes: VecDeque<Outcome<J, R>>,
+    outcomes: VecDeque<JobOutcome<J, R>>,
+    /// Outcomes that came in time.
     accepted: usize,
     unread: bool,
-    ended: bool,
+    /// Once it has ended: how many jobs have no outcome.
+    stuck: Option<usize>,
 }
 
-/// What the reader finds.
-pub(crate) enum Found<J, R> {
-    Outcome(Outcome<J, R>),
-    NothingYet,
-    End,
+/// What the reader gets.
+pub(crate) enum Popped<J, R> {
+    Outcome(JobOutcome<J, R>),
+    Empty,
+    Ended,
 }
 
-impl<J, R> Outbox<J, R> {
+impl<J, R> OutcomeQueue<J, R> {
     pub(crate) fn new(capacity: usize) -> Self {
-        let buffer = Buffer { outcomes: VecDeque::new(), accepted: 0, unread: false, ended: false };
-        Self {
-            buffer: Mutex::new(buffer),
-            room: Semaphore::new(capacity),
-            news: Notify::new(),
-            stopped: watch::Sender::new(None),
-        }
+        let buffer = Buffer { outcomes: VecDeque::new(), accepted: 0, unread: false, stuck: None };
+        Self { buffer: Mutex::new(buffer), room: Semaphore::new(capacity), changed: Notify::new() }
     }
 
     /// Waits for room, or for the bound to be lifted. An outcome that comes after the end is dropped:
     /// it was counted as stuck.
-    pub(crate) async fn deliver(&self, outcome: Outcome<J, R>) {
+    pub(crate) async fn push(&self, outcome: JobOutcome<J, R>) {
         if let Ok(place) = self.room.acquire().await {
             place.forget();
         }
         let mut buffer = self.lock();
-        if buffer.ended {
+        if buffer.stuck.is_some() {
             drop(buffer);
             tracing::warn!("a stuck job ended after its pool had stopped: its outcome is lost");
             return;
@@ -60,13 +56,13 @@ impl<J, R> Outbox<J, R> {
         } else {
             buffer.outcomes.push_back(outcome);
             drop(buffer);
-            self.news.notify_one();
+            self.changed.notify_one();
         }
     }
 
-    /// Lifts the bound, and gives back the jobs that `clear` takes off their queue. They are taken
+    /// Lifts the bound, and returns the jobs that `clear` takes off their queue. They are taken
     /// under this lock, so that no end can come between.
-    pub(crate) fn give_back(&self, clear: impl FnOnce() -> VecDeque<J>) {
+    pub(crate) fn return_jobs(&self, clear: impl FnOnce() -> VecDeque<J>) {
         let mut buffer = self.lock();
         let jobs = clear();
         buffer.accepted += jobs.len();
@@ -74,45 +70,43 @@ impl<J, R> Outbox<J, R> {
             drop(buffer);
             drop(jobs);
         } else {
-            buffer.outcomes.extend(jobs.into_iter().map(|job| Outcome::Returned { job }));
+            buffer.outcomes.extend(jobs.into_iter().map(|job| JobOutcome::Returned { job }));
             drop(buffer);
         }
         self.room.close();
-        self.news.notify_one();
+        self.changed.notify_one();
     }
 
-    /// Ends the results. Of `taken` jobs, those without an outcome by now are stuck.
-    pub(crate) fn end(&self, taken: usize) -> Stopped {
+    /// Ends the results, once. Of `taken` jobs, those without an outcome by now are stuck.
+    pub(crate) fn end(&self, taken: usize) {
         let mut buffer = self.lock();
-        if let Some(stopped) = *self.stopped.borrow() {
-            return stopped;
+        if buffer.stuck.is_some() {
+            return;
         }
-        buffer.ended = true;
-        let stopped = Stopped { stuck: taken - buffer.accepted };
-        self.stopped.send_replace(Some(stopped));
+        let stuck = taken - buffer.accepted;
+        buffer.stuck = Some(stuck);
         drop(buffer);
-        self.news.notify_one();
-        if stopped.stuck > 0 {
-            tracing::error!(stuck = stopped.stuck, "the pool stopped without the outcomes of stuck jobs");
+        self.changed.notify_one();
+        if stuck > 0 {
+            tracing::error!(stuck, "the pool stopped without the outcomes of stuck jobs");
         }
-        stopped
     }
 
-    pub(crate) fn find(&self) -> Found<J, R> {
+    pub(crate) fn pop(&self) -> Popped<J, R> {
         let mut buffer = self.lock();
         match buffer.outcomes.pop_front() {
             Some(outcome) => {
                 drop(buffer);
                 self.room.add_permits(1);
-                Found::Outcome(outcome)
+                Popped::Outcome(outcome)
             }
-            None if buffer.ended => Found::End,
-            None => Found::NothingYet,
+            None if buffer.stuck.is_some() => Popped::Ended,
+            None => Popped::Empty,
         }
     }
 
-    pub(crate) async fn news(&self) {
-        self.news.notified().await;
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// The reader has gone: outcomes are dropped from now on.
@@ -124,8 +118,9 @@ impl<J, R> Outbox<J, R> {
         drop(unread);
     }
 
-    pub(crate) fn stopped(&self) -> watch::Receiver<Option<Stopped>> {
-        self.stopped.subscribe()
+    /// How many jobs have no outcome; 0 before the end.
+    pub(crate) fn stuck(&self) -> usize {
+        self.lock().stuck.unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, Buffer<J, R>> {

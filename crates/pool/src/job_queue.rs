@@ -1,15 +1,17 @@
 //! The bounded queue of jobs that the workers compete for.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Semaphore, TryAcquireError};
-
-use crate::jobs::{Closed, Refused};
+use tokio::sync::Semaphore;
 
 /// Jobs in the order of their submission. `room` holds a permit for every free place and `ready` one
 /// for every job, so both sides wait in turn, and closing wakes everyone.
-pub(crate) struct Queue<J> {
+///
+/// Not the crate `async-channel`: there a newcomer may overtake a submitter that waits, and no lock
+/// covers the job that leaves and the count of those that left, which tells how many jobs are stuck.
+pub(crate) struct JobQueue<J> {
     buffer: Mutex<Buffer<J>>,
     room: Semaphore,
     ready: Semaphore,
@@ -21,7 +23,7 @@ struct Buffer<J> {
     taken: usize,
 }
 
-impl<J> Queue<J> {
+impl<J> JobQueue<J> {
     pub(crate) fn new(capacity: usize) -> Self {
         let buffer = Buffer { jobs: VecDeque::new(), closed: false, taken: 0 };
         Self { buffer: Mutex::new(buffer), room: Semaphore::new(capacity), ready: Semaphore::new(0) }
@@ -35,17 +37,6 @@ impl<J> Queue<J> {
                 self.push(job)
             }
             Err(_) => Err(Closed(job)),
-        }
-    }
-
-    pub(crate) fn try_submit(&self, job: J) -> Result<(), Refused<J>> {
-        match self.room.try_acquire() {
-            Ok(place) => {
-                place.forget();
-                self.push(job).map_err(|Closed(job)| Refused::Closed(job))
-            }
-            Err(TryAcquireError::NoPermits) => Err(Refused::Full(job)),
-            Err(TryAcquireError::Closed) => Err(Refused::Closed(job)),
         }
     }
 
@@ -80,7 +71,7 @@ impl<J> Queue<J> {
         }
     }
 
-    /// Ends the intake. What is buffered stays, and whoever waits for room gets his job back.
+    /// Ends the intake. What is buffered stays, and submitters that wait for room get their jobs back.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.room.close();
@@ -108,3 +99,21 @@ impl<J> Queue<J> {
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// The pool takes no more jobs. Holds the job that was not accepted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Closed<J>(pub J);
+
+impl<J> fmt::Debug for Closed<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Closed").finish_non_exhaustive()
+    }
+}
+
+impl<J> fmt::Display for Closed<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the pool takes no more jobs")
+    }
+}
+
+impl<J> std::error::Error for Closed<J> {}
