@@ -4,10 +4,7 @@ use std::time::{Duration, Instant};
 
 use pagemill_simulator::{Fault, FaultKind, Limits, SimulatorConfig};
 
-use crate::{
-    faults::close_all_connections,
-    world::{World, slow},
-};
+use crate::world::{World, slow};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_nine_ten_times_loses_nothing_and_condemns_nobody() {
@@ -70,6 +67,7 @@ async fn replicas_share_one_quota() {
     let consumers = [world.consumer(), world.consumer(), world.consumer()];
     world.assert_sealed_truth().await;
     let stats = world.simulator.stats();
+    eprintln!("THROTTLED {}", stats.throttled);
     // Without a shared quota the three would send three times as many.
     assert!(stats.throttled <= 25, "{stats:?}");
     assert!(consumers.iter().all(|c| !c.log().contains(" ERROR ")), "{}", consumers[0].log());
@@ -78,7 +76,7 @@ async fn replicas_share_one_quota() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_consumer_that_is_frozen_and_wakes_changes_nothing() {
-    let world = World::with(slow(30_000), "").await;
+    let world = World::on_own_vhost(slow(30_000)).await;
     world.producer(&[]).await.ok();
     let frozen = world.consumer();
     world.pages_done(20).await;
@@ -87,7 +85,7 @@ async fn a_consumer_that_is_frozen_and_wakes_changes_nothing() {
     // Frozen inside a transaction it may hold up the partition, but not for long.
     world.pages_done(40).await;
     // The broker gives the frozen one's jobs to the other when it closes its connections.
-    close_all_connections().await;
+    world.close_all_connections().await;
     frozen.signal("-CONT");
     world.assert_sealed_truth().await;
     assert!(world.dead().await.is_empty());

@@ -1,6 +1,6 @@
 //! The embedded default: everything in one process, kept in a directory.
 
-use std::{process::Stdio, time::Duration};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use pagemill_simulator::SimulatorConfig;
 use serde_json::json;
@@ -24,13 +24,24 @@ async fn query(dir: &TempDir, sql: &str) -> Ran {
     run(pagemill(dir, &["query", "--json", sql])).await
 }
 
+/// Bytes of all files below a directory. Files come and go meanwhile.
+fn size(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(found) if found.is_dir() => size(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_run_goes_on_where_it_was() {
     let dir = TempDir::new().unwrap();
     let mut first = pagemill(&dir, &["run", "--json"]);
     let mut child =
         first.env("PAGEMILL_LOG", "info").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    // Killed at some instant in the midst of it: its first page came, and seconds of others.
+    // Killed at some instant in the midst of it: its first page came, and many others.
     let begun = Instant::now();
     let mut stderr = tokio::io::BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
@@ -41,9 +52,13 @@ async fn a_killed_run_goes_on_where_it_was() {
     }
     let busy = run(pagemill(&dir, &["query", "select 1"])).await;
     busy.exits(4).says(&["in use by process", &child.id().unwrap().to_string()]);
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Rows of some hundred pages, and the log of their transactions.
+    let full = size(dir.path()) + 24_000_000;
+    while size(dir.path()) < full {
+        assert!(begun.elapsed() < PATIENCE, "its data does not grow");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     child.kill().await.unwrap();
-    assert!(begun.elapsed() < PATIENCE);
 
     let done =
         query(&dir, "select count(*)::text as n from pagemill.pages where state = 'done'").await.ok().json();

@@ -1,9 +1,6 @@
 //! What goes wrong around a run: the API, the broker, the database.
 
-use std::process::Stdio;
-
 use pagemill_simulator::{Fault, FaultKind, SimulatorConfig};
-use tokio::process::Command;
 
 use crate::world::{World, slow};
 
@@ -40,12 +37,12 @@ async fn rows_without_a_key_and_bad_totals_are_dead_with_their_reason() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_closes_all_connections_is_lived_through() {
-    let world = World::with(slow(40_000), "").await;
+    let world = World::on_own_vhost(slow(40_000)).await;
     world.producer(&[]).await.ok();
     let consumers = [world.consumer(), world.consumer()];
     for pages in [50, 150, 250] {
         world.pages_done(pages).await;
-        close_all_connections().await;
+        world.close_all_connections().await;
     }
     world.assert_sealed_truth().await;
     assert!(world.dead().await.is_empty());
@@ -98,24 +95,4 @@ async fn a_lost_queue_is_rescued_from_the_ledger() {
     let consumer = world.consumer();
     world.assert_sealed_truth().await;
     assert!(consumer.log().contains("publishing the missing pages again"), "{}", consumer.log());
-}
-
-/// Of all tests: those beside this one live through it, which is their contract.
-pub(crate) async fn close_all_connections() {
-    if !rabbitmqctl(&["close_all_connections", "test"]).await {
-        eprintln!("no rabbitmqctl for this broker (PAGEMILL_TEST_RABBITMQCTL): no connection was closed");
-    }
-}
-
-/// False where there is no `rabbitmqctl` for the broker under test.
-async fn rabbitmqctl(args: &[&str]) -> bool {
-    let program = match (std::env::var("PAGEMILL_TEST_RABBITMQCTL"), std::env::var("PAGEMILL_TEST_AMQP_URL"))
-    {
-        (Ok(program), _) => program,
-        (Err(_), Ok(_)) => return false,
-        (Err(_), Err(_)) => "rabbitmqctl".to_owned(),
-    };
-    let mut command = Command::new(program);
-    command.arg("-q").args(args).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().await.is_ok_and(|status| status.success())
 }

@@ -156,7 +156,9 @@ async fn a_day_that_did_not_change_is_known_again() {
     // As long as a transaction of before runs, another test's too, it might have been at the rows.
     let ended =
         "select count(*) from pagemill.pages where written >= pg_snapshot_xmin(pg_current_snapshot())";
+    let begun = std::time::Instant::now();
     while count(&db, ended).await > 0 {
+        assert!(begun.elapsed() < crate::world::PATIENCE, "a transaction of before does not end");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     world.producer(&["--wait", "--again"]).await.ok();

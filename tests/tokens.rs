@@ -93,7 +93,13 @@ async fn a_refused_refresh_token_says_what_to_do() {
     let simulated = granting(slow(1_000), second, second);
     let world = world(simulated, "attempts = 2", "").await;
     granted(&world).await;
-    sleep(2 * second).await;
+    let db = world.db().await;
+    let expired = "select (refresh_expires_at < now())::int::bigint from pagemill.tokens";
+    let begun = Instant::now();
+    while count(&db, expired).await == 0 {
+        assert!(begun.elapsed() < PATIENCE, "the refresh token does not expire");
+        sleep(Duration::from_millis(20)).await;
+    }
     produce(&world).await.ok();
     let consumer = world.consumer_with(&ENVIRONMENT);
     let begun = Instant::now();

@@ -2,10 +2,11 @@
 
 use std::{
     fs,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
@@ -20,6 +21,8 @@ use tokio_postgres::{Client, NoTls};
 
 /// Longer than anything takes that works, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// Longer than a run stands still if no job is lost.
+const STALL: Duration = Duration::from_secs(45);
 pub(crate) const DAY: &str = "2026-01-15";
 pub(crate) const ACCOUNT: &str = "1001";
 const TOKEN: &str = "a-canary-token-7f3a";
@@ -32,6 +35,7 @@ pub(crate) struct World {
     pub(crate) source: String,
     pub(crate) dir: TempDir,
     database: String,
+    vhost: Option<Vhost>,
 }
 
 /// An API that takes its time, so that something can happen meanwhile.
@@ -67,7 +71,19 @@ impl World {
     }
 
     pub(crate) async fn unmigrated(simulated: SimulatorConfig, settings: &str) -> Self {
-        Self::new("xiaohongshu", &["creative"], simulated, settings).await
+        Self::new("xiaohongshu", &["creative"], simulated, settings, None).await
+    }
+
+    /// A world whose connections to the broker can be closed, all of them and no others.
+    pub(crate) async fn on_own_vhost(simulated: SimulatorConfig) -> Self {
+        let world = Self::new("xiaohongshu", &["creative"], simulated, "", Some(Vhost::create().await)).await;
+        world.pagemill(&["migrate"]).await.ok();
+        world
+    }
+
+    pub(crate) async fn close_all_connections(&self) {
+        let vhost = self.vhost.as_ref().expect("World::on_own_vhost");
+        rabbitmqctl(&["close_all_connections", "--vhost", &vhost.0, "test"]).await;
     }
 
     /// A shipped definition's streams, from the simulator that speaks its dialect, and a migrated
@@ -77,7 +93,7 @@ impl World {
         streams: &[&'static str],
         simulated: SimulatorConfig,
     ) -> Self {
-        let world = Self::new(definition, streams, simulated, "").await;
+        let world = Self::new(definition, streams, simulated, "", None).await;
         world.pagemill(&["migrate"]).await.ok();
         world
     }
@@ -87,17 +103,18 @@ impl World {
         streams: &[&'static str],
         mut simulated: SimulatorConfig,
         settings: &str,
+        vhost: Option<Vhost>,
     ) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         simulated.port = 0;
         simulated.token = Some(TOKEN.to_owned());
-        let source = format!("t{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let source = unique_name();
         let database = format!("pagemill_{source}");
         let admin = connect(&postgres_url()).await;
+        drop_leftovers(&admin).await;
         admin.batch_execute(&format!("create database {database}")).await.unwrap();
         let simulator = Simulator::start(simulated.clone()).await.unwrap();
         let (streams, dir) = (streams.to_vec(), TempDir::new().unwrap());
-        let world = Self { definition, streams, simulator, simulated, source, database, dir };
+        let world = Self { definition, streams, simulator, simulated, source, database, vhost, dir };
         world.configure(settings, "");
         world
     }
@@ -110,7 +127,7 @@ impl World {
              [[source]]\nuse = \"{definition}\"\nname = \"{source}\"\nbase_url = \"{}\"\nstreams = {streams:?}\n\
              accounts = [\"{ACCOUNT}\"]\ntoken = {{ env = \"TEST_TOKEN\" }}\n{}{more}\n",
             self.postgres_url(),
-            amqp_url(),
+            self.amqp_url(),
             if settings.contains("retry") { "" } else { "retry = [\"100ms\", \"200ms\"]\n" },
             self.simulator.url(),
             if more.contains("rate") { "" } else { "rate = \"unlimited\"\n" },
@@ -126,6 +143,10 @@ impl World {
         let url = postgres_url();
         let (server, _) = url.rsplit_once('/').unwrap();
         format!("{server}/{}", self.database)
+    }
+
+    fn amqp_url(&self) -> String {
+        self.vhost.as_ref().map_or_else(amqp_url, Vhost::url)
     }
 
     /// A binary with this world's config.
@@ -177,17 +198,24 @@ impl World {
         serde_json::from_str(ran.stdout.lines().next().expect("a run")).unwrap()
     }
 
-    /// Waits until the newest run is no longer running.
+    /// Waits until the newest run is no longer running. Fails early if nothing moves, and names what is missing.
     pub(crate) async fn ended(&self) -> Value {
         let db = self.db().await;
         let begun = Instant::now();
+        let (mut progress, mut moved) = (String::new(), begun);
         while db
             .query_one("select not exists (select from pagemill.partitions) or exists (select from pagemill.partitions where state = 'open')", &[])
             .await
             .unwrap()
             .get(0)
         {
-            assert!(begun.elapsed() < PATIENCE, "the run does not end: {}", self.status().await);
+            let now = progress_of(&db).await;
+            if now != progress {
+                (progress, moved) = (now, Instant::now());
+            }
+            if moved.elapsed() > STALL || begun.elapsed() > PATIENCE {
+                panic!("the run does not end: {} {}", missing_pages(&db).await, self.status().await);
+            }
             sleep(Duration::from_millis(50)).await;
         }
         self.status().await
@@ -226,7 +254,7 @@ impl World {
 
     /// The broker, to look behind the program's back.
     pub(crate) async fn broker(&self) -> (lapin::Connection, lapin::Channel) {
-        broker().await
+        broker(&self.amqp_url()).await
     }
 
     /// No secret was written anywhere in the test's directory but where the test put it.
@@ -315,11 +343,15 @@ impl Consumer {
 impl Drop for World {
     /// Takes away what the test left on the servers.
     fn drop(&mut self) {
-        let (database, source) = (self.database.clone(), self.source.clone());
+        let (database, source, vhost) = (self.database.clone(), self.source.clone(), self.vhost.take());
         let cleaning = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let (_connection, channel) = broker().await;
+                if let Some(vhost) = vhost {
+                    rabbitmqctl(&["delete_vhost", &vhost.0]).await;
+                    return drop_database(&database).await;
+                }
+                let (_connection, channel) = broker(&amqp_url()).await;
                 for queue in
                     ["pages", "pages.low", "dead", "retry.100ms", "retry.200ms", "retry.1s", "retry.30s"]
                 {
@@ -331,9 +363,7 @@ impl Drop for World {
                             .await;
                     }
                 }
-                let admin = connect(&postgres_url()).await;
-                let _ =
-                    admin.batch_execute(&format!("drop database if exists {database} with (force)")).await;
+                drop_database(&database).await;
             });
         });
         let _ = cleaning.join();
@@ -370,11 +400,81 @@ pub(crate) fn amqp_url() -> String {
     std::env::var("PAGEMILL_TEST_AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/%2f".into())
 }
 
-async fn broker() -> (lapin::Connection, lapin::Channel) {
-    let connection =
-        lapin::Connection::connect(&amqp_url(), lapin::ConnectionProperties::default()).await.unwrap();
+async fn broker(url: &str) -> (lapin::Connection, lapin::Channel) {
+    let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     (connection, channel)
+}
+
+async fn progress_of(db: &Client) -> String {
+    let sql = "select format('%s %s %s %s', sum(done), sum(dead), count(*), max(progressed_at)) from pagemill.partitions";
+    db.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+/// The pages that open partitions still miss.
+async fn missing_pages(db: &Client) -> String {
+    let sql = "select coalesce(string_agg(format('partition %s of %s: %s of %s pages done, %s dead, %s', id, from_date, \
+        done, coalesce(last_page - first_page + 1, 0), dead, coalesce((select string_agg(format('%s %s', page, state), ', ') \
+        from (select * from pagemill.pages where partition = p.id and state <> 'done' order by page limit 20) waiting), \
+        'no other page was started')), '; ' order by id), 'nothing') from pagemill.partitions p where state = 'open'";
+    db.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+/// A name that no other test has, not even one of a run that was killed: the time, and a random number.
+fn unique_name() -> String {
+    let random = RandomState::new().build_hasher().finish() as u32;
+    format!("t{:08x}_{random:08x}", seconds())
+}
+
+fn seconds() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()
+}
+
+/// Drops databases that runs left which were killed at least an hour ago. One in use stays.
+async fn drop_leftovers(admin: &Client) {
+    let oldest = format!("pagemill_t{:08x}", seconds() - 3_600);
+    let sql = "select datname::text from pg_database where datname ~ '^pagemill_t[0-9a-f]{8}_[0-9a-f]{8}$' and datname < $1";
+    for row in admin.query(sql, &[&oldest]).await.unwrap() {
+        let _ = admin.batch_execute(&format!("drop database if exists {}", row.get::<_, String>(0))).await;
+    }
+}
+
+async fn drop_database(name: &str) {
+    let drop = format!("drop database if exists {name} with (force)");
+    let _ = connect(&postgres_url()).await.batch_execute(&drop).await;
+}
+
+/// A virtual host of the broker, for one test.
+struct Vhost(String);
+
+impl Vhost {
+    async fn create() -> Self {
+        let vhost = Self(unique_name());
+        let url = amqp_url();
+        let user = url.split("://").nth(1).unwrap().split([':', '@']).next().unwrap();
+        rabbitmqctl(&["add_vhost", &vhost.0]).await;
+        rabbitmqctl(&["set_permissions", "-p", &vhost.0, user, ".*", ".*", ".*"]).await;
+        vhost
+    }
+
+    fn url(&self) -> String {
+        format!("{}/{}", amqp_url().rsplit_once('/').unwrap().0, self.0)
+    }
+}
+
+/// Commands the broker under test. A test that needs a fault does not pass without it.
+async fn rabbitmqctl(args: &[&str]) {
+    let program = std::env::var("PAGEMILL_TEST_RABBITMQCTL").unwrap_or_else(|_| "rabbitmqctl".to_owned());
+    let ran = Command::new(&program).arg("-q").args(args).output().await;
+    let failed = match ran {
+        Ok(output) if output.status.success() => return,
+        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
+        Err(error) => error.to_string(),
+    };
+    panic!(
+        "{program} {args:?} failed: {failed}\nThis test closes connections by the rabbitmqctl of the broker under \
+         test: run `make test`, or install RabbitMQ's rabbitmqctl and name it in PAGEMILL_TEST_RABBITMQCTL"
+    );
 }
 
 async fn connect(url: &str) -> Client {

@@ -3,7 +3,7 @@
 
 use std::{
     future::Future,
-    sync::atomic::{AtomicU32, Ordering},
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     time::Duration,
 };
 
@@ -28,10 +28,9 @@ pub(crate) fn retry_tiers() -> Vec<ConfigDuration> {
     vec!["200ms".parse().unwrap()]
 }
 
-/// A source that no other test has.
+/// A source that no other test has, not even one of a run that was killed.
 pub(crate) fn unique_source() -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+    format!("test-{:016x}", RandomState::new().build_hasher().finish())
 }
 
 pub(crate) fn config(url: &str, source: &str) -> RabbitConfig {

@@ -1,7 +1,10 @@
 //! A database of its own for each test, with one table of a stream.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    time::SystemTime,
+};
 
 use jiff::{SignedDuration, Timestamp, civil::date};
 use pagemill_core::{Column, ColumnShape, DateScope, Kind, Lane, PageJob, Rows, Slice, TableShape, Verdict};
@@ -22,6 +25,25 @@ async fn admin() -> tokio_postgres::Client {
     client
 }
 
+/// A name that no other test has, not even one of a run that was killed: the time, and a random number.
+fn unique_name() -> String {
+    let random = RandomState::new().build_hasher().finish() as u32;
+    format!("pagemill_store_{:08x}_{random:08x}", seconds())
+}
+
+fn seconds() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()
+}
+
+/// Drops databases that runs left which were killed at least an hour ago. One in use stays.
+async fn drop_leftovers(admin: &tokio_postgres::Client) {
+    let oldest = format!("pagemill_store_{:08x}", seconds() - 3_600);
+    let sql = "select datname::text from pg_database where datname ~ '^pagemill_store_[0-9a-f]{8}_[0-9a-f]{8}$' and datname < $1";
+    for row in admin.query(sql, &[&oldest]).await.unwrap() {
+        let _ = admin.batch_execute(&format!("drop database if exists {}", row.get::<_, String>(0))).await;
+    }
+}
+
 /// A database of its own, gone when the test ends well or badly.
 pub(crate) struct World {
     pub(crate) store: Store,
@@ -35,10 +57,10 @@ impl World {
     }
 
     pub(crate) async fn ruled(rules: StreamRules) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let database =
-            format!("pagemill_store_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        admin().await.batch_execute(&format!("create database {database}")).await.unwrap();
+        let database = unique_name();
+        let admin = admin().await;
+        drop_leftovers(&admin).await;
+        admin.batch_execute(&format!("create database {database}")).await.unwrap();
         let url = format!("{}/{database}", server().rsplit_once('/').unwrap().0);
         let config = StoreConfig { url: url.into(), schema: "public".into(), connections: 10 };
         let store = Store::connect(&config).await.unwrap();
