@@ -9,7 +9,7 @@ use pagemill_engine::{
     crash,
     pipeline::Pipeline,
     run::consume::consume,
-    stop,
+    stop::Stop,
 };
 
 use crate::{
@@ -53,9 +53,9 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
     let resolved = app::resolve(&config)?;
     let queue = app::connect_queue(&config, &resolved).await?;
     let app = App::build(config, &resolved, false).await?;
-    let (stopper, stop) = stop::stop();
-    stopper.on_signals(app.settings.grace.get());
-    consume(&Pipeline::new(&app, queue.clone()), &app, cli.until_idle, &stop).await?;
+    let stop = Stop::default();
+    stop.on_signals(app.settings.grace.get());
+    consume(&Pipeline::consumer(&app, queue.clone()), &app, cli.until_idle, &stop).await?;
     queue.close().await;
     Ok(Exit::Done)
 }

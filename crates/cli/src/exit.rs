@@ -5,7 +5,7 @@ use pagemill_store::{RunStatus, StoreError, StoreErrorKind};
 
 use pagemill_engine::{
     config::ConfigError,
-    error::{Unavailable, Usage},
+    error::{ServiceError, Unavailable, Usage},
     run::plan::PlanError,
     sources::SourceError,
 };
@@ -41,28 +41,40 @@ impl Exit {
             if cause.is::<Unavailable>() {
                 return Self::Unavailable;
             }
-            if let Some(e) = cause.downcast_ref::<StoreError>() {
-                return match e.kind() {
-                    StoreErrorKind::Unavailable | StoreErrorKind::Retriable => Self::Unavailable,
-                    StoreErrorKind::Refused | StoreErrorKind::Invalid | StoreErrorKind::Schema => Self::Usage,
-                    StoreErrorKind::Permanent => Self::Failed,
-                };
+            if let Some(error) = cause.downcast_ref::<StoreError>() {
+                return Self::of_store(error.kind());
             }
-            if let Some(e) = cause.downcast_ref::<QueueError>() {
-                return match e.kind() {
-                    QueueErrorKind::Refused | QueueErrorKind::Conflict | QueueErrorKind::Invalid => {
-                        Self::Usage
-                    }
-                    QueueErrorKind::Unreachable
-                    | QueueErrorKind::Unroutable
-                    | QueueErrorKind::Rejected
-                    | QueueErrorKind::Stale
-                    | QueueErrorKind::Busy
-                    | QueueErrorKind::Closed => Self::Unavailable,
-                };
+            if let Some(error) = cause.downcast_ref::<QueueError>() {
+                return Self::of_queue(error.kind());
+            }
+            match cause.downcast_ref::<ServiceError>() {
+                Some(ServiceError::Store(error)) => return Self::of_store(error.kind()),
+                Some(ServiceError::Queue(error)) => return Self::of_queue(error.kind()),
+                Some(ServiceError::Broken(_)) => return Self::Failed,
+                None => {}
             }
         }
         Self::Failed
+    }
+
+    fn of_store(kind: StoreErrorKind) -> Self {
+        match kind {
+            StoreErrorKind::Unavailable | StoreErrorKind::Retriable => Self::Unavailable,
+            StoreErrorKind::Refused | StoreErrorKind::Invalid | StoreErrorKind::Schema => Self::Usage,
+            StoreErrorKind::Permanent => Self::Failed,
+        }
+    }
+
+    fn of_queue(kind: QueueErrorKind) -> Self {
+        match kind {
+            QueueErrorKind::Refused | QueueErrorKind::Conflict | QueueErrorKind::Invalid => Self::Usage,
+            QueueErrorKind::Unreachable
+            | QueueErrorKind::Unroutable
+            | QueueErrorKind::Rejected
+            | QueueErrorKind::Stale
+            | QueueErrorKind::Busy
+            | QueueErrorKind::Closed => Self::Unavailable,
+        }
     }
 }
 

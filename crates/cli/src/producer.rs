@@ -8,7 +8,7 @@ use pagemill_engine::{
     app::{self, App},
     crash,
     run::produce::{Produced, ProducedPartition, produce},
-    stop::{self, Stop},
+    stop::Stop,
 };
 use pagemill_store::Planned;
 
@@ -60,8 +60,8 @@ async fn run(cli: Cli, out: &mut Out) -> anyhow::Result<Exit> {
     let resolved = app::resolve(&config)?;
     let queue = app::connect_queue(&config, &resolved).await?;
     let app = App::build(config, &resolved, false).await?;
-    let (stopper, stop) = stop::stop();
-    stopper.on_signals(app.settings.grace.get());
+    let stop = Stop::default();
+    stop.on_signals(app.settings.grace.get());
     let produced = produce(&app, &queue, &requested, &stop).await?;
     for line in describe(&produced) {
         // With --json stdout is JSON and nothing else.

@@ -1,9 +1,9 @@
 use bytes::Bytes;
 use rust_decimal::Decimal;
 
-use crate::{Imprint, Rows};
+use crate::{BodyDigest, Rows};
 
-/// A page as it came: its rows in typed columns, and what the answer said about itself.
+/// A page as it came: its rows in typed columns, and what the response said about itself.
 #[derive(Debug)]
 pub struct FetchedPage {
     /// The rows, keys never NULL.
@@ -18,9 +18,9 @@ pub struct FetchedPage {
     pub sums: Vec<Option<Decimal>>,
     /// The API's id of the request.
     pub request_id: Option<String>,
-    /// What the answer is known again by; `None` where it does not say all there is to the page.
-    pub imprint: Option<Imprint>,
-    /// The answer's body as received, decompressed.
+    /// Digest of the body; `None` where the body does not say all there is to the page.
+    pub body_digest: Option<BodyDigest>,
+    /// The response's body as received, decompressed.
     pub body: Bytes,
     /// Values that did not follow their column's grammar and became NULL.
     pub cast_failures: Vec<CastFailure>,

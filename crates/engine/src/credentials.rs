@@ -69,7 +69,7 @@ pub enum NoToken {
     /// The page fails by it.
     Failed(Failure),
     /// PostgreSQL cannot be asked.
-    Unavailable(String),
+    Unavailable(StoreError),
 }
 
 /// The account of a source that knows none.
@@ -252,7 +252,7 @@ impl From<StoreError> for NoToken {
             StoreErrorKind::Permanent | StoreErrorKind::Invalid => {
                 Self::Failed(Failure::transient(error.to_string()))
             }
-            _ => Self::Unavailable(error.to_string()),
+            _ => Self::Unavailable(error),
         }
     }
 }

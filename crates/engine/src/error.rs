@@ -1,5 +1,8 @@
 //! Errors that say what a person or a script is to do.
 
+use pagemill_queue::{QueueError, QueueErrorKind};
+use pagemill_store::{StoreError, StoreErrorKind};
+
 /// Something was waited for in vain.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -9,3 +12,47 @@ pub struct Unavailable(pub String);
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);
+
+/// PostgreSQL or RabbitMQ failed, each error with its kind.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// PostgreSQL failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// RabbitMQ failed.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// A part of this process has ended that should run; what it held comes again.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl ServiceError {
+    /// Whether trying again cannot help: the data or the request is wrong, not the server.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Store(error) => error.kind() == StoreErrorKind::Permanent,
+            Self::Queue(error) => error.kind() == QueueErrorKind::Invalid,
+            Self::Broken(_) => false,
+        }
+    }
+
+    /// Whether the server is away or busy, so that it may be there in a moment.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Store(error) => {
+                matches!(error.kind(), StoreErrorKind::Unavailable | StoreErrorKind::Retriable)
+            }
+            Self::Queue(error) => matches!(
+                error.kind(),
+                QueueErrorKind::Unreachable
+                    | QueueErrorKind::Unroutable
+                    | QueueErrorKind::Rejected
+                    | QueueErrorKind::Stale
+                    | QueueErrorKind::Busy
+                    | QueueErrorKind::Closed
+            ),
+            Self::Broken(_) => false,
+        }
+    }
+}

@@ -9,6 +9,7 @@ pub mod config;
 pub mod crash;
 pub mod credentials;
 pub mod error;
+pub mod identity;
 pub mod operations;
 pub mod partition;
 pub mod pipeline;

@@ -1,3 +1,78 @@
-//! How a partition moves on.
+//! How a partition moves on: after its first page the other pages are published, or the partition is split;
+//! after its last page it is sealed, or pages are fetched again.
+//!
+//! ```text
+//! advance   after pages are done or dead, decide which of the steps below is next   advance.rs
+//! expand    publish every page beyond the first                                    expand.rs
+//! split     open parts of a partition that is too deep for the API's pages          split.rs
+//! seal      close the partition, or fetch pages again                              seal.rs
+//! resume    publish what a stalled partition lacks                                 rescue.rs
+//! ```
+//!
+//! Every step is idempotent: any worker may ensure it, at any time.
 
+mod advance;
+mod expand;
 pub mod rescue;
+mod seal;
+mod split;
+
+use pagemill_core::{PageJob, Slice};
+use pagemill_queue::{Address, Message, PageQueue};
+use pagemill_store::{DataTable, PartitionRow, Store};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::{app::App, config::Raw, error::ServiceError, sources::Sources};
+
+/// The steps by which partitions move on, over one ledger and one queue.
+#[derive(Clone)]
+pub(crate) struct PartitionSteps<Q> {
+    store: Store,
+    queue: Q,
+    sources: Sources,
+    /// The most rounds in which pages are fetched again because the proof failed.
+    repairs: u32,
+    /// Whether responses are kept.
+    keeps_responses: bool,
+    expansion: Expansion,
+}
+
+/// When the pages beyond a first page are published.
+#[derive(Clone)]
+pub(crate) enum Expansion {
+    /// As soon as the first page is stored.
+    AtOnce,
+    /// By the receiver, who expands several partitions in turn.
+    Deferred(UnboundedSender<PartitionRow>),
+}
+
+impl<Q: PageQueue> PartitionSteps<Q> {
+    /// The steps over an app, publishing to `queue`.
+    pub(crate) fn new(app: &App, queue: Q, expansion: Expansion) -> Self {
+        Self {
+            store: app.store.clone(),
+            queue,
+            sources: app.sources.clone(),
+            repairs: app.settings.repairs,
+            keeps_responses: app.settings.raw == Raw::Page,
+            expansion,
+        }
+    }
+
+    /// Publishes jobs of one partition, or of its parts.
+    async fn publish(&self, jobs: &[PageJob]) -> Result<(), ServiceError> {
+        let Some(first) = jobs.first() else { return Ok(()) };
+        let to = Address::Lane { source: first.slice.source.clone(), lane: first.lane };
+        Ok(self.queue.publish(&to, jobs.iter().map(message)).await?)
+    }
+
+    /// The table of a slice's stream; `None` if this process does not pull the stream.
+    fn table(&self, slice: &Slice) -> Option<&DataTable> {
+        self.sources.get(&slice.source)?.tables.get(&slice.stream)
+    }
+}
+
+/// A job as a message.
+pub fn message(job: &PageJob) -> Message {
+    Message { id: job.id(), body: job.encode(), note: None }
+}

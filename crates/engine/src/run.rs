@@ -8,3 +8,5 @@ pub mod follow;
 pub mod forecast;
 pub mod plan;
 pub mod produce;
+mod serve;
+mod sizing;

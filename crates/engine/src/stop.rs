@@ -1,92 +1,68 @@
-//! Two stop signals: no more intake, then cancel.
+//! The one way to stop: two signals, first no more intake, then cancel.
 
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-/// How far the stop has gone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
-    /// No stop was asked for.
-    #[default]
-    Running,
-    /// Intake ends, what runs may finish.
-    Draining,
-    /// What runs is cancelled and returned.
-    Cancelled,
+/// A stop that can be requested and waited for. Clones are the same stop.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    draining: CancellationToken,
+    cancelled: CancellationToken,
 }
 
-/// The listening end of a stop: given to everything that runs.
-#[derive(Clone, Debug)]
-pub struct Stop(watch::Receiver<Stage>);
+impl Stop {
+    /// Ends the intake; what runs may finish.
+    pub fn drain(&self) {
+        self.draining.cancel();
+    }
 
-/// The asking end.
-#[derive(Clone, Debug)]
-pub struct Stopper(watch::Sender<Stage>);
+    /// Cancels what runs, so that it is returned to its queue. Drains, too.
+    pub fn cancel(&self) {
+        self.draining.cancel();
+        self.cancelled.cancel();
+    }
 
-/// A stop that nobody has asked for yet.
-pub fn stop() -> (Stopper, Stop) {
-    let (sender, receiver) = watch::channel(Stage::Running);
-    (Stopper(sender), Stop(receiver))
-}
+    /// Returns once [`Stop::drain`] was requested.
+    pub async fn draining(&self) {
+        self.draining.cancelled().await;
+    }
 
-impl Stopper {
-    /// Goes on to a stage; never back.
-    pub fn go(&self, stage: Stage) {
-        self.0.send_if_modified(|now| {
-            let later = stage > *now;
-            *now = stage.max(*now);
-            later
-        });
+    /// Returns once [`Stop::cancel`] was requested.
+    pub async fn cancelled(&self) {
+        self.cancelled.cancelled().await;
+    }
+
+    /// Whether the stop was requested.
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
+    /// The token that [`Stop::cancel`] cancels.
+    pub fn cancellation(&self) -> CancellationToken {
+        self.cancelled.clone()
+    }
+
+    /// A stop for a part: it follows this one, and can come earlier.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { draining: self.draining.child_token(), cancelled: self.cancelled.child_token() }
     }
 
     /// Follows SIGINT and SIGTERM: the first drains; after `grace`, or on the second, cancels.
-    pub fn on_signals(self, grace: Duration) {
+    pub fn on_signals(&self, grace: Duration) {
+        let stop = self.clone();
         tokio::spawn(async move {
             signal().await;
             tracing::info!(grace = ?grace, "stopping: running pages may finish; another signal cancels them");
-            self.go(Stage::Draining);
+            stop.drain();
             let _ = tokio::time::timeout(grace, signal()).await;
-            self.go(Stage::Cancelled);
+            stop.cancel();
             // Listening goes on, so that a third signal does not kill what is being returned.
             loop {
                 signal().await;
             }
         });
-    }
-}
-
-impl Stop {
-    /// Returns once the stop has reached `stage`.
-    pub async fn reached(&self, stage: Stage) {
-        // The sender may be gone: then nobody can ask any more.
-        if self.0.clone().wait_for(|now| *now >= stage).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
-    /// A stop of its own for a part: it follows this one, and can come earlier.
-    pub fn child(&self) -> (Stopper, Self) {
-        let (stopper, child) = stop();
-        let (parent, following) = (self.clone(), stopper.clone());
-        tokio::spawn(async move {
-            tokio::select! {
-                () = async {
-                    parent.reached(Stage::Draining).await;
-                    following.go(Stage::Draining);
-                    parent.reached(Stage::Cancelled).await;
-                    following.go(Stage::Cancelled);
-                } => {}
-                // Nobody listens any more.
-                () = following.0.closed() => {}
-            }
-        });
-        (stopper, child)
-    }
-
-    /// Whether it has.
-    pub fn is(&self, stage: Stage) -> bool {
-        *self.0.borrow() >= stage
     }
 }
 
@@ -104,4 +80,21 @@ async fn signal() {
     }
     #[cfg(not(unix))]
     drop(tokio::signal::ctrl_c().await);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_child_follows_and_can_come_earlier() {
+        let stop = Stop::default();
+        let (early, late) = (stop.child(), stop.child());
+        early.drain();
+        assert!(early.is_draining() && !stop.is_draining() && !late.is_draining());
+        stop.cancel();
+        late.draining().await;
+        late.cancelled().await;
+        early.cancelled().await;
+    }
 }

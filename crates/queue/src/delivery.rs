@@ -1,9 +1,11 @@
+use std::{fmt, future::Future, pin::Pin};
+
 use pagemill_core::Lane;
 
-use crate::{QueueError, in_process, rabbit};
+use crate::QueueError;
 
 /// One message handed out, to be settled exactly once: [`ack`](Delivery::ack) or
-/// [`give_back`](Delivery::give_back). Dropped unsettled it is given back.
+/// [`nack`](Delivery::nack). Dropped unsettled, it is nacked.
 #[derive(Debug)]
 #[must_use = "a delivery that is not acked comes again"]
 pub struct Delivery {
@@ -15,73 +17,61 @@ pub struct Delivery {
     pub lane: Lane,
     /// Whether it was handed out before, to anyone.
     pub redelivered: bool,
-    pub(crate) receipt: Receipt,
+    pub(crate) receipt: Box<dyn Receipt>,
 }
 
-/// What settles a delivery.
+/// A subscription. Dropped, it closes itself in the background.
 #[derive(Debug)]
-pub(crate) enum Receipt {
-    Rabbit(rabbit::Receipt),
-    InProcess(in_process::Receipt),
+pub struct Deliveries(pub(crate) Box<dyn Subscription>);
+
+/// A boxed future, as the two seams below need it.
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Settles one delivery of one kind of queue; dropped, it nacks.
+pub(crate) trait Receipt: fmt::Debug + Send + Sync {
+    /// See [`Delivery::ack`].
+    fn ack(self: Box<Self>) -> BoxFuture<'static, Result<(), QueueError>>;
+    /// See [`Delivery::nack`].
+    fn nack(self: Box<Self>) -> BoxFuture<'static, Result<(), QueueError>>;
+}
+
+/// The subscription of one kind of queue.
+pub(crate) trait Subscription: fmt::Debug + Send {
+    /// See [`Deliveries::next`].
+    fn next(&mut self) -> BoxFuture<'_, Option<Delivery>>;
+    /// See [`Deliveries::close`].
+    fn close(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
 
 impl Delivery {
     /// Done with it: it will not come again.
     ///
     /// # Errors
-    /// [`QueueErrorKind::Stale`](crate::QueueErrorKind::Stale) when its connection is gone: it will
-    /// come again.
+    /// [`Stale`](crate::QueueErrorKind::Stale) when its connection is gone: it will come again.
     pub async fn ack(self) -> Result<(), QueueError> {
-        match self.receipt {
-            Receipt::Rabbit(receipt) => receipt.ack().await,
-            Receipt::InProcess(receipt) => {
-                receipt.ack();
-                Ok(())
-            }
-        }
+        self.receipt.ack().await
     }
 
     /// Returns it to its lane as it was, marked as redelivered.
     ///
     /// # Errors
-    /// As [`Delivery::ack`]; it returns to its lane either way.
-    pub async fn give_back(self) -> Result<(), QueueError> {
-        match self.receipt {
-            Receipt::Rabbit(receipt) => receipt.give_back().await,
-            Receipt::InProcess(receipt) => {
-                drop(receipt);
-                Ok(())
-            }
-        }
+    /// [`Stale`](crate::QueueErrorKind::Stale) when its connection is gone; it returns to its lane
+    /// either way.
+    pub async fn nack(self) -> Result<(), QueueError> {
+        self.receipt.nack().await
     }
-}
-
-/// A subscription. Dropped, it closes itself in the background.
-#[derive(Debug)]
-pub struct Deliveries(pub(crate) Subscription);
-
-#[derive(Debug)]
-pub(crate) enum Subscription {
-    Rabbit(rabbit::Subscription),
-    InProcess(in_process::Subscription),
 }
 
 impl Deliveries {
     /// The next delivery; waits for one, through any fault. `None` once the queue is closed. May be
     /// dropped while waiting without losing a delivery.
     pub async fn next(&mut self) -> Option<Delivery> {
-        match &mut self.0 {
-            Subscription::Rabbit(subscription) => subscription.next().await,
-            Subscription::InProcess(subscription) => Some(subscription.next().await),
-        }
+        self.0.next().await
     }
 
     /// Ends the subscription: what was not taken by [`Deliveries::next`] returns to the lane. What
     /// was can still be settled afterwards.
     pub async fn close(self) {
-        match self.0 {
-            Subscription::Rabbit(subscription) => subscription.close().await,
-            Subscription::InProcess(subscription) => drop(subscription),
-        }
+        self.0.close().await;
     }
 }

@@ -25,7 +25,7 @@ pub enum QueueErrorKind {
     Busy,
     /// The queue was closed.
     Closed,
-    /// Asked for in a way that cannot be: a source, rung or URL that makes no sense.
+    /// Requested in a way that cannot be: a source, retry tier or URL that makes no sense.
     Invalid,
 }
 
@@ -40,6 +40,19 @@ impl QueueError {
 
     pub(crate) fn closed() -> Self {
         Self::new(QueueErrorKind::Closed, "the queue was closed")
+    }
+
+    /// An address beyond the configured retry tiers.
+    pub(crate) fn no_retry_tier(tier: usize, tiers: usize) -> Self {
+        Self::invalid(format!("there is no retry tier {tier}: {tiers} are configured, counted from 0"))
+    }
+
+    /// Another pass holds the lock of the dead letters.
+    pub(crate) fn sweep_is_busy(source: &str) -> Self {
+        let message = format!(
+            "another pass over the dead letters of {source} is under way: try again when it has ended"
+        );
+        Self::new(QueueErrorKind::Busy, message)
     }
 
     /// What to do about it.

@@ -1,25 +1,26 @@
 //! The queue of the embedded default: in memory, gone with its process. The ledger brings its jobs
 //! back.
 
-mod lane;
 mod state;
+mod subscription;
+mod waiting;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use pagemill_core::{Lane, Span};
 use tokio::time::timeout;
 
-pub(crate) use lane::{Receipt, Subscription};
-use state::{Source, State};
-
+use self::{
+    state::{Source, State},
+    subscription::Subscription,
+};
 use crate::{
-    Address, DeadLetter, Deliveries, Depth, Fate, Message, PageQueue, QueueError, QueueErrorKind, SweepError,
-    dead::{SWEEP_BATCH, Seen, check_fates},
-    delivery,
+    Address, DeadLetter, DeadLetterAction, Deliveries, Depth, Message, PageQueue, QueueError, SweepError,
+    dead_letter::{SWEEP_BATCH, Seen, check_actions},
 };
 
 /// How long a sweep waits for another one.
-const SWEEP_PATIENCE: Duration = Duration::from_secs(10);
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A [`PageQueue`] within this process. Its sources are those that are named to it. Cheap to clone:
 /// clones are the same queue.
@@ -30,7 +31,7 @@ pub struct InProcess {
 }
 
 impl InProcess {
-    /// An empty queue with this ladder of retry delays.
+    /// An empty queue with these retry tiers.
     pub fn new(retry: Vec<Span>) -> Self {
         Self { state: Arc::default(), retry: retry.into() }
     }
@@ -39,23 +40,19 @@ impl InProcess {
         let source = self.state.source(to.source());
         match to {
             Address::Lane { lane, .. } => source.lane(*lane).push(message.body),
-            Address::Dead { .. } => source.bury(message),
-            Address::Retry { lane, rung, .. } => {
-                let delay = self.retry.get(*rung).ok_or_else(|| no_rung(*rung, self.retry.len()))?.get();
-                retry_later(&source, *lane, message.body, delay);
+            Address::Dead { .. } => source.dead_letter(message),
+            Address::Retry { lane, tier, .. } => {
+                let delay = self.retry.get(*tier);
+                let delay = delay.ok_or_else(|| QueueError::no_retry_tier(*tier, self.retry.len()))?;
+                retry_after(&source, *lane, message.body, delay.get());
             }
         }
         Ok(())
     }
 }
 
-/// An address beyond the ladder.
-pub(crate) fn no_rung(rung: usize, rungs: usize) -> QueueError {
-    QueueError::invalid(format!("there is no rung {rung}: the ladder of retry delays has {rungs}"))
-}
-
 /// The timer holds the source weakly, so that a queue that was dropped is gone.
-fn retry_later(source: &Arc<Source>, lane: Lane, body: Vec<u8>, delay: Duration) {
+fn retry_after(source: &Arc<Source>, lane: Lane, body: Vec<u8>, delay: Duration) {
     source.retry_begins();
     let source = Arc::downgrade(source);
     tokio::spawn(async move {
@@ -77,7 +74,7 @@ impl PageQueue for InProcess {
 
     async fn subscribe(&self, source: &str, lane: Lane, prefetch: u16) -> Result<Deliveries, QueueError> {
         let source = self.state.source(source);
-        Ok(Deliveries(delivery::Subscription::InProcess(Subscription::new(&source, lane, prefetch))))
+        Ok(Deliveries(Box::new(Subscription::new(&source, lane, prefetch))))
     }
 
     async fn depth(&self, source: &str) -> Result<Depth, QueueError> {
@@ -87,25 +84,27 @@ impl PageQueue for InProcess {
     async fn sweep_dead<D, F, E>(&self, source: &str, mut decide: D) -> Result<(), SweepError<E>>
     where
         D: FnMut(Vec<DeadLetter>) -> F + Send,
-        F: Future<Output = Result<Vec<Fate>, E>> + Send,
+        F: Future<Output = Result<Vec<DeadLetterAction>, E>> + Send,
         E: std::error::Error + Send + Sync + 'static,
     {
         let name = source;
         let source = self.state.source(name);
-        let _lock = timeout(SWEEP_PATIENCE, source.sweeping.lock()).await.map_err(|_| busy(name))?;
+        let _lock = timeout(SWEEP_TIMEOUT, source.sweeping.lock())
+            .await
+            .map_err(|_| QueueError::sweep_is_busy(name))?;
         let mut left = source.dead_count();
         let mut seen = Seen::default();
         while left > 0 {
             let batch = source.first_dead(left.min(SWEEP_BATCH));
             let taken = batch.len();
-            let letters = seen.firsts(batch);
-            let fates = decide(letters.clone()).await.map_err(SweepError::Decide)?;
-            check_fates(letters.len(), fates.len())?;
-            for (letter, fate) in letters.into_iter().zip(fates) {
-                match fate {
-                    Fate::Keep => source.keep(letter),
-                    Fate::Requeue(to, message) => self.put(&to, message)?,
-                    Fate::Drop => {}
+            let letters = seen.first_copies(batch);
+            let actions = decide(letters.clone()).await.map_err(SweepError::Decide)?;
+            check_actions(letters.len(), actions.len())?;
+            for (letter, action) in letters.into_iter().zip(actions) {
+                match action {
+                    DeadLetterAction::Keep => source.keep(letter),
+                    DeadLetterAction::Requeue(to, message) => self.put(&to, message)?,
+                    DeadLetterAction::Drop => {}
                 }
             }
             fail::fail_point!("requeue-before-ack");
@@ -114,11 +113,4 @@ impl PageQueue for InProcess {
         }
         Ok(())
     }
-}
-
-/// The lock is held elsewhere.
-pub(crate) fn busy(source: &str) -> QueueError {
-    let message =
-        format!("another pass over the dead letters of {source} is under way: try again when it has ended");
-    QueueError::new(QueueErrorKind::Busy, message)
 }

@@ -10,14 +10,14 @@ pub enum Address {
         /// Which of its lanes.
         lane: Lane,
     },
-    /// A rung of the retry ladder, from which it returns to its lane after the rung's delay.
+    /// A retry tier, from which it returns to its lane after the tier's delay.
     Retry {
         /// Name of the source.
         source: String,
         /// The lane it returns to.
         lane: Lane,
-        /// Index into the ladder.
-        rung: usize,
+        /// Index into the configured retry delays.
+        tier: usize,
     },
     /// The dead letters.
     Dead {

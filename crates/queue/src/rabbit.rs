@@ -2,17 +2,20 @@
 //! broker stops everything on a connection that publishes, acks included. Each is supervised.
 
 mod backoff;
-mod channels;
-mod dial;
-mod fault;
+mod broker;
+mod channel_pool;
+mod connection;
+mod consumer;
+mod errors;
 mod headers;
-mod link;
-mod patience;
-mod publish;
+mod outgoing;
+mod publisher;
 mod receipt;
+mod reply;
 mod subscription;
 mod sweep;
 mod topology;
+mod window;
 
 use std::{
     future::Future,
@@ -27,18 +30,22 @@ use pagemill_core::{Lane, Span};
 use secrecy::SecretString;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub(crate) use receipt::Receipt;
-pub(crate) use subscription::Subscription;
-
-use self::{channels::Channels, dial::Dial, link::Link, topology::Topology};
+use self::{
+    broker::Broker,
+    connection::ManagedConnection,
+    consumer::{ACK_FLUSH_DELAY, Target},
+    publisher::Publisher,
+    subscription::Subscription,
+    topology::Topology,
+};
 use crate::{
-    Address, DeadLetter, Deliveries, Depth, Fate, Message, PageQueue, QueueError, SweepError, delivery,
+    Address, DeadLetter, DeadLetterAction, Deliveries, Depth, Message, PageQueue, QueueError, SweepError,
 };
 
 /// How long [`PageQueue::depth`] waits for the broker.
-const DEPTH_PATIENCE: Duration = Duration::from_secs(10);
+const DEPTH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where the broker is and what stands on it.
+/// Where the broker is and what is declared on it.
 #[derive(Clone, Debug)]
 pub struct RabbitConfig {
     /// `amqp://user:password@host:port/vhost`, or `amqps://…`. Unless it says otherwise, the
@@ -46,7 +53,7 @@ pub struct RabbitConfig {
     pub url: SecretString,
     /// The sources whose queues are declared.
     pub sources: Vec<String>,
-    /// The ladder of retry delays, shortest first.
+    /// The delays of the retry tiers, shortest first.
     pub retry: Vec<Span>,
 }
 
@@ -56,12 +63,11 @@ pub struct RabbitConfig {
 pub struct Rabbit(Arc<Inner>);
 
 struct Inner {
-    dial: Arc<Dial>,
-    publishing: Link,
-    consuming: Link,
-    channels: Channels,
+    broker: Arc<Broker>,
+    publisher: Publisher,
+    consuming: ManagedConnection,
     /// Whether anything was ever taken from a queue.
-    took: AtomicBool,
+    has_consumed: AtomicBool,
     closed: CancellationToken,
     /// Closes with the last clone.
     _close: DropGuard,
@@ -79,36 +85,28 @@ impl Rabbit {
     /// names host, port and vhost and what to do, never the password.
     pub async fn connect(config: RabbitConfig) -> Result<Self, QueueError> {
         let topology = Topology::new(config.sources, config.retry)?;
-        let dial = Arc::new(Dial::new(&config.url, topology)?);
+        let broker = Arc::new(Broker::new(&config.url, topology)?);
         let closed = CancellationToken::new();
-        let publishing = Link::open(dial.clone(), "pagemill publishes", closed.clone()).await?;
-        let consuming = Link::open(dial.clone(), "pagemill consumes", closed.clone()).await?;
-        let close = closed.clone().drop_guard();
-        Ok(Self(Arc::new(Inner {
-            dial,
-            publishing,
-            consuming,
-            channels: Channels::default(),
-            took: AtomicBool::new(false),
-            closed,
-            _close: close,
-        })))
+        let publisher = Publisher::open(broker.clone(), closed.clone()).await?;
+        let consuming = ManagedConnection::open(broker.clone(), "pagemill consumes", closed.clone()).await?;
+        let _close = closed.clone().drop_guard();
+        let has_consumed = AtomicBool::new(false);
+        Ok(Self(Arc::new(Inner { broker, publisher, consuming, has_consumed, closed, _close })))
     }
 
-    /// Whether both connections stand, and no alarm of the broker blocks publishing.
+    /// Whether both connections are open, and no alarm of the broker blocks publishing.
     pub fn is_healthy(&self) -> bool {
-        self.0.publishing.is_up() && self.0.consuming.is_up()
+        self.0.publisher.connection().is_up() && self.0.consuming.is_up()
     }
 
     /// Closes both connections, of all clones: subscriptions end, unsettled deliveries return to
     /// their lanes. Takes a few seconds at most.
     pub async fn close(&self) {
         self.0.closed.cancel();
-        if self.0.took.load(Ordering::Relaxed) {
-            // Acks are written, not answered: see `LINGER`.
-            tokio::time::sleep(subscription::LINGER).await;
+        if self.0.has_consumed.load(Ordering::Relaxed) {
+            tokio::time::sleep(ACK_FLUSH_DELAY).await;
         }
-        tokio::join!(self.0.publishing.close(), self.0.consuming.close());
+        tokio::join!(self.0.publisher.connection().close(), self.0.consuming.close());
     }
 }
 
@@ -117,50 +115,45 @@ impl PageQueue for Rabbit {
     where
         M: IntoIterator<Item = Message, IntoIter: Send> + Send,
     {
-        let route = self.0.dial.topology().route(to)?;
-        publish::publish(&self.0, &route, messages.into_iter().map(Into::into)).await
+        self.0.publisher.publish(to, messages.into_iter().map(Into::into)).await
     }
 
     async fn subscribe(&self, source: &str, lane: Lane, prefetch: u16) -> Result<Deliveries, QueueError> {
         let inner = &self.0;
-        inner.dial.topology().check_source(source)?;
+        inner.broker.topology().check_source(source)?;
         if inner.closed.is_cancelled() {
             return Err(QueueError::closed());
         }
-        inner.took.store(true, Ordering::Relaxed);
-        let place = subscription::Place { source: source.to_owned(), lane, prefetch };
-        let subscription = Subscription::start(
-            inner.dial.clone(),
-            inner.consuming.clone(),
-            place,
-            inner.closed.child_token(),
-        );
-        Ok(Deliveries(delivery::Subscription::Rabbit(subscription)))
+        inner.has_consumed.store(true, Ordering::Relaxed);
+        let target = Target { source: source.to_owned(), lane, prefetch };
+        let stop = inner.closed.child_token();
+        let (broker, connection) = (inner.broker.clone(), inner.consuming.clone());
+        Ok(Deliveries(Box::new(Subscription::start(broker, connection, target, stop))))
     }
 
     async fn depth(&self, source: &str) -> Result<Depth, QueueError> {
-        let topology = self.0.dial.topology();
+        let topology = self.0.broker.topology();
         topology.check_source(source)?;
-        let fault = |e| self.0.dial.fault(&e, "cannot count what waits");
-        let connection = self.0.consuming.connection(DEPTH_PATIENCE).await?;
+        let error = |e| self.0.broker.error(&e, "cannot count what waits");
+        let connection = self.0.consuming.get(DEPTH_TIMEOUT).await?;
         let counting = async {
-            let channel = connection.create_channel().await.map_err(fault)?;
-            let depth = topology.declare_source(&channel, source).await.map_err(fault)?;
+            let channel = connection.create_channel().await.map_err(error)?;
+            let depth = topology.declare_source(&channel, source).await.map_err(error)?;
             // The counts are here: a channel that cannot be closed in order goes with its last handle.
             let _ = channel.close(200, "OK".into()).await;
             Ok(depth)
         };
-        self.0.dial.on(&*connection, DEPTH_PATIENCE, counting).await
+        self.0.broker.while_connected(&*connection, DEPTH_TIMEOUT, counting).await
     }
 
     async fn sweep_dead<D, F, E>(&self, source: &str, decide: D) -> Result<(), SweepError<E>>
     where
         D: FnMut(Vec<DeadLetter>) -> F + Send,
-        F: Future<Output = Result<Vec<Fate>, E>> + Send,
+        F: Future<Output = Result<Vec<DeadLetterAction>, E>> + Send,
         E: std::error::Error + Send + Sync + 'static,
     {
-        self.0.dial.topology().check_source(source)?;
-        self.0.took.store(true, Ordering::Relaxed);
-        sweep::sweep(self, &self.0.dial, source, decide).await
+        self.0.broker.topology().check_source(source)?;
+        self.0.has_consumed.store(true, Ordering::Relaxed);
+        sweep::sweep(&self.0.publisher, &self.0.broker, source, decide).await
     }
 }

@@ -9,10 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{dead, eventually, ladder, lane, message, messages, next, nothing, number, on_rabbit};
+use common::{dead, eventually, lane, message, messages, next, nothing, number, on_rabbit, retry_tiers};
 use pagemill_core::Lane;
 use pagemill_queue::{
-    Address, DeadLetter, DeadNote, Depth, Fate, InProcess, Message, PageQueue, QueueErrorKind, SweepError,
+    Address, DeadLetter, DeadLetterAction, DeadNote, Depth, InProcess, Message, PageQueue, QueueErrorKind,
+    SweepError,
 };
 
 macro_rules! contract {
@@ -21,7 +22,7 @@ macro_rules! contract {
             use super::*;
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                super::$name(InProcess::new(ladder()), "source".to_owned()).await;
+                super::$name(InProcess::new(retry_tiers()), "source".to_owned()).await;
             })*
         }
         mod rabbit {
@@ -37,17 +38,17 @@ macro_rules! contract {
 contract!(
     what_is_published_is_delivered_and_acked,
     prefetch_bounds_what_is_held,
-    what_is_given_back_comes_again,
+    what_is_nacked_comes_again,
     a_dropped_delivery_comes_again,
     a_dropped_subscription_returns_what_was_not_read,
     a_closed_subscription_can_still_settle,
     a_retry_returns_to_its_lane_after_its_delay,
-    an_unknown_rung_is_invalid,
+    an_unknown_retry_tier_is_invalid,
     lanes_are_apart,
     depth_counts_by_kind,
     dead_letters_keep_their_notes,
     a_sweep_keeps_requeues_and_drops,
-    copies_share_a_fate,
+    copies_share_an_action,
     two_sweeps_show_each_letter_once,
     an_undecided_sweep_loses_nothing,
     ten_thousand_arrive_once,
@@ -64,17 +65,17 @@ async fn dead_count<Q: PageQueue>(queue: &Q, source: &str, expected: u64) {
         .await;
 }
 
-/// Sweeps with one fate for each id, and returns the letters shown.
+/// Sweeps with one action for each id, and returns the letters shown.
 async fn sweep<Q: PageQueue>(
     queue: &Q,
     source: &str,
-    fate: impl Fn(&DeadLetter) -> Fate + Send + Sync,
+    action: impl Fn(&DeadLetter) -> DeadLetterAction + Send + Sync,
 ) -> Vec<DeadLetter> {
     let shown = Mutex::new(Vec::new());
     let decide = |letters: Vec<DeadLetter>| {
-        let fates = letters.iter().map(&fate).collect();
+        let actions = letters.iter().map(&action).collect();
         shown.lock().unwrap().extend(letters);
-        async move { Ok::<Vec<Fate>, Infallible>(fates) }
+        async move { Ok::<Vec<DeadLetterAction>, Infallible>(actions) }
     };
     queue.sweep_dead(source, decide).await.unwrap();
     shown.into_inner().unwrap()
@@ -111,10 +112,10 @@ async fn prefetch_bounds_what_is_held<Q: PageQueue>(queue: Q, source: String) {
     fourth.ack().await.unwrap();
 }
 
-async fn what_is_given_back_comes_again<Q: PageQueue>(queue: Q, source: String) {
+async fn what_is_nacked_comes_again<Q: PageQueue>(queue: Q, source: String) {
     queue.publish(&lane(&source, Lane::Pages), messages(1)).await.unwrap();
     let mut deliveries = queue.subscribe(&source, Lane::Pages, 1).await.unwrap();
-    next(&mut deliveries).await.give_back().await.unwrap();
+    next(&mut deliveries).await.nack().await.unwrap();
     let again = next(&mut deliveries).await;
     assert!(again.redelivered);
     again.ack().await.unwrap();
@@ -151,7 +152,7 @@ async fn a_closed_subscription_can_still_settle<Q: PageQueue>(queue: Q, source: 
     }
     deliveries.close().await;
     waiting(&queue, &source, 50).await;
-    held.pop().unwrap().give_back().await.unwrap();
+    held.pop().unwrap().nack().await.unwrap();
     // The channel goes with the last of them, and must not take acks along.
     for acked in held {
         acked.ack().await.unwrap();
@@ -168,9 +169,9 @@ async fn a_retry_returns_to_its_lane_after_its_delay<Q: PageQueue>(queue: Q, sou
     let mut low = queue.subscribe(&source, Lane::Low, 10).await.unwrap();
     let mut pages = queue.subscribe(&source, Lane::Pages, 10).await.unwrap();
     let begun = Instant::now();
-    let rung = |lane| Address::Retry { source: source.clone(), lane, rung: 0 };
-    queue.publish(&rung(Lane::Low), messages(5)).await.unwrap();
-    queue.publish(&rung(Lane::Pages), [message(100)]).await.unwrap();
+    let retry = |lane| Address::Retry { source: source.clone(), lane, tier: 0 };
+    queue.publish(&retry(Lane::Low), messages(5)).await.unwrap();
+    queue.publish(&retry(Lane::Pages), [message(100)]).await.unwrap();
     let mut seen = BTreeSet::new();
     for _ in 0..5 {
         let delivery = next(&mut low).await;
@@ -186,9 +187,9 @@ async fn a_retry_returns_to_its_lane_after_its_delay<Q: PageQueue>(queue: Q, sou
     nothing(&mut low).await;
 }
 
-async fn an_unknown_rung_is_invalid<Q: PageQueue>(queue: Q, source: String) {
-    let rung = Address::Retry { source, lane: Lane::Pages, rung: 7 };
-    let error = queue.publish(&rung, [message(0)]).await.unwrap_err();
+async fn an_unknown_retry_tier_is_invalid<Q: PageQueue>(queue: Q, source: String) {
+    let tier = Address::Retry { source, lane: Lane::Pages, tier: 7 };
+    let error = queue.publish(&tier, [message(0)]).await.unwrap_err();
     assert_eq!(error.kind(), QueueErrorKind::Invalid);
 }
 
@@ -211,7 +212,7 @@ async fn depth_counts_by_kind<Q: PageQueue>(queue: Q, source: String) {
     let _low = queue.subscribe(&source, Lane::Low, 1).await.unwrap();
     eventually("consumers", || async { queue.depth(&source).await.unwrap().consumers }, |n| *n == 1).await;
     queue
-        .publish(&Address::Retry { source: source.clone(), lane: Lane::Pages, rung: 0 }, messages(2))
+        .publish(&Address::Retry { source: source.clone(), lane: Lane::Pages, tier: 0 }, messages(2))
         .await
         .unwrap();
     eventually(
@@ -235,7 +236,7 @@ async fn dead_letters_keep_their_notes<Q: PageQueue>(queue: Q, source: String) {
     let expected =
         DeadLetter { id: "id-1".into(), body: b"1".to_vec(), note: Some(note), broker_reason: None };
     for _ in 0..2 {
-        assert_eq!(sweep(&queue, &source, |_| Fate::Keep).await, std::slice::from_ref(&expected));
+        assert_eq!(sweep(&queue, &source, |_| DeadLetterAction::Keep).await, std::slice::from_ref(&expected));
         dead_count(&queue, &source, 1).await;
     }
 }
@@ -246,9 +247,9 @@ async fn a_sweep_keeps_requeues_and_drops<Q: PageQueue>(queue: Q, source: String
     dead_count(&queue, &source, 600).await;
     let shown = sweep(&queue, &source, |letter| {
         match letter.id.trim_start_matches("id-").parse::<usize>().unwrap() % 3 {
-            0 => Fate::Keep,
-            1 => Fate::Drop,
-            _ => Fate::Requeue(
+            0 => DeadLetterAction::Keep,
+            1 => DeadLetterAction::Drop,
+            _ => DeadLetterAction::Requeue(
                 lane(&source, Lane::Low),
                 Message { id: letter.id.clone(), body: letter.body.clone(), note: None },
             ),
@@ -264,15 +265,15 @@ async fn a_sweep_keeps_requeues_and_drops<Q: PageQueue>(queue: Q, source: String
         assert_eq!(number(&delivery) % 3, 2);
         delivery.ack().await.unwrap();
     }
-    let left = sweep(&queue, &source, |_| Fate::Drop).await;
+    let left = sweep(&queue, &source, |_| DeadLetterAction::Drop).await;
     assert!(left.iter().all(|l| l.id.trim_start_matches("id-").parse::<usize>().unwrap() % 3 == 0));
     dead_count(&queue, &source, 0).await;
 }
 
-async fn copies_share_a_fate<Q: PageQueue>(queue: Q, source: String) {
+async fn copies_share_an_action<Q: PageQueue>(queue: Q, source: String) {
     queue.publish(&dead(&source), [message(1), message(2), message(1), message(1)]).await.unwrap();
     dead_count(&queue, &source, 4).await;
-    let shown = sweep(&queue, &source, |_| Fate::Keep).await;
+    let shown = sweep(&queue, &source, |_| DeadLetterAction::Keep).await;
     assert_eq!(
         shown.iter().map(|l| l.id.as_str()).collect::<BTreeSet<_>>(),
         BTreeSet::from(["id-1", "id-2"])
@@ -292,7 +293,7 @@ async fn two_sweeps_show_each_letter_once<Q: PageQueue>(queue: Q, source: String
             for letter in &letters {
                 *shown.lock().unwrap().entry(letter.id.clone()).or_default() += 1;
             }
-            async move { Ok::<_, Infallible>(vec![Fate::Drop; letters.len()]) }
+            async move { Ok::<_, Infallible>(vec![DeadLetterAction::Drop; letters.len()]) }
         };
         queue.sweep_dead(&source, decide).await.unwrap();
     };
@@ -306,13 +307,17 @@ async fn an_undecided_sweep_loses_nothing<Q: PageQueue>(queue: Q, source: String
     queue.publish(&dead(&source), messages(5)).await.unwrap();
     dead_count(&queue, &source, 5).await;
     let error = queue
-        .sweep_dead(&source, |_| async { Err::<Vec<Fate>, _>(std::io::Error::other("no ledger")) })
+        .sweep_dead(&source, |_| async {
+            Err::<Vec<DeadLetterAction>, _>(std::io::Error::other("no ledger"))
+        })
         .await
         .unwrap_err();
     assert!(matches!(error, SweepError::Decide(_)), "{error}");
-    let error =
-        queue.sweep_dead(&source, |_| async { Ok::<_, Infallible>(vec![Fate::Drop]) }).await.unwrap_err();
-    assert_eq!(error.kind(), Some(QueueErrorKind::Invalid), "a fate is missing");
+    let error = queue
+        .sweep_dead(&source, |_| async { Ok::<_, Infallible>(vec![DeadLetterAction::Drop]) })
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), Some(QueueErrorKind::Invalid), "an action is missing");
     dead_count(&queue, &source, 5).await;
 }
 

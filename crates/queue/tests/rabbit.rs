@@ -5,7 +5,7 @@ mod common;
 use std::{convert::Infallible, process::Command, time::Duration};
 
 use common::{
-    backdoor, config, dead, eventually, ladder, lane, message, messages, next, number, on_rabbit,
+    backdoor, config, dead, eventually, lane, message, messages, next, number, on_rabbit, retry_tiers,
     unique_source, url,
 };
 use lapin::{
@@ -13,7 +13,7 @@ use lapin::{
     types::FieldTable,
 };
 use pagemill_core::Lane;
-use pagemill_queue::{DeadLetter, Fate, PageQueue, QueueErrorKind, Rabbit, RabbitConfig};
+use pagemill_queue::{DeadLetter, DeadLetterAction, PageQueue, QueueErrorKind, Rabbit, RabbitConfig};
 use tokio::{sync::mpsc, time::timeout};
 
 async fn delete(queue: &str) {
@@ -106,7 +106,7 @@ async fn what_exceeds_the_delivery_limit_is_a_dead_letter_with_its_reason() {
         queue.publish(&lane(&source, Lane::Pages), [message(1)]).await.unwrap();
         let mut deliveries = queue.subscribe(&source, Lane::Pages, 1).await.unwrap();
         for _ in 0..=1_000 {
-            next(&mut deliveries).await.give_back().await.unwrap();
+            next(&mut deliveries).await.nack().await.unwrap();
         }
         eventually("dead", || async { queue.depth(&source).await.unwrap().dead }, |n| *n == 1).await;
         let expected = DeadLetter {
@@ -119,7 +119,7 @@ async fn what_exceeds_the_delivery_limit_is_a_dead_letter_with_its_reason() {
         for _ in 0..2 {
             let decide = |letters: Vec<DeadLetter>| {
                 assert_eq!(letters, std::slice::from_ref(&expected));
-                async { Ok::<_, Infallible>(vec![Fate::Keep]) }
+                async { Ok::<_, Infallible>(vec![DeadLetterAction::Keep]) }
             };
             queue.sweep_dead(&source, decide).await.unwrap();
             eventually("kept", || async { queue.depth(&source).await.unwrap().dead }, |n| *n == 1).await;
@@ -136,7 +136,7 @@ async fn a_second_sweeper_is_told_that_one_is_under_way() {
         let decide = |_| async {
             let second = queue.sweep_dead(&source, |_| async { Ok::<_, Infallible>(vec![]) }).await;
             assert_eq!(second.unwrap_err().kind(), Some(QueueErrorKind::Busy));
-            Ok::<_, Infallible>(vec![Fate::Drop])
+            Ok::<_, Infallible>(vec![DeadLetterAction::Drop])
         };
         queue.sweep_dead(&source, decide).await.unwrap();
     })
@@ -180,7 +180,7 @@ async fn a_closed_queue_says_so_and_ends_its_subscriptions() {
         let mut deliveries = queue.subscribe(&source, Lane::Pages, 10).await.unwrap();
         assert!(queue.is_healthy());
         queue.close().await;
-        assert!(timeout(common::PATIENCE, deliveries.next()).await.unwrap().is_none());
+        assert!(timeout(common::TIMEOUT, deliveries.next()).await.unwrap().is_none());
         deliveries.close().await;
         assert!(!queue.is_healthy());
         let publish = queue.publish(&lane(&source, Lane::Pages), [message(1)]).await;
@@ -242,7 +242,8 @@ async fn closed_connections_lose_nothing() {
         return;
     };
     let source = unique_source();
-    let rabbit = || RabbitConfig { url: vhost.url().into(), sources: vec![source.clone()], retry: ladder() };
+    let rabbit =
+        || RabbitConfig { url: vhost.url().into(), sources: vec![source.clone()], retry: retry_tiers() };
     let queue = Rabbit::connect(rabbit()).await.unwrap();
     let mut deliveries = queue.subscribe(&source, Lane::Pages, 100).await.unwrap();
 

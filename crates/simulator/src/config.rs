@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{Fault, Latency, Limits, OAuth};
+use crate::{fault::Fault, latency::Latency, limits::Limits, oauth::OAuth};
 
 /// What the simulated API holds, and how it behaves.
 #[derive(Clone)]
@@ -13,21 +13,21 @@ pub struct SimulatorConfig {
     pub seed: u64,
     /// How many requests are permitted; `/control` and [`crate::Simulator::set_limits`] change it later.
     pub limits: Limits,
-    /// What a throttled answer says in `Retry-After`, in seconds.
+    /// What a throttled response says in `Retry-After`, in seconds.
     pub retry_after: Option<u32>,
-    /// Every answer says in `X-RateLimit-Remaining` and `X-RateLimit-Reset` what is left.
+    /// Every response says in `X-RateLimit-Remaining` and `X-RateLimit-Reset` what is left.
     pub rate_headers: bool,
-    /// How long an answer takes.
+    /// How long a response takes.
     pub latency: Latency,
     /// What goes wrong from the start; `/control` and [`crate::Simulator::set_fault`] change it later.
     pub faults: Vec<Fault>,
-    /// The access token asked for; `None` accepts any that isn't empty, unless there is `oauth`.
+    /// The access token that a request needs; `None` accepts any that isn't empty, unless there is `oauth`.
     pub token: Option<String>,
     /// Grants access tokens, which are accepted beside `token`.
     pub oauth: Option<OAuth>,
-    /// How long a `slow` answer takes on top of its latency.
+    /// How long a `slow` response takes on top of its latency.
     pub slow_for: Duration,
-    /// Each good answer is rendered once and is the same bytes ever after, `request_id` and all.
+    /// Renders each ok response once; later ones are equal to the byte, `request_id` included.
     pub rendered: bool,
 }
 
@@ -40,9 +40,9 @@ impl SimulatorConfig {
     pub const ROWS: u64 = 100_000;
     /// The most rows an account can have a day: beyond it two accounts' ids would meet.
     pub const MAX_ROWS: u64 = 1 << 28;
-    /// How long a `slow` answer takes unless told otherwise.
+    /// How long a `slow` response takes by default.
     pub const SLOW_FOR: Duration = Duration::from_secs(5);
-    /// The most bytes of rendered answers that are kept.
+    /// The most bytes of rendered responses that are kept.
     pub const MAX_RENDERED: u64 = 2 << 30;
 }
 

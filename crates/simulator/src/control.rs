@@ -5,15 +5,21 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::task::spawn_blocking;
 
-use crate::{Fault, FaultKind, Limits, answer::Answer, state::State, truth::truth_digest};
+use crate::{
+    fault::{Fault, FaultError, FaultKind},
+    limits::Limits,
+    response::Response,
+    state::State,
+    truth::truth_digest,
+};
 
-pub(crate) async fn answer(state: &State, parts: &Parts, body: &[u8]) -> Answer {
+pub(crate) async fn respond(state: &State, parts: &Parts, body: &[u8]) -> Response {
     match (&parts.method, parts.uri.path()) {
-        (&Method::GET, "/stats") => good(json!(state.stats())),
+        (&Method::GET, "/stats") => ok(json!(state.stats())),
         (&Method::GET, "/truth") => truth(state, parts.uri.query().unwrap_or_default()).await,
         (&Method::POST, "/control") => control(state, body).unwrap_or_else(bad),
         (_, path) => {
-            Answer::json(StatusCode::NOT_FOUND, json!({"error": format!("there is no {path}")}).to_string())
+            Response::json(StatusCode::NOT_FOUND, json!({"error": format!("there is no {path}")}).to_string())
         }
     }
 }
@@ -29,7 +35,7 @@ struct Command {
 }
 
 /// What names a fault is about it; anything else is about limits.
-fn control(state: &State, body: &[u8]) -> Result<Answer, String> {
+fn control(state: &State, body: &[u8]) -> Result<Response, String> {
     let body: Map<String, Value> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     if body.contains_key("fault") {
         serde_json::from_value(body.into())
@@ -41,19 +47,19 @@ fn control(state: &State, body: &[u8]) -> Result<Answer, String> {
 }
 
 /// The limits named change, the others stay.
-fn limits(state: &State, change: Map<String, Value>) -> Result<Answer, String> {
+fn limits(state: &State, change: Map<String, Value>) -> Result<Response, String> {
     let mut quota = state.quota();
     let mut limits = json!(quota.limits());
     for (name, limit) in change {
         limits[name] = limit;
     }
     let limits: Limits = serde_json::from_value(limits).map_err(|error| error.to_string())?;
-    quota.limit(limits);
-    Ok(good(json!({ "limits": limits })))
+    quota.set_limits(limits);
+    Ok(ok(json!({ "limits": limits })))
 }
 
-fn fault(state: &State, Command { fault, page, rate, on }: Command) -> Result<Answer, String> {
-    let kind: FaultKind = fault.parse().map_err(|error: crate::FaultError| error.to_string())?;
+fn fault(state: &State, Command { fault, page, rate, on }: Command) -> Result<Response, String> {
+    let kind: FaultKind = fault.parse().map_err(|error: FaultError| error.to_string())?;
     if on {
         let rate = rate.unwrap_or(1.0);
         if !(0.0..=1.0).contains(&rate) {
@@ -67,10 +73,10 @@ fn fault(state: &State, Command { fault, page, rate, on }: Command) -> Result<An
         state.faults().clear(kind, page);
     }
     let on: Vec<_> = state.faults().on().iter().map(Fault::to_string).collect();
-    Ok(good(json!({ "faults": on })))
+    Ok(ok(json!({ "faults": on })))
 }
 
-async fn truth(state: &State, query: &str) -> Answer {
+async fn truth(state: &State, query: &str) -> Response {
     let value = |name: &str| {
         let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
@@ -84,18 +90,18 @@ async fn truth(state: &State, query: &str) -> Answer {
     match spawn_blocking(move || truth_digest(&config, &of, date)).await {
         Ok(digest) => {
             let rows = digest.split(':').next().and_then(|rows| rows.parse::<u64>().ok());
-            good(json!({"account": account, "date": date, "rows": rows, "digest": digest}))
+            ok(json!({"account": account, "date": date, "rows": rows, "digest": digest}))
         }
         Err(error) => {
-            Answer::json(StatusCode::INTERNAL_SERVER_ERROR, json!({"error": error.to_string()}).to_string())
+            Response::json(StatusCode::INTERNAL_SERVER_ERROR, json!({"error": error.to_string()}).to_string())
         }
     }
 }
 
-fn good(body: serde_json::Value) -> Answer {
-    Answer::json(StatusCode::OK, body.to_string())
+fn ok(body: serde_json::Value) -> Response {
+    Response::json(StatusCode::OK, body.to_string())
 }
 
-fn bad(error: String) -> Answer {
-    Answer::json(StatusCode::BAD_REQUEST, json!({ "error": error }).to_string())
+fn bad(error: String) -> Response {
+    Response::json(StatusCode::BAD_REQUEST, json!({ "error": error }).to_string())
 }

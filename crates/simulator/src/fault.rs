@@ -1,23 +1,21 @@
-use std::{collections::HashMap, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
-use crate::random::{Random, mix};
-
-/// What can go wrong with an answer.
+/// What can go wrong with a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FaultKind {
     /// HTTP 500 with a system error.
     Error500,
-    /// The throttled answer, though the rate was kept.
+    /// The throttled response, though the rate was kept.
     Throttle,
-    /// The connection is reset in the middle of the answer.
+    /// The connection is reset in the middle of the response.
     Reset,
-    /// A good answer that takes [`crate::SimulatorConfig::slow_for`] longer.
+    /// An ok response that takes [`crate::SimulatorConfig::slow_for`] longer.
     Slow,
-    /// The answer to an expired token.
+    /// The response to an expired token.
     Token,
     /// The given page fails like `error_500`, every time.
     FailPage,
-    /// No answer, ever.
+    /// No response, ever.
     Hang,
     /// HTTP 200 with a body that isn't JSON.
     Garbage,
@@ -27,9 +25,9 @@ pub enum FaultKind {
     NoKey,
     /// The access token dies before its time: it is refused from now on.
     Expire,
-    /// Rows come in front, once: right after a page was answered. See [`Fault`].
+    /// Rows come in front, once: right after a page was served. See [`Fault`].
     Insert,
-    /// Rows go, once: right after a page was answered. See [`Fault`].
+    /// Rows go, once: right after a page was served. See [`Fault`].
     Remove,
     /// The rows are in another order: the sort has ties.
     Ties,
@@ -41,7 +39,7 @@ pub enum FaultKind {
     RepeatedPage,
     /// HTTP 200 with a system error.
     ErrorIn200,
-    /// The body is compressed, whether asked for or not.
+    /// The body is compressed, whether requested or not.
     Gzip,
     /// The columns named are unknown.
     UnknownColumns,
@@ -91,7 +89,7 @@ impl FaultKind {
         matches!(self, Self::FailPage | Self::DeepPage)
     }
 
-    /// Whether it changes what the API holds, instead of one answer.
+    /// Whether it changes what the API holds, instead of one response.
     pub(crate) fn is_change(self) -> bool {
         matches!(self, Self::Insert | Self::Remove)
     }
@@ -108,7 +106,7 @@ impl FromStr for FaultKind {
 
 /// One thing that goes wrong, and how often. Written `NAME=RATE`, `NAME=RATE@PAGE`, `fail_page=PAGE` or
 /// `deep_page=PAGE`. Of `insert` and `remove` the rate is the share of a day's rows that come or go:
-/// they do right after it, or a page beyond it, was first answered; page 1 unless given.
+/// they do right after it, or a page beyond it, was first served; page 1 unless given.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fault {
     /// What goes wrong.
@@ -125,7 +123,7 @@ pub enum FaultError {
     /// No fault has this name.
     #[error("no fault is called '{0}'; there are {names}", names = FaultKind::ALL.map(|(_, name)| name).join(", "))]
     Unknown(String),
-    /// The name is good, the rest isn't.
+    /// The name is known, the rest is malformed.
     #[error(
         "'{0}' is not a fault: write NAME=RATE with a rate from 0 to 1, NAME=RATE@PAGE, fail_page=PAGE or deep_page=PAGE"
     )]
@@ -174,62 +172,6 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The faults switched on, and how often each page was asked for: the two things that, with the
-/// seed, decide what a request gets.
-pub(crate) struct Faults {
-    seed: u64,
-    on: Vec<Fault>,
-    attempts: HashMap<u64, u64>,
-}
-
-impl Faults {
-    pub(crate) fn new(seed: u64, on: Vec<Fault>) -> Self {
-        Self { seed, on, attempts: HashMap::new() }
-    }
-
-    /// Counts one more attempt at the page (its hash) and says what goes wrong with it: of the faults
-    /// switched on that can strike it, the first whose draw falls below its rate.
-    pub(crate) fn decide(
-        &mut self,
-        asked: u64,
-        page: u64,
-        can_strike: impl Fn(FaultKind) -> bool,
-    ) -> Option<FaultKind> {
-        let attempt = self.attempts.entry(asked).or_default();
-        *attempt += 1;
-        let draw = self.seed ^ mix(asked ^ mix(*attempt));
-        let strikes = |fault: &&Fault| {
-            !fault.kind.is_change()
-                && can_strike(fault.kind)
-                && fault
-                    .page
-                    .is_none_or(|only| only == page || fault.kind == FaultKind::DeepPage && page > only)
-                && Random::at(draw, fault.kind as u64).share() < fault.rate
-        };
-        self.on.iter().find(strikes).map(|fault| fault.kind)
-    }
-
-    /// Switches a fault on, or changes its rate.
-    pub(crate) fn set(&mut self, fault: Fault) {
-        self.on.retain(|known| (known.kind, known.page) != (fault.kind, fault.page));
-        self.on.push(fault);
-    }
-
-    /// Switches a kind of fault off, for one page or altogether.
-    pub(crate) fn clear(&mut self, kind: FaultKind, page: Option<u64>) {
-        self.on.retain(|known| known.kind != kind || (page.is_some() && known.page != page));
-    }
-
-    /// The changes of what the API holds that are switched on.
-    pub(crate) fn changes(&self) -> Vec<Fault> {
-        self.on.iter().filter(|fault| fault.kind.is_change()).copied().collect()
-    }
-
-    pub(crate) fn on(&self) -> &[Fault] {
-        &self.on
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,43 +203,5 @@ mod tests {
         for bad in bad {
             assert!(bad.parse::<Fault>().is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn faults_repeat_with_the_seed_and_keep_their_rate() {
-        let draw = |seed| {
-            let mut faults = Faults::new(seed, vec![Fault::share(FaultKind::Reset, 0.2)]);
-            (0..10_000)
-                .map(|n| faults.decide(mix(n % 1_000), n % 1_000, |_| true).is_some())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(draw(1), draw(1));
-        assert_ne!(draw(1), draw(2));
-        let struck = draw(1).into_iter().filter(|struck| *struck).count();
-        assert!((1_800..2_200).contains(&struck), "{struck}");
-    }
-
-    #[test]
-    fn deep_pages_are_all_from_one_on() {
-        let mut faults = Faults::new(1, vec!["deep_page=7".parse().unwrap()]);
-        assert_eq!(faults.decide(6, 6, |_| true), None);
-        assert_eq!([7, 8].map(|page| faults.decide(page, page, |_| true)), [Some(FaultKind::DeepPage); 2]);
-    }
-
-    #[test]
-    fn a_failing_page_can_be_lifted() {
-        let mut faults = Faults::new(1, vec![Fault::fail_page(7), Fault::fail_page(8)]);
-        assert_eq!(faults.decide(70, 7, |_| true), Some(FaultKind::FailPage));
-        assert_eq!(faults.decide(60, 6, |_| true), None);
-        faults.clear(FaultKind::FailPage, Some(7));
-        assert_eq!(
-            (faults.decide(70, 7, |_| true), faults.decide(80, 8, |_| true)),
-            (None, Some(FaultKind::FailPage))
-        );
-        faults.clear(FaultKind::FailPage, None);
-        assert_eq!(faults.decide(80, 8, |_| true), None);
-        faults.set(Fault::share(FaultKind::Hang, 1.0));
-        faults.set(Fault::share(FaultKind::Hang, 0.0));
-        assert_eq!(faults.on().len(), 1);
     }
 }

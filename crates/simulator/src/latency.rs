@@ -2,12 +2,12 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use crate::random::{Random, mix};
 
-/// How long answers take: uniform between two bounds. Written `20..300ms`, `50ms` or `1..2s`.
+/// How long responses take: uniform between two bounds. Written `20..300ms`, `50ms` or `1..2s`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Latency {
-    /// The quickest answer.
+    /// The quickest response.
     pub from: Duration,
-    /// The slowest answer.
+    /// The slowest response.
     pub to: Duration,
 }
 

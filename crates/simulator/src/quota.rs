@@ -1,9 +1,9 @@
 use std::{collections::HashMap, time::Duration};
 
 use crate::{
-    Level, Limits,
-    limits::{Caps, Scope},
-    window::{Admitted, Left, Moment, SECOND, Window},
+    level::Level,
+    limits::{Caps, Limits, Scope},
+    window::{Admitted, Budget, Moment, SECOND, Window},
 };
 
 /// A platform's report on a level: the dialect's place, and the level.
@@ -24,11 +24,11 @@ pub(crate) struct Quota {
 
 /// What becomes of a request that arrived.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Verdict {
+pub(crate) struct Admission {
     /// Whose limit it exceeds, if any.
     pub(crate) exceeds: Option<Scope>,
     /// What is left thereafter of the limit that binds, if there is one.
-    pub(crate) left: Option<Left>,
+    pub(crate) budget: Option<Budget>,
 }
 
 impl Quota {
@@ -46,7 +46,7 @@ impl Quota {
 
     /// Whether the request that arrives now keeps within all limits it falls under; one that cannot be
     /// read is `of` no account and stream. One that exceeds a limit is not held against those that follow.
-    pub(crate) fn admit(&mut self, now: Duration, of: Option<(&str, Stream)>) -> Verdict {
+    pub(crate) fn admit(&mut self, now: Duration, of: Option<(&str, Stream)>) -> Admission {
         self.arrived.push(now);
         self.fastest = self.fastest.max(self.arrived.count(now, SECOND));
         let now = Moment { since_start: now, by_clock: self.clock + now };
@@ -56,8 +56,8 @@ impl Quota {
         if exceeds.is_none() {
             scopes.iter_mut().for_each(|(_, caps, admitted)| admitted.add(*caps, now));
         }
-        let left = scopes.iter_mut().filter_map(|(_, caps, admitted)| admitted.left(*caps, now));
-        Verdict { exceeds, left: Left::binding(left) }
+        let budgets = scopes.iter_mut().filter_map(|(_, caps, admitted)| admitted.budget(*caps, now));
+        Admission { exceeds, budget: Budget::binding(budgets) }
     }
 
     /// The scopes that a request falls under and that are limited.
@@ -82,8 +82,8 @@ impl Quota {
         self.limits
     }
 
-    /// Other limits hold from now on; what they have admitted still counts.
-    pub(crate) fn limit(&mut self, limits: Limits) {
+    /// Replaces the limits; what they have admitted still counts.
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }
 
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn without_limits_all_are_admitted() {
         let mut quota = Quota::new(Limits::default(), Duration::ZERO);
-        assert!((0..1_000).all(|_| quota.admit(SECOND, OF) == Verdict { exceeds: None, left: None }));
+        assert!((0..1_000).all(|_| quota.admit(SECOND, OF) == Admission { exceeds: None, budget: None }));
         assert_eq!((quota.arrivals(SECOND), quota.arrivals(2 * SECOND), quota.fastest()), (1_000, 0, 1_000));
     }
 
@@ -203,19 +203,19 @@ mod tests {
         let admitted =
             |quota: &mut Quota, at| (0..20).filter(|_| quota.admit(at, OF).exceeds.is_none()).count();
         assert_eq!(admitted(&mut quota, SECOND), 10);
-        quota.limit(Limits::per_second(12));
+        quota.set_limits(Limits::per_second(12));
         assert_eq!(admitted(&mut quota, SECOND), 2);
-        quota.limit(Limits::per_second(5));
+        quota.set_limits(Limits::per_second(5));
         assert_eq!((admitted(&mut quota, SECOND), admitted(&mut quota, 2 * SECOND)), (0, 5));
-        quota.limit(Limits::default());
+        quota.set_limits(Limits::default());
         assert_eq!(admitted(&mut quota, 2 * SECOND), 20);
     }
 
     #[test]
     fn the_longest_window_tells_what_is_left_and_when_it_opens() {
         let left = |quota: &mut Quota, at: Duration| {
-            let left = quota.admit(at, OF).left.unwrap();
-            (left.remaining, left.opens_in.as_millis())
+            let budget = quota.admit(at, OF).budget.unwrap();
+            (budget.remaining, budget.opens_in.as_millis())
         };
         let ms = Duration::from_millis;
         let mut quota = Quota::new(Limits::per_second(2), DAY - 10 * SECOND);
@@ -223,12 +223,12 @@ mod tests {
         assert_eq!(left(&mut quota, ms(300)), (0, 700));
         assert_eq!(left(&mut quota, ms(900)), (0, 100));
         let minute = Limits { rate: Some(9), rate_per_minute: Some(2), ..Limits::default() };
-        quota.limit(minute);
+        quota.set_limits(minute);
         assert_eq!(left(&mut quota, ms(1_000)), (1, 60_000));
         // Of two days the one with less left binds.
-        quota.limit(Limits { rate_per_day: Some(9), account_rate_per_day: Some(2), ..minute });
+        quota.set_limits(Limits { rate_per_day: Some(9), account_rate_per_day: Some(2), ..minute });
         assert_eq!(left(&mut quota, ms(2_000)), (1, 8_000));
-        quota.limit(Limits { rate_per_day: Some(1), ..Limits::default() });
+        quota.set_limits(Limits { rate_per_day: Some(1), ..Limits::default() });
         assert_eq!(left(&mut quota, ms(9_999)), (0, 1));
         assert_eq!(left(&mut quota, ms(10_000)), (0, DAY.as_millis()));
     }

@@ -13,7 +13,15 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{Fault, FaultKind, Limits, SimulatorConfig, Stats, report::answer, state::State, wire::Wire};
+use crate::{
+    config::SimulatorConfig,
+    connection::Connection,
+    fault::{Fault, FaultKind},
+    limits::Limits,
+    routes::respond,
+    state::State,
+    stats::Stats,
+};
 
 /// How long to wait after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -66,14 +74,14 @@ impl Simulator {
 
     /// Other limits hold from now on.
     pub fn set_limits(&self, limits: Limits) {
-        self.state.quota().limit(limits);
+        self.state.quota().set_limits(limits);
     }
 
     /// So many requests are permitted within any one second from now on; other limits stay.
     pub fn set_rate(&self, rate: Option<u32>) {
         let mut quota = self.state.quota();
         let limits = Limits { rate, ..quota.limits() };
-        quota.limit(limits);
+        quota.set_limits(limits);
     }
 
     /// Stops listening and breaks off what is under way.
@@ -110,12 +118,12 @@ async fn listen(listener: TcpListener, state: Arc<State>) {
 }
 
 async fn serve(stream: TcpStream, state: Arc<State>) {
-    // Without it answers are slower, not wrong.
+    // Without it responses are slower, not wrong.
     let _ = stream.set_nodelay(true);
     let reset = Arc::new(AtomicBool::new(false));
-    let wire = TokioIo::new(Wire::new(stream, reset.clone()));
-    let service = service_fn(|request| answer(&state, &reset, request));
-    if let Err(error) = http1::Builder::new().serve_connection(wire, service).await {
+    let connection = TokioIo::new(Connection::new(stream, reset.clone()));
+    let service = service_fn(|request| respond(&state, &reset, request));
+    if let Err(error) = http1::Builder::new().serve_connection(connection, service).await {
         tracing::debug!(%error, "a connection to the simulator broke");
     }
 }

@@ -8,20 +8,24 @@ use jiff::civil::Date;
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
 use crate::{
-    Fault, FaultKind, Level, SimulatorConfig, Stats,
-    dialect::Asked,
-    fault::Faults,
-    holding::Holding,
-    oauth::{Denial, Grants, Pair},
-    quota::{Quota, Stream, Verdict},
-    rendered::Rendered,
-    row::{Day, Metrics},
+    config::SimulatorConfig,
+    dataset::Dataset,
+    day::Day,
+    fault::{Fault, FaultKind},
+    faults::Faults,
+    grants::{Denial, Grants, TokenPair},
+    level::Level,
+    metrics::Metrics,
+    page_request::PageRequest,
+    quota::{Admission, Quota, Stream},
+    response_cache::ResponseCache,
+    stats::Stats,
 };
 
 /// Midnight in Shanghai is so much before midnight UTC. There has been no summer time since 1991.
 const SHANGHAI: Duration = Duration::from_secs(8 * 3_600);
 
-/// The sums of each account and day, made when first asked for.
+/// The sums of each account and day, made when first requested.
 type Sums = HashMap<(String, Date), Arc<OnceCell<Metrics>>>;
 
 /// What all connections share.
@@ -35,8 +39,8 @@ pub(crate) struct State {
     /// Which changes have come to pass, and of what.
     changed: Mutex<HashSet<(FaultKind, String, Level, Date)>>,
     grants: Option<Mutex<Grants>>,
-    /// Good answers, if they are kept.
-    pub(crate) rendered: Option<Rendered>,
+    /// Ok responses, if they are kept.
+    pub(crate) cache: Option<ResponseCache>,
 }
 
 impl State {
@@ -51,7 +55,7 @@ impl State {
             sums: Mutex::default(),
             changed: Mutex::default(),
             grants: config.oauth.clone().map(|oauth| Mutex::new(Grants::new(config.seed, oauth))),
-            rendered: config.rendered.then(|| Rendered::new(SimulatorConfig::MAX_RENDERED)),
+            cache: config.rendered.then(|| ResponseCache::new(SimulatorConfig::MAX_RENDERED)),
             config,
         }
     }
@@ -86,16 +90,16 @@ impl State {
     }
 
     /// Whether the request that arrives now keeps within the limits; counted.
-    pub(crate) fn admit(&self, of: Option<(&str, Stream)>) -> Verdict {
+    pub(crate) fn admit(&self, of: Option<(&str, Stream)>) -> Admission {
         let mut quota = locked(&self.quota);
         // The clock is read under the lock, so that times never go back.
-        let verdict = quota.admit(self.started.elapsed(), of);
+        let admission = quota.admit(self.started.elapsed(), of);
         drop(quota);
-        self.count(|stats| match verdict.exceeds {
+        self.count(|stats| match admission.exceeds {
             Some(scope) => stats.throttle(scope),
             None => stats.admitted += 1,
         });
-        verdict
+        admission
     }
 
     /// The access token that the request must carry: its own if it was granted, else the fixed one; `None`
@@ -108,7 +112,7 @@ impl State {
     }
 
     /// Tokens for a code.
-    pub(crate) fn exchange(&self, app: (&str, &str), code: &str) -> Result<Pair, Denial> {
+    pub(crate) fn exchange(&self, app: (&str, &str), code: &str) -> Result<TokenPair, Denial> {
         let mut grants = self.grants.as_ref().map(locked).ok_or(Denial::App)?;
         let pair = grants.exchange(app, code, self.started.elapsed())?.clone();
         self.count(|stats| stats.exchanges += 1);
@@ -116,7 +120,7 @@ impl State {
     }
 
     /// New tokens for a refresh token.
-    pub(crate) fn refresh(&self, app: (&str, &str), token: &str) -> Result<Pair, Denial> {
+    pub(crate) fn refresh(&self, app: (&str, &str), token: &str) -> Result<TokenPair, Denial> {
         let mut grants = self.grants.as_ref().map(locked).ok_or(Denial::App)?;
         let pair = grants.refresh(app, token, self.started.elapsed())?.clone();
         self.count(|stats| stats.refreshes += 1);
@@ -128,45 +132,46 @@ impl State {
         self.grants.as_ref().is_none_or(|grants| locked(grants).expire(access))
     }
 
-    /// What is held now of each day asked for, where these changes are switched on.
-    pub(crate) fn holdings(&self, asked: &Asked, on: &[Fault]) -> Vec<Holding> {
-        let held = |date| {
+    /// What is held now of each requested day, where these changes are switched on.
+    pub(crate) fn datasets(&self, request: &PageRequest, on: &[Fault]) -> Vec<Dataset> {
+        let dataset = |date| {
             let changed = locked(&self.changed);
-            let passed =
-                |fault: &&Fault| changed.contains(&(fault.kind, asked.account.clone(), asked.level, date));
+            let passed = |fault: &&Fault| {
+                changed.contains(&(fault.kind, request.account.clone(), request.level, date))
+            };
             let changes: Vec<_> = on.iter().filter(passed).copied().collect();
             drop(changed);
-            Holding::new(&self.config, &asked.account, asked.level, date, &changes)
+            Dataset::new(&self.config, &request.account, request.level, date, &changes)
         };
-        asked.days().map(held).collect()
+        request.days().map(dataset).collect()
     }
 
-    /// The changes that wait for this page, or one before it, to be answered come to pass: were it for the
-    /// page itself, it might be answered last of all, and nobody would see them.
-    pub(crate) fn answered(&self, asked: &Asked) {
+    /// Applies the changes that wait for this page or an earlier one. If they waited for this page alone, it
+    /// might be served last of all, and no client would see them.
+    pub(crate) fn apply_changes(&self, request: &PageRequest) {
         for change in self.faults().changes() {
-            if change.page.unwrap_or(1) <= asked.page {
-                let key = |date| (change.kind, asked.account.clone(), asked.level, date);
-                let new = asked.days().filter(|date| locked(&self.changed).insert(key(*date))).count();
+            if change.page.unwrap_or(1) <= request.page {
+                let key = |date| (change.kind, request.account.clone(), request.level, date);
+                let new = request.days().filter(|date| locked(&self.changed).insert(key(*date))).count();
                 self.count(|stats| (0..new).for_each(|_| stats.strike(change.kind)));
             }
         }
     }
 
-    /// The sums over all rows of all days asked for; each whole day is summed once.
-    pub(crate) async fn sums(&self, asked: &Asked, days: &[Holding]) -> Metrics {
-        if let Some(parts) = &asked.parts {
-            let rows = days.iter().flat_map(Holding::rows).filter(|row| parts.contains(&row.part()));
+    /// The sums over all rows of all requested days; each whole day is summed once.
+    pub(crate) async fn sums(&self, request: &PageRequest, days: &[Dataset]) -> Metrics {
+        if let Some(parts) = &request.parts {
+            let rows = days.iter().flat_map(Dataset::rows).filter(|row| parts.contains(&row.part()));
             return rows.fold(Metrics::default(), |sum, row| sum.plus(row.metrics));
         }
         let mut all = Metrics::default();
-        for (date, held) in asked.days().zip(days) {
-            let cell = locked(&self.sums).entry((asked.account.clone(), date)).or_default().clone();
+        for (date, dataset) in request.days().zip(days) {
+            let cell = locked(&self.sums).entry((request.account.clone(), date)).or_default().clone();
             let sum = async || {
-                let day = Day::new(&self.config, &asked.account, date);
+                let day = Day::new(&self.config, &request.account, date);
                 spawn_blocking(move || day.total()).await.expect("sums are plain arithmetic")
             };
-            let (more, less) = held.changed_sums();
+            let (more, less) = dataset.changed_sums();
             all += cell.get_or_init(sum).await.plus(more).minus(less);
         }
         all

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::{FaultKind, limits::Scope};
+use crate::{fault::FaultKind, limits::Scope};
 
 /// What happened since the start. Every request seen is served, throttled, refused, struck by a fault,
 /// given up by its client, or still under way; one struck by `slow` is served as well.
@@ -12,7 +12,7 @@ pub struct Stats {
     pub seen: u64,
     /// Within the limits.
     pub admitted: u64,
-    /// Answered with a good page.
+    /// Ok pages served.
     pub served: u64,
     /// Turned away because they exceeded a limit; the fault `throttle` is not counted here.
     pub throttled: u64,
@@ -28,9 +28,9 @@ pub struct Stats {
     pub refreshes: u64,
     /// Requests for tokens that got none.
     pub denied: u64,
-    /// Answered with a good page, by account.
+    /// Ok pages served, by account.
     pub served_by_account: BTreeMap<String, u64>,
-    /// Bytes of all answers' bodies.
+    /// Bytes of all responses' bodies.
     pub bytes: u64,
     /// How fast requests came, the throttled ones included.
     pub rate: Rate,
@@ -68,7 +68,7 @@ impl Stats {
         } += 1;
     }
 
-    /// Counts a good page.
+    /// Counts an ok page.
     pub(crate) fn serve(&mut self, account: &str) {
         self.served += 1;
         match self.served_by_account.get_mut(account) {

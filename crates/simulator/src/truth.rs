@@ -3,9 +3,9 @@ use std::io::{self, Write};
 use jiff::civil::Date;
 use md5::{Digest, Md5};
 
-use crate::{Level, Metrics, Row, SimulatorConfig, holding::Holding};
+use crate::{config::SimulatorConfig, dataset::Dataset, level::Level, metrics::Metrics, row::Row};
 
-/// The query whose answer is [`truth_digest`] when a table holds exactly the truth. `{table}` and
+/// The query whose result is [`truth_digest`] when a table holds exactly the truth. `{table}` and
 /// `{where}` are placeholders; put `true` for the latter if the table holds nothing else. It does not
 /// depend on the order of rows, and a NULL in any column makes it differ.
 pub const TRUTH_SQL: &str = "\
@@ -21,8 +21,8 @@ pub fn truth(config: &SimulatorConfig, account: &str, date: Date) -> impl Iterat
 }
 
 /// What is held once all changes have come to pass.
-fn creatives(config: &SimulatorConfig, account: &str, date: Date) -> Holding {
-    Holding::new(config, account, Level::Creative, date, &config.faults)
+fn creatives(config: &SimulatorConfig, account: &str, date: Date) -> Dataset {
+    Dataset::new(config, account, Level::Creative, date, &config.faults)
 }
 
 /// Writes the truth as tab-separated lines: `time`, `creativity_id`, `campaign_id`, `unit_id`, `note_id`,
@@ -39,11 +39,11 @@ pub fn truth_csv(config: &SimulatorConfig, account: &str, date: Date, mut out: i
 }
 
 /// How many rows the account has on the day, and the sum of their lines' hashes: `COUNT:SUM`, as
-/// [`TRUTH_SQL`] answers it.
+/// [`TRUTH_SQL`] returns it.
 pub fn truth_digest(config: &SimulatorConfig, account: &str, date: Date) -> String {
     let mut line = Vec::new();
-    let held = creatives(config, account, date);
-    let sum: u128 = held
+    let dataset = creatives(config, account, date);
+    let sum: u128 = dataset
         .rows()
         .map(|row| {
             line.clear();
@@ -51,16 +51,16 @@ pub fn truth_digest(config: &SimulatorConfig, account: &str, date: Date) -> Stri
             weight(&line)
         })
         .sum();
-    format!("{}:{sum}", held.count())
+    format!("{}:{sum}", dataset.count())
 }
 
 /// What every platform's report of the day has in common: how many rows of the level there are, and the
 /// sum of the hashes of `id|spend in hundredths|impressions|clicks`: `COUNT:SUM`, as the query of
-/// [`core_truth_sql`] answers it. The id of an account's only row is 0.
+/// [`core_truth_sql`] returns it. The id of an account's only row is 0.
 pub fn core_truth(config: &SimulatorConfig, level: Level, account: &str, date: Date) -> String {
-    let held = Holding::new(config, account, level, date, &config.faults);
-    let rows = held.count();
-    let sum: u128 = held
+    let dataset = Dataset::new(config, account, level, date, &config.faults);
+    let rows = dataset.count();
+    let sum: u128 = dataset
         .rows()
         .map(|row| {
             let Metrics { fee, impression, click, .. } = row.metrics;
@@ -70,7 +70,7 @@ pub fn core_truth(config: &SimulatorConfig, level: Level, account: &str, date: D
     format!("{rows}:{sum}")
 }
 
-/// The query whose answer is [`core_truth`] when the table holds exactly one account's day. `columns`
+/// The query whose result is [`core_truth`] when the table holds exactly one account's day. `columns`
 /// are expressions: the id, the spend in hundredths, the impressions, the clicks. A NULL in any of
 /// them makes it differ.
 pub fn core_truth_sql(table: &str, columns: [&str; 4]) -> String {

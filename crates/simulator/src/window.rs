@@ -73,7 +73,7 @@ pub(crate) struct Admitted {
 
 /// What a limited window says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Left {
+pub(crate) struct Budget {
     /// 0 for a second, 1 for a minute, 2 for a day.
     window: usize,
     pub(crate) remaining: usize,
@@ -81,15 +81,15 @@ pub(crate) struct Left {
     pub(crate) opens_in: Duration,
 }
 
-impl Left {
+impl Budget {
     /// Whole seconds until it opens, of which a part is one.
     pub(crate) fn seconds(self) -> u64 {
         self.opens_in.as_secs() + u64::from(self.opens_in.subsec_nanos() > 0)
     }
 
     /// The one that binds: of the longest window, and of these the one with the least left.
-    pub(crate) fn binding(left: impl Iterator<Item = Self>) -> Option<Self> {
-        left.max_by_key(|left| (left.window, std::cmp::Reverse(left.remaining)))
+    pub(crate) fn binding(budgets: impl Iterator<Item = Self>) -> Option<Self> {
+        budgets.max_by_key(|budget| (budget.window, std::cmp::Reverse(budget.remaining)))
     }
 }
 
@@ -114,7 +114,7 @@ impl Admitted {
     }
 
     /// What is left in the longest window that has a limit.
-    pub(crate) fn left(&mut self, caps: Caps, now: Moment) -> Option<Left> {
+    pub(crate) fn budget(&mut self, caps: Caps, now: Moment) -> Option<Budget> {
         let counts = self.counts(now);
         let opens_in = [
             self.second.opens_in(now.since_start, SECOND),
@@ -123,7 +123,7 @@ impl Admitted {
         ];
         let window = caps.0.iter().rposition(Option::is_some)?;
         let remaining = (caps.0[window]? as usize).saturating_sub(counts[window]);
-        Some(Left { window, remaining, opens_in: opens_in[window] })
+        Some(Budget { window, remaining, opens_in: opens_in[window] })
     }
 
     fn counts(&mut self, now: Moment) -> [usize; 3] {

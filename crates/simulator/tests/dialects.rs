@@ -15,7 +15,7 @@ const ROWS: u64 = 1_050;
 const DAY: &str = "2026-01-15";
 const TOKEN: &str = "right";
 
-/// One request, and where its answer has what.
+/// One request, and where its response has what.
 struct Request {
     method: &'static str,
     path: String,
@@ -23,16 +23,16 @@ struct Request {
     body: String,
 }
 
-struct Answered {
+struct Received {
     status: u16,
     head: String,
     body: Value,
 }
 
-/// The rows of an answer as `id|spend in hundredths|impressions|clicks`.
+/// The rows of a response as `id|spend in hundredths|impressions|clicks`.
 type Rows = fn(&Value) -> Vec<[String; 4]>;
 
-async fn send(simulator: &Simulator, request: Request) -> Answered {
+async fn send(simulator: &Simulator, request: Request) -> Received {
     let mut stream = TcpStream::connect(simulator.address()).await.unwrap();
     let Request { method, path, headers, body } = request;
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
@@ -42,13 +42,13 @@ async fn send(simulator: &Simulator, request: Request) -> Answered {
         body.len()
     );
     stream.write_all(text.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    Answered {
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    Received {
         status: head.split(' ').nth(1).unwrap().parse().unwrap(),
         head: head.to_owned(),
-        body: serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer}")),
+        body: serde_json::from_str(body).unwrap_or_else(|_| panic!("{response}")),
     }
 }
 
@@ -176,7 +176,7 @@ fn meta(token: &str, after: Option<&str>, size: u64) -> Request {
     get("/v25.0/act_1001/insights", &query, vec![])
 }
 
-/// What is asked for by page numbers, with its page size, its rows, its stated total and the way to it.
+/// The reports that are requested by page numbers: request, page size, rows, and where the total stands.
 type Numbered = (fn(&str, u64, u64) -> Request, u64, Rows, &'static str);
 
 const NUMBERED: [Numbered; 6] = [
@@ -280,13 +280,13 @@ async fn all_pages_together_are_the_truth() {
     for (request, size, read, total) in NUMBERED {
         let mut all = Vec::new();
         for page in 1..=ROWS.div_ceil(size) {
-            let answer = send(&simulator, request(TOKEN, page, size)).await;
-            assert_eq!(answer.status, 200, "{}", answer.body);
+            let response = send(&simulator, request(TOKEN, page, size)).await;
+            assert_eq!(response.status, 200, "{}", response.body);
             match total {
-                "" => assert!(answer.head.contains(&format!("x-total-count: {ROWS}"))),
-                total => assert_eq!(answer.body.pointer(total), Some(&json!(ROWS))),
+                "" => assert!(response.head.contains(&format!("x-total-count: {ROWS}"))),
+                total => assert_eq!(response.body.pointer(total), Some(&json!(ROWS))),
             }
-            all.extend(read(&answer.body));
+            all.extend(read(&response.body));
         }
         assert_eq!(digest(&all), truth);
         let beyond = send(&simulator, request(TOKEN, 11, 900)).await;
@@ -299,12 +299,14 @@ async fn cursors_lead_through_all_rows() {
     let (simulator, truth) = start(|_| ()).await;
     let (mut all, mut after) = (Vec::new(), None::<String>);
     for page in 1.. {
-        let answer = send(&simulator, meta(TOKEN, after.as_deref(), 200)).await;
+        let response = send(&simulator, meta(TOKEN, after.as_deref(), 200)).await;
         let columns = ["/ad_id", "/spend", "/impressions", "/clicks"];
-        all.extend(rows(&answer.body, "/data", columns, true));
-        assert!(answer.body["summary"]["spend"].is_string() && answer.body["data"][0]["date_start"] == DAY);
-        after = answer.body["paging"]["cursors"]["after"].as_str().map(str::to_owned);
-        let Some(next) = answer.body["paging"]["next"].as_str() else {
+        all.extend(rows(&response.body, "/data", columns, true));
+        assert!(
+            response.body["summary"]["spend"].is_string() && response.body["data"][0]["date_start"] == DAY
+        );
+        after = response.body["paging"]["cursors"]["after"].as_str().map(str::to_owned);
+        let Some(next) = response.body["paging"]["next"].as_str() else {
             assert_eq!(page, 6);
             break;
         };
@@ -320,17 +322,17 @@ async fn cursors_lead_through_all_rows() {
 #[tokio::test]
 async fn links_lead_from_page_to_page() {
     let (simulator, _) = start(|_| ()).await;
-    let answer = send(&simulator, example(TOKEN, 2, 500)).await;
-    let next = answer.head.split("<http").find(|link| link.contains("rel=\"next\"")).unwrap();
+    let response = send(&simulator, example(TOKEN, 2, 500)).await;
+    let next = response.head.split("<http").find(|link| link.contains("rel=\"next\"")).unwrap();
     assert!(next.contains("&_page=3>") && next.contains("_limit=500"), "{next}");
-    let answer = send(&simulator, example(TOKEN, 3, 500)).await;
-    assert!(!answer.head.contains("rel=\"next\"") && answer.head.contains("rel=\"prev\""));
+    let response = send(&simulator, example(TOKEN, 3, 500)).await;
+    assert!(!response.head.contains("rel=\"next\"") && response.head.contains("rel=\"prev\""));
 }
 
 #[tokio::test]
 async fn tencent_is_ten_thousand_rows_deep_and_its_parts_make_the_day() {
     let (simulator, truth) = start(|config| config.rows = 10_400).await;
-    let total = |answer: &Answered| answer.body["data"]["page_info"]["total_number"].as_u64().unwrap();
+    let total = |response: &Received| response.body["data"]["page_info"]["total_number"].as_u64().unwrap();
     let last = send(&simulator, tencent(TOKEN, 10, 1_000)).await;
     assert_eq!((total(&last), last.body["data"]["list"].as_array().unwrap().len()), (10_400, 1_000));
     let beyond = send(&simulator, tencent(TOKEN, 11, 1_000)).await;
@@ -338,20 +340,21 @@ async fn tencent_is_ten_thousand_rows_deep_and_its_parts_make_the_day() {
     let mut all = Vec::new();
     for target in ["APP_ANDROID", "CONSUMER_PRODUCT", "WECHAT_MINI_GAME", "LIVE_STREAM_ROOM", "BANK"] {
         for page in 1..=4 {
-            let answer = send(&simulator, tencent_of(TOKEN, page, 1_000, Some(target))).await;
-            assert!(total(&answer) < 4_000 && (target == "BANK") == (total(&answer) == 0));
-            all.extend(NUMBERED[1].2(&answer.body));
+            let response = send(&simulator, tencent_of(TOKEN, page, 1_000, Some(target))).await;
+            assert!(total(&response) < 4_000 && (target == "BANK") == (total(&response) == 0));
+            all.extend(NUMBERED[1].2(&response.body));
         }
     }
     assert_eq!(digest(&all), truth);
 }
 
-#[tokio::test]
-async fn refusals_come_in_each_platforms_envelope() {
-    // Of a bad token, a bad page size, throttling and a system error: status and code.
-    type Refusals = (fn(&str, u64) -> Request, &'static str, [(u16, Value); 4]);
+/// A request of a token and page size, where its response has its code, and status and code of four refusals:
+/// a bad token, a bad page size, throttling, a system error.
+type Refusals = (fn(&str, u64) -> Request, &'static str, [(u16, Value); 4]);
+
+fn refusals() -> [Refusals; 7] {
     let meta_page: fn(&str, u64) -> Request = |token, size| meta(token, None, size);
-    let cases: [Refusals; 7] = [
+    [
         (
             |t, s| oceanengine(t, 1, s),
             "/code",
@@ -393,16 +396,20 @@ async fn refusals_come_in_each_platforms_envelope() {
                 (500, json!("something broke")),
             ],
         ),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn refusals_come_in_each_platforms_envelope() {
     let (simulator, _) = start(|_| ()).await;
-    for (request, at, [token, parameter, throttled, system]) in cases {
+    for (request, at, [token, parameter, throttled, system]) in refusals() {
         let refused = async |request: Request, expected: &(u16, Value)| {
-            let answer = send(&simulator, request).await;
+            let response = send(&simulator, request).await;
             assert_eq!(
-                (answer.status, answer.body.pointer(at)),
+                (response.status, response.body.pointer(at)),
                 (expected.0, Some(&expected.1)),
                 "{}",
-                answer.body
+                response.body
             );
         };
         refused(request("wrong", 100), &token).await;
@@ -439,13 +446,13 @@ async fn sums_stated_are_those_of_all_rows() {
 #[tokio::test]
 async fn tencents_clock_and_nonce_are_looked_at() {
     let (simulator, _) = start(|_| ()).await;
-    let good = tencent(TOKEN, 1, 10).path;
-    let timestamp = good.split("timestamp=").nth(1).unwrap().split('&').next().unwrap();
+    let ok = tencent(TOKEN, 1, 10).path;
+    let timestamp = ok.split("timestamp=").nth(1).unwrap().split('&').next().unwrap();
     for (from, to) in [(timestamp, "1700000000"), ("0123456789abcdef", ""), ("adgroup_id", "campaign_id")] {
-        let path = good.replacen(from, to, 1);
-        let answer =
+        let path = ok.replacen(from, to, 1);
+        let response =
             send(&simulator, Request { method: "GET", path, headers: vec![], body: String::new() }).await;
-        assert_eq!(answer.body["code"], 18_001, "{from} for {to}");
+        assert_eq!(response.body["code"], 18_001, "{from} for {to}");
     }
 }
 
@@ -453,13 +460,13 @@ async fn tencents_clock_and_nonce_are_looked_at() {
 async fn a_cursor_can_lead_back() {
     let config = SimulatorConfig { port: 0, rows: ROWS, ..SimulatorConfig::default() };
     let simulator = Simulator::start(config).await.unwrap();
-    let ask = async || {
+    let links = async || {
         let query =
             [("account", "1001"), ("day_gte", DAY), ("day_lte", DAY), ("_limit", "100"), ("_page", "3")];
         let query = query.map(|(name, value)| (name, json!(value)));
         send(&simulator, get("/reports", &query, bearer("Authorization", "Bearer any"))).await.head
     };
-    assert!(ask().await.contains("_page=4>; rel=\"next\""));
+    assert!(links().await.contains("_page=4>; rel=\"next\""));
     simulator.set_fault(Fault::share(FaultKind::LoopCursor, 1.0));
-    assert!(ask().await.contains("_page=2>; rel=\"next\""));
+    assert!(links().await.contains("_page=2>; rel=\"next\""));
 }

@@ -31,7 +31,7 @@ impl Client {
         Self(TcpStream::connect(simulator.address()).await.unwrap())
     }
 
-    /// Sends one request on the kept connection and answers the status, the head in small letters and the
+    /// Sends one request on the kept connection and reads the status, the head in small letters and the
     /// body.
     async fn exchange(
         &mut self,
@@ -57,7 +57,7 @@ impl Client {
     }
 
     /// An exchange without limits worth a header: its status and body.
-    async fn ask(
+    async fn send(
         &mut self,
         method: &str,
         path: &str,
@@ -70,7 +70,7 @@ impl Client {
     }
 
     async fn json(&mut self, method: &str, path: &str, token: &str, body: &str) -> (u16, Value) {
-        let (status, body) = self.ask(method, path, token, body).await.unwrap();
+        let (status, body) = self.send(method, path, token, body).await.unwrap();
         (status, serde_json::from_slice(&body).unwrap())
     }
 
@@ -81,6 +81,12 @@ impl Client {
 
 fn rows(body: &Value) -> &[Value] {
     body["data"]["data_list"].as_array().unwrap()
+}
+
+fn gunzipped(body: &[u8]) -> Value {
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(body).read_to_string(&mut text).unwrap();
+    serde_json::from_str(&text).unwrap()
 }
 
 fn request(page: u64) -> String {
@@ -122,13 +128,13 @@ async fn bad_requests_are_refused_in_the_envelope() {
         ("POST", "secret", request(1), 200, 0),
     ];
     for (method, token, body, status, code) in cases {
-        let (got, answer) = client.json(method, REPORT, token, &body).await;
+        let (got, response) = client.json(method, REPORT, token, &body).await;
         assert_eq!(
-            (got, &answer["code"], &answer["success"]),
+            (got, &response["code"], &response["success"]),
             (status, &json!(code), &json!(code == 0)),
-            "{answer}"
+            "{response}"
         );
-        assert!(answer["msg"].is_string() && answer["request_id"].is_string());
+        assert!(response["msg"].is_string() && response["request_id"].is_string());
     }
     assert_eq!((simulator.stats().refused, simulator.stats().served), (5, 1));
     assert_eq!(client.json("POST", "/api/open/elsewhere", "secret", "{}").await.0, 404);
@@ -163,8 +169,8 @@ async fn the_rate_changes_while_it_runs() {
     assert_eq!(client.page(1).await.0, 200);
     for rate in [json!(0), json!(null)] {
         let command = json!({ "rate": rate }).to_string();
-        let (status, answer) = client.json("POST", "/control", "", &command).await;
-        assert_eq!((status, &answer["limits"]["rate"]), (200, &rate));
+        let (status, response) = client.json("POST", "/control", "", &command).await;
+        assert_eq!((status, &response["limits"]["rate"]), (200, &rate));
         assert_eq!(client.page(1).await.0, if rate.is_null() { 200 } else { 429 });
     }
     simulator.set_rate(Some(0));
@@ -179,7 +185,7 @@ async fn the_rate_changes_while_it_runs() {
     assert_eq!((stats.seen, stats.admitted, stats.served, stats.throttled), (5, 3, 3, 2));
 }
 
-/// A request on the account and level: its status, and what its answer says of the rate.
+/// A request on the account and level: its status, and what its response says of the rate.
 async fn limited(client: &mut Client, account: u64, level: &str) -> (u16, String) {
     let path = REPORT.replace("creative", level);
     let body = request(1).replace("1001", &account.to_string());
@@ -197,9 +203,9 @@ async fn limits_hold_by_account_and_by_report() {
         statuses.push(limited(&mut client, account, "unit").await.0);
     }
     assert_eq!(statuses, [200, 200, 429, 200, 429, 200, 429]);
-    let (status, answer) =
+    let (status, response) =
         client.json("POST", "/control", "", r#"{"account_rate_per_day":null,"stream_rate":0}"#).await;
-    assert_eq!((status, &answer["limits"]["stream_rate"]), (200, &json!(0)));
+    assert_eq!((status, &response["limits"]["stream_rate"]), (200, &json!(0)));
     assert_eq!(limited(&mut client, 1, "unit").await.0, 429);
     simulator.set_limits(Limits { rate_per_minute: Some(0), stream_rate: Some(0), ..Limits::default() });
     assert_eq!(limited(&mut client, 1, "unit").await.0, 429);
@@ -229,7 +235,7 @@ async fn every_report_has_its_own_limit() {
 }
 
 #[tokio::test]
-async fn answers_tell_what_is_left_and_when_to_come_again() {
+async fn responses_state_what_is_left_and_when_to_come_again() {
     let simulator = start(|config| {
         config.limits = Limits { rate_per_minute: Some(2), ..Limits::per_second(100) };
         config.retry_after = Some(7);
@@ -237,11 +243,11 @@ async fn answers_tell_what_is_left_and_when_to_come_again() {
     })
     .await;
     let mut client = Client::to(&simulator).await;
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for _ in 0..3 {
-        answers.push(limited(&mut client, 1001, "unit").await);
+        responses.push(limited(&mut client, 1001, "unit").await);
     }
-    for ((status, said), (expected, before)) in answers.iter().zip([
+    for ((status, said), (expected, before)) in responses.iter().zip([
         (200, "x-ratelimit-remaining: 1"),
         (200, "x-ratelimit-remaining: 0"),
         (429, "retry-after: 7 x-ratelimit-remaining: 0"),
@@ -260,23 +266,23 @@ async fn answers_tell_what_is_left_and_when_to_come_again() {
 }
 
 #[tokio::test]
-async fn rendered_answers_are_the_same_bytes_unless_something_goes_wrong() {
+async fn rendered_responses_are_the_same_bytes_unless_something_goes_wrong() {
     let simulator = start(|config| {
         config.token = Some("token".into());
         config.rendered = true;
     })
     .await;
     let mut client = Client::to(&simulator).await;
-    let ask = async |client: &mut Client, page, token| {
-        client.ask("POST", REPORT, token, &request(page)).await.unwrap()
+    let report = async |client: &mut Client, page, token| {
+        client.send("POST", REPORT, token, &request(page)).await.unwrap()
     };
-    let (status, first) = ask(&mut client, 1, "token").await;
+    let (status, first) = report(&mut client, 1, "token").await;
     let bytes = simulator.stats().bytes;
     assert_eq!((status, bytes), (200, first.len() as u64));
-    assert_eq!(ask(&mut client, 1, "token").await, (200, first.clone()));
+    assert_eq!(report(&mut client, 1, "token").await, (200, first.clone()));
     assert_eq!((simulator.stats().bytes, simulator.stats().served), (2 * bytes, 2));
-    assert_ne!(ask(&mut client, 2, "token").await.1, first);
-    assert_eq!(ask(&mut client, 1, "other").await.0, 401);
+    assert_ne!(report(&mut client, 2, "token").await.1, first);
+    assert_eq!(report(&mut client, 1, "other").await.0, 401);
 
     // The same request elsewhere is another one.
     let keywords = REPORT.replace("creative", "keyword");
@@ -285,7 +291,7 @@ async fn rendered_answers_are_the_same_bytes_unless_something_goes_wrong() {
 
     for (fault, status) in [(FaultKind::Error500, 500), (FaultKind::Throttle, 429), (FaultKind::Token, 401)] {
         simulator.set_fault(Fault::share(fault, 1.0));
-        assert_eq!(ask(&mut client, 1, "token").await.0, status);
+        assert_eq!(report(&mut client, 1, "token").await.0, status);
         simulator.clear_fault(fault, None);
     }
     simulator.set_fault(Fault::share(FaultKind::ShortPage, 1.0));
@@ -299,10 +305,10 @@ async fn rendered_answers_are_the_same_bytes_unless_something_goes_wrong() {
     assert_eq!(client.page(1).await.1["data"]["total_count"], 250);
     assert_eq!(client.page(1).await.1["data"]["total_count"], 275);
     simulator.clear_fault(FaultKind::Insert, None);
-    assert_eq!(ask(&mut client, 1, "token").await, (200, first));
+    assert_eq!(report(&mut client, 1, "token").await, (200, first));
 
     simulator.set_rate(Some(0));
-    assert_eq!(ask(&mut client, 1, "token").await.0, 429);
+    assert_eq!(report(&mut client, 1, "token").await.0, 429);
 }
 
 #[tokio::test]
@@ -349,9 +355,9 @@ async fn each_fault_does_what_it_says() {
         let request = request(page);
         let patience =
             if kind == FaultKind::Hang { Duration::from_millis(300) } else { Duration::from_secs(30) };
-        let answer = timeout(patience, client.ask("POST", REPORT, "token", &request)).await;
+        let response = timeout(patience, client.send("POST", REPORT, "token", &request)).await;
         let json = || {
-            let (status, body) = answer.as_ref().unwrap().as_ref().unwrap();
+            let (status, body) = response.as_ref().unwrap().as_ref().unwrap();
             (*status, serde_json::from_slice::<Value>(body).ok())
         };
         match kind {
@@ -359,14 +365,14 @@ async fn each_fault_does_what_it_says() {
             FaultKind::Throttle => assert_eq!(json().0, 429),
             FaultKind::Token | FaultKind::Expire => assert_eq!(json().0, 401),
             FaultKind::Reset => {
-                let error = answer.unwrap().unwrap_err();
+                let error = response.unwrap().unwrap_err();
                 assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
             }
             FaultKind::Slow => {
                 assert_eq!(json().0, 200);
                 assert!(start.elapsed() >= Duration::from_millis(300));
             }
-            FaultKind::Hang => assert!(answer.is_err()),
+            FaultKind::Hang => assert!(response.is_err()),
             FaultKind::Garbage => assert_eq!(json(), (200, None)),
             FaultKind::ErrorIn200 => {
                 let (status, body) = json();
@@ -374,11 +380,8 @@ async fn each_fault_does_what_it_says() {
                 assert_eq!((status, &body["code"], &body["success"]), (200, &json!(10_000), &json!(false)));
             }
             FaultKind::Gzip => {
-                let (status, body) = answer.unwrap().unwrap();
-                let mut text = String::new();
-                flate2::read::GzDecoder::new(&*body).read_to_string(&mut text).unwrap();
-                let body: Value = serde_json::from_str(&text).unwrap();
-                assert_eq!((status, rows(&body).len()), (200, 100));
+                let (status, body) = response.unwrap().unwrap();
+                assert_eq!((status, rows(&gunzipped(&body)).len()), (200, 100));
             }
             FaultKind::MovingTotal => assert_ne!(json().1.unwrap()["data"]["total_count"], 250),
             FaultKind::ShortPage => {
@@ -403,14 +406,14 @@ async fn each_fault_does_what_it_says() {
     }
 }
 
-/// A request for tokens: what the answer's `code` and `data` are.
+/// A request for tokens: what the response's `code` and `data` are.
 async fn tokens(client: &mut Client, path: &str, more: Value) -> (Value, Value) {
     let mut body = json!({"app_id": 7, "secret": "s"});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let path = format!("/api/open/oauth2/{path}");
-    let (status, answer) = client.json("POST", &path, "", &body.to_string()).await;
-    assert_eq!((status, &answer["success"]), (200, &json!(answer["code"] == 0)));
-    (answer["code"].clone(), answer["data"].clone())
+    let (status, response) = client.json("POST", &path, "", &body.to_string()).await;
+    assert_eq!((status, &response["success"]), (200, &json!(response["code"] == 0)));
+    (response["code"].clone(), response["data"].clone())
 }
 
 #[tokio::test]
@@ -450,8 +453,8 @@ async fn access_tokens_expire() {
     let simulator = start(|config| config.oauth = Some(oauth)).await;
     let mut client = Client::to(&simulator).await;
     let body = r#"{"app_id":"1","secret":"secret","auth_code":"code"}"#;
-    let (_, answer) = client.json("POST", "/api/open/oauth2/access_token", "", body).await;
-    let access = answer["data"]["access_token"].as_str().unwrap();
+    let (_, response) = client.json("POST", "/api/open/oauth2/access_token", "", body).await;
+    let access = response["data"]["access_token"].as_str().unwrap();
     let began = Instant::now();
     while client.json("POST", REPORT, access, &request(1)).await.0 == 200 {
         assert!(began.elapsed() < Duration::from_secs(20));
@@ -468,8 +471,8 @@ async fn a_token_that_expired_early_stays_dead() {
     let mut access = Vec::new();
     for code in ["one", "two"] {
         let body = json!({"app_id": 1, "secret": "secret", "auth_code": code}).to_string();
-        let (_, answer) = client.json("POST", "/api/open/oauth2/access_token", "", &body).await;
-        access.push(answer["data"]["access_token"].as_str().unwrap().to_owned());
+        let (_, response) = client.json("POST", "/api/open/oauth2/access_token", "", &body).await;
+        access.push(response["data"]["access_token"].as_str().unwrap().to_owned());
     }
     simulator.set_fault(Fault::share(FaultKind::Expire, 1.0));
     assert_eq!(client.json("POST", REPORT, &access[0], &request(1)).await.0, 401);
@@ -479,7 +482,7 @@ async fn a_token_that_expired_early_stays_dead() {
 }
 
 #[tokio::test]
-async fn latency_delays_every_answer() {
+async fn latency_delays_every_response() {
     let latency: Latency = "60..80ms".parse().unwrap();
     let simulator = start(|config| config.latency = latency).await;
     let mut client = Client::to(&simulator).await;
@@ -491,7 +494,7 @@ async fn latency_delays_every_answer() {
 }
 
 #[tokio::test]
-async fn the_truth_is_told() {
+async fn the_truth_is_served() {
     let simulator = start(|_| ()).await;
     let mut client = Client::to(&simulator).await;
     let (status, truth) = client.json("GET", "/truth?account=1001&date=2026-11-23", "", "").await;
@@ -508,11 +511,11 @@ async fn all(client: &mut Client, path: &str, list: &str, more: Value) -> (Vec<V
         let mut body: Value = serde_json::from_str(&request(page)).unwrap();
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let path = format!("/api/open/jg/data/report/{path}");
-        let (status, answer) = client.json("POST", &path, "token", &body.to_string()).await;
-        assert_eq!((status, &answer["code"]), (200, &json!(0)), "{path}: {answer}");
-        let new = answer.pointer(list).unwrap().as_array().unwrap().clone();
+        let (status, response) = client.json("POST", &path, "token", &body.to_string()).await;
+        assert_eq!((status, &response["code"]), (200, &json!(0)), "{path}: {response}");
+        let new = response.pointer(list).unwrap().as_array().unwrap().clone();
         if new.is_empty() {
-            return (rows, answer);
+            return (rows, response);
         }
         rows.extend(new);
         page += 1;
@@ -610,8 +613,8 @@ async fn columns_are_those_that_were_named() {
         let mut body: Value = serde_json::from_str(&request(1)).unwrap();
         body["columns"] = json!(["fee", column]);
         let path = format!("/api/open/jg/data/report/{path}");
-        let (status, answer) = client.json("POST", &path, "token", &body.to_string()).await;
-        assert_eq!((status, &answer["code"]), (200, &json!(10_002)), "{path} {column}");
+        let (status, response) = client.json("POST", &path, "token", &body.to_string()).await;
+        assert_eq!((status, &response["code"]), (200, &json!(10_002)), "{path} {column}");
     }
     // What takes no columns has them all.
     let (rows, _) = all(&mut client, "offline/spu", "/data/data_list", json!({})).await;
@@ -633,7 +636,7 @@ async fn columns_are_those_that_were_named() {
 }
 
 #[tokio::test]
-async fn rows_come_and_go_once_after_a_page_was_answered() {
+async fn rows_come_and_go_once_after_a_page_was_served() {
     for fault in ["insert=0.1@2", "remove=0.1@2"] {
         let faults: Vec<Fault> = vec![fault.parse().unwrap()];
         let simulator = start(|config| config.faults = faults.clone()).await;

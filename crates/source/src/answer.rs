@@ -3,7 +3,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
-use pagemill_core::{Budget, CastFailure, Column, Failure, FailureClass, FetchedPage, Imprint, Rows};
+use pagemill_core::{BodyDigest, Budget, CastFailure, Column, Failure, FailureClass, FetchedPage, Rows};
 use reqwest::Url;
 use serde_json::value::RawValue;
 
@@ -84,7 +84,7 @@ pub(crate) fn page(
         next,
         sums: sums.unwrap_or_default(),
         request_id,
-        imprint,
+        body_digest: imprint,
         body: body.clone(),
         cast_failures,
         unmapped,
@@ -94,7 +94,7 @@ pub(crate) fn page(
 }
 
 /// What an answer is known again by, where pages are told by their numbers and headers say nothing of them.
-fn imprint(stream: &Stream, envelope: &Envelope<'_>, text: &str) -> Option<Imprint> {
+fn imprint(stream: &Stream, envelope: &Envelope<'_>, text: &str) -> Option<BodyDigest> {
     if !matches!(stream.pager, Pager::Page { .. } | Pager::Offset { .. })
         || stream.answer.total_header.is_some()
     {
@@ -108,7 +108,7 @@ fn imprint(stream: &Stream, envelope: &Envelope<'_>, text: &str) -> Option<Impri
         }
         Some(Cow::Owned(_)) => return None,
     };
-    Imprint::of(text.as_bytes(), id)
+    BodyDigest::new(text.as_bytes(), id)
 }
 
 /// Reads an answer that holds no rows.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use pagemill_core::{Budget, Failure, FailureClass, FetchedPage, Imprint, PageJob};
+use pagemill_core::{BodyDigest, Budget, Failure, FailureClass, FetchedPage, PageJob};
 use reqwest::{
     Response, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, LINK, LOCATION, RETRY_AFTER},
@@ -119,7 +119,7 @@ impl Client {
         &self,
         job: &PageJob,
         credential: Option<&Credential>,
-        known: Option<&Imprint>,
+        known: Option<&BodyDigest>,
     ) -> Result<Fetch, Failure> {
         let redacted = |failure: Failure| match credential {
             Some(credential) => Failure { message: credential.redact(failure.message), ..failure },
@@ -135,7 +135,7 @@ impl Client {
         &self,
         job: &PageJob,
         credential: Option<&Credential>,
-        known: Option<&Imprint>,
+        known: Option<&BodyDigest>,
     ) -> Result<Fetch, Failure> {
         let definition = &self.0.definition;
         let stream = definition.stream_of(job)?;
@@ -147,7 +147,7 @@ impl Client {
             _ => {
                 let (received, body) = self.send(ask.page()?, stream).await?;
                 if (200..300).contains(&received.status)
-                    && let Some(request_id) = known.and_then(|known| known.same(&body))
+                    && let Some(request_id) = known.and_then(|known| known.request_id_if_same(&body))
                 {
                     let request_id = request_id.to_owned();
                     return Ok(Fetch::Same { request_id, budget: received.budget });

@@ -3,7 +3,7 @@ use std::error::Error as _;
 use tokio_postgres::error::{DbError, SqlState};
 
 /// What went wrong with PostgreSQL, and what to do about it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct StoreError {
     kind: StoreErrorKind,

@@ -1,7 +1,7 @@
 //! A page on its way into the store, and what it says beside its rows.
 
 use jiff::Timestamp;
-use pagemill_core::{CastFailure, FetchedPage, Imprint, PageJob, Rows};
+use pagemill_core::{BodyDigest, CastFailure, FetchedPage, PageJob, Rows};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
@@ -33,7 +33,7 @@ pub struct PageWrite {
     /// Values that became NULL.
     pub casts: Vec<CastFailure>,
     /// What its answer is known again by.
-    pub imprint: Option<Imprint>,
+    pub imprint: Option<BodyDigest>,
     /// It says the same as its page of the attempt that its partition stands on: the ledger takes all else from there.
     pub same: Option<SamePage>,
 }
@@ -82,7 +82,7 @@ impl PageWrite {
             requested_at,
             body,
             casts: page.cast_failures,
-            imprint: page.imprint,
+            imprint: page.body_digest,
             same: None,
             rows: page.rows,
             job,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use pagemill_core::Imprint;
+use pagemill_core::BodyDigest;
 use tokio::sync::OnceCell;
 
 use crate::{DataTable, PartitionRow, Store, StoreError};
@@ -25,7 +25,7 @@ const MOST_ATTEMPTS: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StandingPage {
     /// What its answer is known again by.
-    pub imprint: Imprint,
+    pub imprint: BodyDigest,
     /// How many rows it has.
     pub rows: u32,
 }
@@ -151,7 +151,7 @@ impl Store {
             .await?;
         let page = |row: &tokio_postgres::Row| {
             let number = |i: usize| row.get::<_, i32>(i) as u32;
-            let imprint = Imprint { hash: row.get(2), before: number(3), after: number(4) };
+            let imprint = BodyDigest { hash: row.get(2), before: number(3), after: number(4) };
             (number(0), StandingPage { imprint, rows: number(1) })
         };
         Ok(rows.iter().map(page).collect())

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{World, closed, page};
-use pagemill_core::{Imprint, PageJob, Verdict};
+use pagemill_core::{BodyDigest, PageJob, Verdict};
 use pagemill_store::{PageWrite, SamePage, StreamRules};
 
 const PAGES: u32 = 12;
@@ -14,7 +14,7 @@ fn read(job: &PageJob, number: u32, value: i64, requested: i64) -> PageWrite {
     let ids: Vec<i64> = (0..10).map(|id| i64::from(10 * number) + id).collect();
     let answer = format!("page {number} of {value}");
     PageWrite {
-        imprint: Imprint::of(answer.as_bytes(), None),
+        imprint: BodyDigest::new(answer.as_bytes(), None),
         body: Some(answer.into_bytes()),
         ..page(job, number, &ids, value, requested, u64::from(PAGES) * 10)
     }

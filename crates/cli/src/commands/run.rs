@@ -11,7 +11,7 @@ use pagemill_engine::{
         embedded::{EmbeddedEvent, EmbeddedRun, Tenancy, run_embedded},
         plan::Asked,
     },
-    stop,
+    stop::Stop,
 };
 use pagemill_simulator::Simulator;
 use pagemill_store::{Planned, RunStatus};
@@ -83,8 +83,8 @@ struct Pull<'a> {
 impl Pull<'_> {
     async fn run(&self, requested: &Asked, out: &mut Out) -> anyhow::Result<Exit> {
         let config = &self.opened.config;
-        let (stopper, stop) = stop::stop();
-        stopper.on_signals(config.consumer.grace.get());
+        let stop = Stop::default();
+        stop.on_signals(config.consumer.grace.get());
         let resolved = app::resolve(config)?;
         let app = App::on(self.opened.store.clone(), config.consumer.clone(), &resolved, true).await?;
         let tenancy = if self.opened.is_embedded() { Tenancy::Exclusive } else { Tenancy::Shared };

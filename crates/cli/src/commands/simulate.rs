@@ -3,7 +3,7 @@ use std::io::BufWriter;
 use pagemill_core::DateWord;
 use pagemill_engine::{
     error::{Unavailable, Usage},
-    stop::{Stage, stop},
+    stop::Stop,
 };
 use pagemill_simulator::{
     Fault, Latency, Limits, OAuth, Simulator, SimulatorConfig, truth_csv, truth_digest,
@@ -126,9 +126,9 @@ async fn serve(args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
         Unavailable(format!("cannot serve on 127.0.0.1:{port}: {e}; choose another port with --port"))
     })?;
     writeln!(out, "simulating on {}; what it saw: {}/stats", simulator.url(), simulator.url())?;
-    let (stopper, stopped) = stop();
-    stopper.on_signals(std::time::Duration::ZERO);
-    stopped.reached(Stage::Draining).await;
+    let stop = Stop::default();
+    stop.on_signals(std::time::Duration::ZERO);
+    stop.draining().await;
     simulator.stop().await;
     Ok(Exit::Done)
 }

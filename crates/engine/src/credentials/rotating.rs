@@ -11,7 +11,7 @@ use pagemill_store::{Claimed, Store, StoreError, StoreErrorKind, StoredTokens, T
 use secrecy::SecretString;
 
 use super::{NoToken, Token};
-use crate::run::consume::identity;
+use crate::identity::identity;
 
 /// How often the ledger is looked at while another process buys.
 const POLL: Duration = Duration::from_millis(100);

@@ -9,7 +9,7 @@ use pagemill_queue::{Address, PageQueue};
 use pagemill_store::{DeadFilter, Requeued, Store};
 use serde::Serialize;
 
-use crate::{partition::rescue::reconcile_dead, pipeline::message};
+use crate::partition::{message, rescue::reconcile_dead};
 
 /// What a requeue did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use pagemill_core::{Failure, PageJob};
-use pagemill_queue::{DeadLetter, Fate, PageQueue};
-use pagemill_store::{Store, StoreError, StoreErrorKind};
+use pagemill_queue::{DeadLetter, DeadLetterAction, PageQueue, SweepError};
+use pagemill_store::{RescueOrder, Store, StoreError, StoreErrorKind};
 
-use crate::{app::App, pipeline::Follow};
+use super::{Expansion, PartitionSteps};
+use crate::{app::App, error::ServiceError};
 
 /// Rescues partitions of all sources that have made no progress for `idle` although no page job waits
 /// in their lanes, nor on a rung unless for longer than any rung holds it. With a slow quota pages in
@@ -15,7 +16,8 @@ use crate::{app::App, pipeline::Follow};
 ///
 /// # Errors
 /// PostgreSQL or the queue being away.
-pub async fn rescue_idle<Q: PageQueue>(app: &App, queue: &Q, idle: Duration) -> anyhow::Result<()> {
+pub async fn rescue_idle<Q: PageQueue>(app: &App, queue: &Q, idle: Duration) -> Result<(), ServiceError> {
+    let steps = PartitionSteps::new(app, queue.clone(), Expansion::AtOnce);
     for source in app.sources.iter() {
         let depth = queue.depth(source.name()).await?;
         if depth.pages + depth.low > 0 {
@@ -30,19 +32,52 @@ pub async fn rescue_idle<Q: PageQueue>(app: &App, queue: &Q, idle: Duration) -> 
                 partition = order.partition.id, slice = %order.partition.slice, pages = order.jobs.len(),
                 "no progress: publishing the missing pages again"
             );
-            Follow::app(app, queue).rescued(order).await.map_err(anyhow::Error::from)?;
+            steps.resume(order).await?;
         }
     }
     Ok(())
+}
+
+impl<Q: PageQueue> PartitionSteps<Q> {
+    /// Moves a stalled partition on; returns how many page jobs were published.
+    async fn resume(&self, order: RescueOrder) -> Result<u64, ServiceError> {
+        let id = order.partition.id;
+        match self.try_resume(order).await {
+            Err(error) if error.is_permanent() => self.give_up(id, &error).await.map(|()| 0),
+            resumed => resumed,
+        }
+    }
+
+    async fn try_resume(&self, order: RescueOrder) -> Result<u64, ServiceError> {
+        let RescueOrder { partition, jobs } = order;
+        if self.is_too_deep(&partition) && !partition.progress.published {
+            self.split(&partition).await?;
+            self.seal(partition.id, &partition.slice).await?;
+            return Ok(0);
+        }
+        if jobs.is_empty() {
+            self.seal(partition.id, &partition.slice).await?;
+            return Ok(0);
+        }
+        self.publish(&jobs).await?;
+        if partition.progress.total.is_some() || partition.progress.done > 0 {
+            self.store.mark_published(partition.id).await?;
+        }
+        Ok(jobs.len() as u64)
+    }
 }
 
 /// Publishes what one partition lacks, whatever its progress.
 ///
 /// # Errors
 /// As [`rescue_idle`].
-pub async fn publish_missing<Q: PageQueue>(app: &App, queue: &Q, partition: i64) -> anyhow::Result<u64> {
+pub async fn publish_missing<Q: PageQueue>(
+    app: &App,
+    queue: &Q,
+    partition: i64,
+) -> Result<u64, ServiceError> {
     match app.store.reorder_missing(partition).await? {
-        Some(order) => Ok(Follow::app(app, queue).rescued(order).await?),
+        Some(order) => PartitionSteps::new(app, queue.clone(), Expansion::AtOnce).resume(order).await,
         None => Ok(0),
     }
 }
@@ -52,7 +87,7 @@ pub async fn publish_missing<Q: PageQueue>(app: &App, queue: &Q, partition: i64)
 ///
 /// # Errors
 /// As [`rescue_idle`].
-pub async fn reconcile_all<Q: PageQueue>(app: &App, queue: &Q) -> anyhow::Result<()> {
+pub async fn reconcile_all<Q: PageQueue>(app: &App, queue: &Q) -> Result<(), ServiceError> {
     for source in app.sources.iter() {
         if queue.depth(source.name()).await?.dead != app.store.count_dead(source.name()).await? {
             reconcile_dead(&app.store, queue, source.name()).await?;
@@ -66,24 +101,31 @@ pub async fn reconcile_all<Q: PageQueue>(app: &App, queue: &Q) -> anyhow::Result
 ///
 /// # Errors
 /// As [`rescue_idle`].
-pub async fn reconcile_dead<Q: PageQueue>(store: &Store, queue: &Q, source: &str) -> anyhow::Result<()> {
+pub async fn reconcile_dead<Q: PageQueue>(
+    store: &Store,
+    queue: &Q,
+    source: &str,
+) -> Result<(), ServiceError> {
     let decide = |letters: Vec<DeadLetter>| {
         let (store, source) = (store.clone(), source.to_owned());
         async move {
             let ids: Vec<String> = letters.iter().map(|l| l.id.clone()).collect();
             let known = store.known_dead(&ids).await?;
-            let mut fates = Vec::with_capacity(letters.len());
+            let mut actions = Vec::with_capacity(letters.len());
             for letter in &letters {
-                fates.push(match known.iter().find(|(id, _)| *id == letter.id) {
-                    Some((_, true)) => Fate::Keep,
-                    Some((_, false)) => Fate::Drop,
+                actions.push(match known.iter().find(|(id, _)| *id == letter.id) {
+                    Some((_, true)) => DeadLetterAction::Keep,
+                    Some((_, false)) => DeadLetterAction::Drop,
                     None => record(&store, &source, letter).await?,
                 });
             }
-            Ok::<_, StoreError>(fates)
+            Ok::<_, StoreError>(actions)
         }
     };
-    Ok(queue.sweep_dead(source, decide).await?)
+    queue.sweep_dead(source, decide).await.map_err(|error| match error {
+        SweepError::Queue(error) => error.into(),
+        SweepError::Decide(error) => error.into(),
+    })
 }
 
 /// A job of another ledger's partition is kept for whoever has that.
@@ -96,7 +138,7 @@ async fn known_partition(store: &Store, partition: i64) -> Result<bool, StoreErr
 }
 
 /// A letter that the broker put there, or that lost its record.
-async fn record(store: &Store, source: &str, letter: &DeadLetter) -> Result<Fate, StoreError> {
+async fn record(store: &Store, source: &str, letter: &DeadLetter) -> Result<DeadLetterAction, StoreError> {
     let reason = letter.broker_reason.as_deref().unwrap_or("unknown");
     let error = format!("the broker gave this message up (reason: {reason})");
     tracing::warn!(source, id = %letter.id, %error, "recorded a dead letter");
@@ -107,7 +149,7 @@ async fn record(store: &Store, source: &str, letter: &DeadLetter) -> Result<Fate
     };
     let Some(job) = job else {
         store.record_dead_message(source, &letter.id, &letter.body, &error).await?;
-        return Ok(Fate::Keep);
+        return Ok(DeadLetterAction::Keep);
     };
     match store.record_dead(&job, &Failure::permanent(error)).await? {
         Some(record) => {
@@ -115,9 +157,9 @@ async fn record(store: &Store, source: &str, letter: &DeadLetter) -> Result<Fate
                 // A dead page makes it incomplete, whatever else its stream's rules ask.
                 store.seal(job.partition, None, 0).await?;
             }
-            Ok(Fate::Keep)
+            Ok(DeadLetterAction::Keep)
         }
         // Done meanwhile, of an older generation, or of a partition that is closed.
-        None => Ok(Fate::Drop),
+        None => Ok(DeadLetterAction::Drop),
     }
 }

@@ -1,14 +1,14 @@
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use pagemill_core::{DecodeError, PageJob};
+use pagemill_core::{DecodeError, PageEnd, PageJob};
 use pagemill_pool::{Closed, Jobs};
 use pagemill_queue::{Deliveries, Delivery, PageQueue};
 
-use super::{Pipeline, Session, Work, settle};
-use crate::stop::{Stage, Stop};
+use super::{Pipeline, conclude, delivered::DeliveredJob, session::Session};
+use crate::stop::Stop;
 
-/// One in so many deliveries is of the low lane even while the other has some.
-const LATER_EVERY: usize = 50;
+/// Of so many deliveries one is of the low lane, even while the other lane has some.
+const LOW_EVERY: usize = 50;
 
 /// Where deliveries come from.
 pub struct Intake {
@@ -18,12 +18,12 @@ pub struct Intake {
     pub most: Option<usize>,
 }
 
-/// Turns deliveries into work for the pool until the intake ends or a stop comes. What was not
-/// handed on returns to the queue.
+/// Turns deliveries into page jobs for the pool until the intake ends or a stop comes. A job that was not
+/// handed on returns to its queue.
 pub(super) async fn take<Q: PageQueue>(
     pipeline: Arc<Pipeline<Q>>,
     mut intake: Intake,
-    jobs: Jobs<Work>,
+    jobs: Jobs<DeliveredJob>,
     session: Session,
     stop: Stop,
 ) {
@@ -31,21 +31,30 @@ pub(super) async fn take<Q: PageQueue>(
     while left > 0 {
         let delivery = tokio::select! {
             biased;
-            () = stop.reached(Stage::Draining) => break,
+            () = stop.draining() => break,
             () = session.ended() => break,
             delivery = next(&mut intake.lanes, taken) => delivery,
         };
         let Some(delivery) = delivery else { break };
         (left, taken) = (left - 1, taken + 1);
-        match PageJob::decode(&delivery.body) {
-            Ok(job) => {
-                let work = Work { delivery, job, marked: false.into(), sent: OnceLock::new() };
-                if let Err(Closed(work)) = jobs.submit(work).await {
-                    settle::give_back(work.delivery).await;
+        let end = match PageJob::decode(&delivery.body) {
+            Ok(job) => match jobs.submit(DeliveredJob::new(delivery, job)).await {
+                Ok(()) => continue,
+                Err(Closed(page)) => {
+                    conclude::nack(page.delivery).await;
                     break;
                 }
+            },
+            Err(error) => {
+                tracing::error!(source = %delivery.source, %error, "this program cannot run the message");
+                match error {
+                    DecodeError::Newer(version) => PageEnd::NewerVersion(version),
+                    DecodeError::Malformed(_) => PageEnd::Malformed(error.to_string()),
+                }
             }
-            Err(error) => not_a_job(&pipeline, delivery, &error, &session).await,
+        };
+        if let Err(error) = conclude::conclude_message(&pipeline, delivery, end).await {
+            session.fail(error);
         }
     }
     for lane in intake.lanes {
@@ -61,26 +70,10 @@ async fn next(lanes: &mut [Deliveries], taken: usize) -> Option<Delivery> {
         [first, second] => (first, second),
         _ => unreachable!("a source has two lanes"),
     };
-    let (first, second) =
-        if taken % LATER_EVERY == LATER_EVERY - 1 { (second, first) } else { (first, second) };
+    let (first, second) = if taken % LOW_EVERY == LOW_EVERY - 1 { (second, first) } else { (first, second) };
     tokio::select! {
         biased;
         delivery = first.next() => delivery,
         delivery = second.next() => delivery,
-    }
-}
-
-async fn not_a_job<Q: PageQueue>(
-    pipeline: &Pipeline<Q>,
-    delivery: Delivery,
-    error: &DecodeError,
-    session: &Session,
-) {
-    let settled = match error {
-        DecodeError::Newer(_) => settle::park_newer(pipeline, delivery, error).await,
-        DecodeError::Malformed(_) => settle::bury_message(pipeline, delivery, error).await,
-    };
-    if let Err(trouble) = settled {
-        session.end(trouble.into());
     }
 }

@@ -26,6 +26,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 pub(crate) use self::keys::{Key, Keys};
 use self::slots::{Slots, Waiting};
+use crate::error::ServiceError;
 
 /// A slot missed by more than this is void: sent late it would crowd those after it. With the way to
 /// the API it stays within the margin ([`pagemill_store::JITTER`]).
@@ -63,7 +64,7 @@ pub struct Permit {
 #[derive(Clone, Debug)]
 pub enum NoSlot {
     /// PostgreSQL cannot be asked.
-    Unavailable(String),
+    Unavailable(ServiceError),
     /// The account's or the stream's quota is used up for so long: its jobs wait in the queue, others go on.
     Parked(Duration),
     /// The whole source's is: nothing of it can be sent for so long.
@@ -111,12 +112,12 @@ impl Quota {
             if let Some(until) = paused {
                 tokio::time::sleep_until(until.into()).await;
             }
-            let at = self.database_time().await.map_err(|e| NoSlot::Unavailable(e.to_string()))?;
+            let at = self.database_time().await.map_err(|e| NoSlot::Unavailable(e.into()))?;
             return Ok(Permit { at, slots: vec![] });
         }
         loop {
             let (answer, slot) = oneshot::channel();
-            let gone = || NoSlot::Unavailable("the quota has stopped".into());
+            let gone = || NoSlot::Unavailable(ServiceError::Broken("the quota has stopped".into()));
             self.waiting.send(Waiting { keys: keys.clone(), answer }).await.map_err(|_| gone())?;
             let slot = slot.await.map_err(|_| gone())??;
             tokio::time::sleep_until(slot.local.into()).await;

@@ -21,6 +21,7 @@ use pagemill_store::{DatabaseClock, SlotGrant, SlotRequest, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Key, NoSlot};
+use crate::error::ServiceError;
 
 /// Slots begin a round trip ahead, as long as the last one took, within these bounds.
 const LEAD: std::ops::RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_millis(500);
@@ -218,14 +219,14 @@ impl Slots {
     }
 
     async fn granted(&mut self, request: &SlotRequest) -> Result<SlotGrant, NoSlot> {
-        let unavailable = |error: StoreError| NoSlot::Unavailable(error.to_string());
+        let unavailable = |error: StoreError| NoSlot::Unavailable(error.into());
         if let Some(grant) = self.known(request).await.map_err(unavailable)? {
             return Ok(grant);
         }
         // Somebody deleted a row.
         self.recorded.clear();
         let grant = self.known(request).await.map_err(unavailable)?;
-        grant.ok_or_else(|| NoSlot::Unavailable("the quota's row is gone".into()))
+        grant.ok_or_else(|| NoSlot::Unavailable(ServiceError::Broken("the quota's row is gone".into())))
     }
 
     async fn known(&mut self, request: &SlotRequest) -> Result<Option<SlotGrant>, StoreError> {

@@ -1,7 +1,7 @@
 //! How the days of a stream are cut into partitions, and how long their seals hold.
 
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
-use pagemill_core::{DateScope, Restate, TimeOfDay, cells, due_if_sealed_before};
+use pagemill_core::{DateScope, Restate, TimeOfDay, due_if_sealed_before, partition_dates};
 use pagemill_source::Stream;
 
 use crate::{run::plan::Lookback, sources::Source};
@@ -47,7 +47,7 @@ impl<'a> StreamDays<'a> {
             }
         };
         let last = to.max(today.yesterday().unwrap_or(today));
-        cells(self.grid, from, to, last)
+        partition_dates(self.grid, from, to, last)
     }
 
     /// A seal older than this is not the last word on a partition that ends on `day`.

@@ -10,15 +10,16 @@ use pagemill_store::{PartitionRow, Planned, RunStatus};
 use crate::{
     app::App,
     error::Unavailable,
-    partition::rescue,
-    pipeline::{Counts, Pipeline, message},
+    identity::identity,
+    partition::{message, rescue},
+    pipeline::{Counts, Pipeline},
     run::{
-        consume::{consume, identity},
+        consume::consume,
         follow::{FollowEvent, follow},
         plan::{Asked, plan},
         produce::Lease,
     },
-    stop::{Stage, Stop},
+    stop::Stop,
 };
 
 /// Longer than the heartbeat of a consumer that is gone.
@@ -112,7 +113,7 @@ async fn wait_until_alone(app: &App, stop: &Stop) -> anyhow::Result<()> {
     let names = app.sources.names();
     let begun = Instant::now();
     while app.store.consumers_alive(&names).await? > 0 {
-        if begun.elapsed() > OTHERS || stop.is(Stage::Draining) {
+        if begun.elapsed() > OTHERS || stop.is_draining() {
             let what =
                 format!("consumers are at work on {}: stop them, or use pagemill-producer", names.join(", "));
             return Err(Unavailable(what).into());
@@ -161,10 +162,10 @@ async fn work(
     observe: EmbeddedObserver<'_>,
     stop: &Stop,
 ) -> anyhow::Result<RunStatus> {
-    let pipeline = Pipeline::new(app, queue);
-    let (finished, working_stop) = stop.child();
+    let pipeline = Pipeline::consumer(app, queue);
+    let working_stop = stop.child();
     let working = {
-        let (pipeline, app) = (pipeline.clone(), app.clone());
+        let (pipeline, app, working_stop) = (pipeline.clone(), app.clone(), working_stop.clone());
         tokio::spawn(async move { consume(&pipeline, &app, true, &working_stop).await })
     };
     let counters = pipeline.counters.clone();
@@ -173,7 +174,7 @@ async fn work(
     let followed = follow(&app.store, run, None, None, &mut on_follow, stop).await;
     // On a server other runs' pages are others' work; in a database of our own they are ours.
     if tenancy == Tenancy::Shared || followed.is_err() {
-        finished.go(Stage::Draining);
+        working_stop.drain();
     }
     working.await??;
     followed

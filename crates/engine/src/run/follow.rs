@@ -5,10 +5,7 @@ use std::time::Duration;
 use pagemill_store::{RunStatus, Store, StoreError, StoreErrorKind};
 use tokio::time::Instant;
 
-use crate::{
-    error::Unavailable,
-    stop::{Stage, Stop},
-};
+use crate::{error::Unavailable, stop::Stop};
 
 const POLL: Duration = Duration::from_millis(250);
 /// PostgreSQL may be away for so long while a run is followed.
@@ -73,7 +70,7 @@ pub async fn follow(
         }
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
-            () = stop.reached(Stage::Draining) => {
+            () = stop.draining() => {
                 let what = format!("stopped while run {run} was under way: it can be continued");
                 return Err(Unavailable(what).into());
             }

@@ -10,11 +10,12 @@ use pagemill_store::{PartitionRow, Planned, Store};
 use crate::{
     app::App,
     error::Unavailable,
-    partition::rescue,
-    pipeline::{Ended, Follow, Intake, Pipeline, message},
+    identity::identity,
+    partition::{Expansion, PartitionSteps, message, rescue},
+    pipeline::{Ended, Intake, Pipeline},
     run::plan::{Asked, plan},
     sources::Source,
-    stop::{Stage, Stop},
+    stop::Stop,
 };
 
 /// What a producer did.
@@ -55,7 +56,7 @@ pub async fn produce<Q: PageQueue>(
     asked: &Asked,
     stop: &Stop,
 ) -> anyhow::Result<Produced> {
-    let owner = crate::run::consume::identity();
+    let owner = identity();
     let planned = plan(&app.store, &app.sources, asked, &owner).await?;
     let (Some(run), None) = (planned.run, &planned.busy) else {
         return Ok(Produced { planned, partitions: Vec::new() });
@@ -84,7 +85,7 @@ pub async fn produce<Q: PageQueue>(
         };
         partitions.push(ProducedPartition { partition, published, before: before.progress.published });
     }
-    if stop.is(Stage::Draining) && partitions.iter().any(|p| p.partition.is_unpublished()) {
+    if stop.is_draining() && partitions.iter().any(|p| p.partition.is_unpublished()) {
         // Its lease runs out; the next producer, or a rescue, goes on from there.
         return Err(
             Unavailable(format!("stopped before all of run {run} was published: start it again")).into()
@@ -118,7 +119,7 @@ async fn run_first_pages<Q: PageQueue>(
             let size = sizing(share, source.times.p95(), workers, app.settings.batch_pages);
             let size = Sizing { workers: size.workers.min(MOST_FIRST_PAGES), ..size };
             for wave in jobs.chunks(wave) {
-                if stop.is(Stage::Draining) {
+                if stop.is_draining() {
                     return Ok(());
                 }
                 run_wave(app, queue, source, wave, size, stop).await?;
@@ -136,18 +137,23 @@ async fn run_wave<Q: PageQueue>(
     size: Sizing,
     stop: &Stop,
 ) -> anyhow::Result<()> {
-    let pipeline = Pipeline::of_producer(app, queue.clone());
+    let (pipeline, mut expansions) = Pipeline::producer(app, queue.clone());
     let local = InProcess::new(app.settings.retry.clone());
     let lane = jobs.first().map(|job| job.lane).unwrap_or_default();
     let to = Address::Lane { source: source.name().to_owned(), lane };
     local.publish(&to, jobs.iter().map(|job| message(job))).await?;
     let lanes = vec![local.subscribe(source.name(), lane, size.prefetch as u16).await?];
     match pipeline.run(Intake { lanes, most: Some(jobs.len()) }, size, stop).await {
-        // Its jobs were parked, for consumers.
-        Ended::Drained | Ended::Shut(_) => {}
-        Ended::Unavailable(why) => return Err(Unavailable(why).into()),
+        // Its jobs were snoozed, for consumers.
+        Ended::Drained | Ended::QuotaExhausted(_) => {}
+        Ended::Failed(error) => return Err(error.into()),
     }
-    Follow::app(app, queue).expand(&pipeline.take_held_back()).await.map_err(anyhow::Error::from)
+    let mut partitions = Vec::new();
+    while let Ok(partition) = expansions.try_recv() {
+        partitions.push(partition);
+    }
+    PartitionSteps::new(app, queue.clone(), Expansion::AtOnce).expand(partitions).await?;
+    Ok(())
 }
 
 /// The heartbeat lease of whoever publishes a run. Dropped, it runs out.

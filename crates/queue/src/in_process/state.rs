@@ -8,7 +8,7 @@ use std::{
 
 use pagemill_core::Lane;
 
-use super::lane::Waiting;
+use super::waiting::Waiting;
 use crate::{DeadLetter, Depth, Message};
 
 /// All sources of a queue.
@@ -72,7 +72,7 @@ impl Source {
         self.retry.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub(super) fn bury(&self, message: Message) {
+    pub(super) fn dead_letter(&self, message: Message) {
         let Message { id, body, note } = message;
         self.keep(DeadLetter { id, body, note, broker_reason: None });
     }

@@ -1,39 +1,39 @@
-use std::{
-    hash::{BuildHasher, RandomState},
-    time::Duration,
-};
+use std::time::Duration;
 
-const SHORTEST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(10);
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-/// How long to wait before the next attempt: doubling, capped, jittered, so that the replicas of a
-/// broker that comes back do not all come back at once.
-#[derive(Debug, Default)]
-pub(super) struct Backoff {
-    attempts: u32,
+/// The first wait is between this and twice this.
+const FIRST: Duration = Duration::from_millis(50);
+/// The longest wait is between this and twice this.
+const LONGEST: Duration = Duration::from_secs(5);
+/// A connection that lasted longer than this was healthy.
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+
+/// Waits between attempts: doubling, capped, jittered, so that the replicas of a broker that comes
+/// back do not all come back at once.
+#[derive(Debug)]
+pub(super) struct Backoff(ExponentialBackoff);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        let builder = ExponentialBuilder::new().with_min_delay(FIRST).with_max_delay(LONGEST);
+        Self(builder.without_max_times().with_jitter().build())
+    }
 }
 
 impl Backoff {
-    /// The next wait: between half and all of the attempt's share.
-    pub(super) fn next(&mut self) -> Duration {
-        let share = share(self.attempts);
-        self.attempts = self.attempts.saturating_add(1);
-        // Each `RandomState` has random keys: random enough to spread replicas.
-        let random = RandomState::new().hash_one(self.attempts);
-        share / 2 + (share / 2).mul_f64(random as f64 / u64::MAX as f64)
+    /// How long to wait before the next attempt.
+    pub(super) fn next_wait(&mut self) -> Duration {
+        self.0.next().unwrap_or(LONGEST)
     }
 
-    /// What was built lasted this long: if that is long enough, it was healthy, and the next fault
-    /// is a new one.
-    pub(super) fn lasted(&mut self, time: Duration) {
-        if time > LONGEST {
-            self.attempts = 0;
+    /// Starts again from the first wait if what was built lasted long enough: the next error is a new
+    /// one.
+    pub(super) fn reset_if_healthy(&mut self, lasted: Duration) {
+        if lasted > HEALTHY_AFTER {
+            *self = Self::default();
         }
     }
-}
-
-fn share(attempts: u32) -> Duration {
-    SHORTEST.saturating_mul(2_u32.saturating_pow(attempts)).min(LONGEST)
 }
 
 #[cfg(test)]
@@ -44,19 +44,27 @@ mod tests {
 
     proptest! {
         #[test]
-        fn waits_stay_within_bounds(attempts: u32) {
-            let wait = Backoff { attempts }.next();
-            prop_assert!(wait >= SHORTEST / 2 && wait <= LONGEST, "{wait:?}");
-            prop_assert!(share(attempts) <= share(attempts.saturating_add(1)));
+        fn waits_double_within_bounds(attempts in 0_u32..200) {
+            let mut backoff = Backoff::default();
+            for _ in 0..attempts {
+                backoff.next_wait();
+            }
+            let least = FIRST.saturating_mul(2_u32.saturating_pow(attempts)).min(LONGEST);
+            let wait = backoff.next_wait();
+            let rounding = Duration::from_micros(10);
+            prop_assert!(wait + rounding >= least && wait <= 2 * least + rounding, "{wait:?} after {attempts}");
         }
     }
 
     #[test]
-    fn resets_only_once_healthy() {
-        let mut backoff = Backoff { attempts: 9 };
-        backoff.lasted(Duration::from_secs(1));
-        assert!(backoff.next() >= LONGEST / 2);
-        backoff.lasted(LONGEST * 2);
-        assert!(backoff.next() <= SHORTEST);
+    fn only_a_healthy_connection_resets() {
+        let mut backoff = Backoff::default();
+        for _ in 0..9 {
+            backoff.next_wait();
+        }
+        backoff.reset_if_healthy(Duration::from_secs(1));
+        assert!(backoff.next_wait() >= LONGEST);
+        backoff.reset_if_healthy(2 * HEALTHY_AFTER);
+        assert!(backoff.next_wait() <= 2 * FIRST);
     }
 }

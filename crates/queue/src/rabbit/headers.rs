@@ -1,5 +1,5 @@
 //! What travels beside a message's body. Our headers have our names; those of the broker are read,
-//! never copied: 4.0 takes no heed of a copied `x-death`.
+//! never copied: 4.0 ignores a copied `x-death`.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -10,6 +10,7 @@ use lapin::{
 };
 use pagemill_core::body_id;
 
+use super::outgoing::Outgoing;
 use crate::{DeadLetter, DeadNote, Message};
 
 const ERROR: &str = "pagemill-error";
@@ -23,7 +24,7 @@ const PERSISTENT: u8 = 2;
 /// Headers must fit into one frame, of 128 KB by default. The ledger has the whole error.
 const LONGEST_ERROR: usize = 4_096;
 
-pub(super) fn of(message: &Message, broker_reason: Option<&str>) -> BasicProperties {
+pub(super) fn properties(Outgoing { message, broker_reason }: &Outgoing) -> BasicProperties {
     let Message { id, note, .. } = message;
     let properties = BasicProperties::default()
         .with_delivery_mode(PERSISTENT)
@@ -50,7 +51,7 @@ pub(super) fn of(message: &Message, broker_reason: Option<&str>) -> BasicPropert
 }
 
 /// Reads a dead letter. The body's place in the delivery stays empty.
-pub(super) fn letter(delivery: &mut Delivery) -> DeadLetter {
+pub(super) fn dead_letter(delivery: &mut Delivery) -> DeadLetter {
     let body = std::mem::take(&mut delivery.data);
     let id = match delivery.properties.message_id() {
         Some(id) if !id.as_str().is_empty() => id.as_str().to_owned(),
@@ -94,7 +95,7 @@ fn note(headers: &FieldTable) -> Option<DeadNote> {
     })
 }
 
-/// The latest of the deaths that the broker lists; earlier ones are returns from the retry ladder.
+/// The latest of the deaths that the broker lists; earlier ones are returns from the retry tiers.
 fn last_death(headers: &FieldTable) -> Option<String> {
     let AMQPValue::FieldArray(deaths) = headers.inner().get("x-death")? else { return None };
     let AMQPValue::FieldTable(death) = deaths.as_slice().first()? else { return None };
@@ -126,9 +127,10 @@ mod tests {
             first_failed_at: "2026-11-23T01:00:00Z".into(),
             last_failed_at: "2026-11-23T02:00:00Z".into(),
         };
-        let of = super::of(&Message { id: "1:2:0".into(), body: vec![], note: Some(written.clone()) }, None);
-        assert_eq!(of.headers().as_ref().and_then(note), Some(written));
-        assert_eq!(of.delivery_mode(), &Some(PERSISTENT));
+        let message = Message { id: "1:2:0".into(), body: vec![], note: Some(written.clone()) };
+        let properties = properties(&message.into());
+        assert_eq!(properties.headers().as_ref().and_then(note), Some(written));
+        assert_eq!(properties.delivery_mode(), &Some(PERSISTENT));
     }
 
     #[test]
@@ -148,7 +150,7 @@ mod tests {
     #[test]
     fn a_message_without_an_id_is_named_by_its_body() {
         let letter =
-            |body: &[u8]| letter(&mut Delivery::mock(1, "".into(), "".into(), false, body.to_vec())).id;
+            |body: &[u8]| dead_letter(&mut Delivery::mock(1, "".into(), "".into(), false, body.to_vec())).id;
         assert_eq!(letter(b"a"), letter(b"a"));
         assert_ne!(letter(b"a"), letter(b"b"));
     }

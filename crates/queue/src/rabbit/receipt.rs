@@ -6,16 +6,19 @@ use lapin::{
 };
 use tokio::runtime::Handle;
 
-use super::patience::{Silence, answered};
-use crate::{QueueError, QueueErrorKind};
+use super::reply::{NoReply, reply};
+use crate::{
+    QueueError, QueueErrorKind,
+    delivery::{self, BoxFuture},
+};
 
-/// AMQP has no answer to an ack: this is the time to write it.
-const SETTLE: Duration = Duration::from_secs(10);
-const RETURN: BasicNackOptions = BasicNackOptions { multiple: false, requeue: true };
+/// AMQP has no reply to an ack: this is the time to write it.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEUE: BasicNackOptions = BasicNackOptions { multiple: false, requeue: true };
 
-/// Settles one delivery; dropped, it gives it back. Keeps the channel open, on which alone it can be
+/// Settles one delivery; dropped, it nacks it. Keeps the channel open, on which alone it can be
 /// settled.
-pub(crate) struct Receipt {
+pub(super) struct Receipt {
     /// `None` once settled.
     acker: Option<Acker>,
     channel: Arc<Channel>,
@@ -30,27 +33,33 @@ impl Receipt {
     pub(super) fn is_live(&self) -> bool {
         self.acker.as_ref().is_some_and(Acker::usable) && self.channel.status().connected()
     }
+}
 
-    pub(crate) async fn ack(mut self) -> Result<(), QueueError> {
-        let acker = self.acker.take().ok_or_else(stale)?;
-        settled(&self.channel, acker.ack(BasicAckOptions::default())).await
+impl delivery::Receipt for Receipt {
+    fn ack(mut self: Box<Self>) -> BoxFuture<'static, Result<(), QueueError>> {
+        Box::pin(async move {
+            let acker = self.acker.take().ok_or_else(stale)?;
+            settle(&self.channel, acker.ack(BasicAckOptions::default())).await
+        })
     }
 
-    pub(crate) async fn give_back(mut self) -> Result<(), QueueError> {
-        let acker = self.acker.take().ok_or_else(stale)?;
-        settled(&self.channel, acker.nack(RETURN)).await
+    fn nack(mut self: Box<Self>) -> BoxFuture<'static, Result<(), QueueError>> {
+        Box::pin(async move {
+            let acker = self.acker.take().ok_or_else(stale)?;
+            settle(&self.channel, acker.nack(REQUEUE)).await
+        })
     }
 }
 
-/// `Ok(false)` is lapin's word for a channel that is gone.
-async fn settled(
+/// lapin returns `Ok(false)` when the channel is gone.
+async fn settle(
     channel: &Channel,
     settling: impl Future<Output = lapin::Result<bool>>,
 ) -> Result<(), QueueError> {
-    match answered(channel, SETTLE, settling).await {
+    match reply(channel, SETTLE_TIMEOUT, settling).await {
         Ok(Ok(true)) => Ok(()),
-        Ok(Ok(false) | Err(_)) | Err(Silence::Gone) => Err(stale()),
-        Err(Silence::TimedOut) => Err(QueueError::new(
+        Ok(Ok(false) | Err(_)) | Err(NoReply::Disconnected) => Err(stale()),
+        Err(NoReply::TimedOut) => Err(QueueError::new(
             QueueErrorKind::Unreachable,
             "RabbitMQ takes no acks: if it has not seen this one, the message comes again",
         )),
@@ -68,7 +77,7 @@ impl Drop for Receipt {
         if let Ok(runtime) = Handle::try_current() {
             let channel = self.channel.clone();
             runtime.spawn(async move {
-                if let Err(error) = settled(&channel, acker.nack(RETURN)).await {
+                if let Err(error) = settle(&channel, acker.nack(REQUEUE)).await {
                     tracing::debug!(%error, "a dropped delivery");
                 }
             });

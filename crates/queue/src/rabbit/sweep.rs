@@ -12,42 +12,41 @@ use lapin::{
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Rabbit,
-    dial::Dial,
+    broker::Broker,
     headers,
-    publish::{self, Parcel},
+    outgoing::Outgoing,
+    publisher::Publisher,
     topology::{self, dead_queue},
 };
 use crate::{
-    Address, DeadLetter, Fate, Message, PageQueue, QueueError, QueueErrorKind, SweepError,
-    dead::{SWEEP_BATCH, Seen, check_fates},
-    in_process::busy,
+    Address, DeadLetter, DeadLetterAction, QueueError, QueueErrorKind, SweepError,
+    dead_letter::{SWEEP_BATCH, Seen, check_actions},
 };
 
 /// How long to wait for another pass to end.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 const LOCK_RETRY: Duration = Duration::from_millis(200);
 /// A letter that was counted and does not come within this is gone: purged by someone.
-const NO_MORE: Duration = Duration::from_secs(5);
+const LETTER_TIMEOUT: Duration = Duration::from_secs(5);
 /// For each step with the broker.
-const PATIENCE: Duration = Duration::from_secs(30);
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) async fn sweep<D, F, E>(
-    rabbit: &Rabbit,
-    dial: &Dial,
+    publisher: &Publisher,
+    broker: &Broker,
     source: &str,
     decide: D,
 ) -> Result<(), SweepError<E>>
 where
     D: FnMut(Vec<DeadLetter>) -> F,
-    F: Future<Output = Result<Vec<Fate>, E>>,
+    F: Future<Output = Result<Vec<DeadLetterAction>, E>>,
     E: std::error::Error + 'static,
 {
-    let connection = dial.connect("pagemill sweeps").await?;
-    let swept = locked_pass(rabbit, dial, &connection, source, decide).await;
+    let connection = broker.connect("pagemill sweeps").await?;
+    let swept = locked_pass(publisher, broker, &connection, source, decide).await;
     let closing =
-        async { connection.close(200, "OK".into()).await.map_err(|e| dial.fault(&e, "cannot close")) };
-    if let Err(error) = dial.in_time(LOCK_PATIENCE, closing).await {
+        async { connection.close(200, "OK".into()).await.map_err(|e| broker.error(&e, "cannot close")) };
+    if let Err(error) = broker.with_timeout(LOCK_TIMEOUT, closing).await {
         // The lock goes with the connection, at the latest after two heartbeats.
         tracing::warn!(%error, "the sweep's connection was not closed in order");
     }
@@ -55,18 +54,18 @@ where
 }
 
 async fn locked_pass<D, F, E>(
-    rabbit: &Rabbit,
-    dial: &Dial,
+    publisher: &Publisher,
+    broker: &Broker,
     connection: &Connection,
     source: &str,
     mut decide: D,
 ) -> Result<(), SweepError<E>>
 where
     D: FnMut(Vec<DeadLetter>) -> F,
-    F: Future<Output = Result<Vec<Fate>, E>>,
+    F: Future<Output = Result<Vec<DeadLetterAction>, E>>,
     E: std::error::Error + 'static,
 {
-    let pass = Pass { rabbit, dial, channel: lock(dial, connection, source).await?, source };
+    let pass = Pass { publisher, broker, channel: lock(broker, connection, source).await?, source };
     let mut left = pass.count().await?;
     let mut seen = Seen::default();
     let mut consumer = pass.consume().await?;
@@ -74,33 +73,33 @@ where
         let mut batch = pass.take(&mut consumer, left.min(SWEEP_BATCH)).await?;
         let Some(last) = batch.last().map(|d| d.delivery_tag) else { break };
         left -= batch.len();
-        let letters = seen.firsts(batch.iter_mut().map(headers::letter));
-        let fates = decide(letters.clone()).await.map_err(SweepError::Decide)?;
-        check_fates(letters.len(), fates.len())?;
-        pass.carry_out(letters, fates).await?;
+        let letters = seen.first_copies(batch.iter_mut().map(headers::dead_letter));
+        let actions = decide(letters.clone()).await.map_err(SweepError::Decide)?;
+        check_actions(letters.len(), actions.len())?;
+        pass.apply(letters, actions).await?;
         fail::fail_point!("requeue-before-ack");
-        pass.forget_up_to(last).await?;
+        pass.ack_up_to(last).await?;
     }
     pass.end(consumer).await?;
     Ok(())
 }
 
 /// Declares the lock on a channel, which a refusal closes; another pass is waited for a while.
-async fn lock(dial: &Dial, connection: &Connection, source: &str) -> Result<Channel, QueueError> {
-    let begun = Instant::now();
+async fn lock(broker: &Broker, connection: &Connection, source: &str) -> Result<Channel, QueueError> {
+    let start = Instant::now();
     loop {
-        let fault = |e| dial.fault(&e, "cannot lock the dead letters");
+        let error = |e| broker.error(&e, "cannot lock the dead letters");
         let locking = async {
-            let channel = connection.create_channel().await.map_err(fault)?;
-            topology::declare_lock(&channel, source).await.map_err(fault)?;
+            let channel = connection.create_channel().await.map_err(error)?;
+            topology::declare_lock(&channel, source).await.map_err(error)?;
             Ok(channel)
         };
-        match dial.on(connection, PATIENCE, locking).await {
+        match broker.while_connected(connection, STEP_TIMEOUT, locking).await {
             Err(error) if error.kind() == QueueErrorKind::Busy => {}
             other => return other,
         }
-        if begun.elapsed() >= LOCK_PATIENCE {
-            return Err(busy(source));
+        if start.elapsed() >= LOCK_TIMEOUT {
+            return Err(QueueError::sweep_is_busy(source));
         }
         sleep(LOCK_RETRY).await;
     }
@@ -108,8 +107,8 @@ async fn lock(dial: &Dial, connection: &Connection, source: &str) -> Result<Chan
 
 /// The steps of a pass. The channel holds the letters that were taken: closed, it returns them.
 struct Pass<'a> {
-    rabbit: &'a Rabbit,
-    dial: &'a Dial,
+    publisher: &'a Publisher,
+    broker: &'a Broker,
     channel: Channel,
     source: &'a str,
 }
@@ -118,10 +117,10 @@ impl Pass<'_> {
     /// Letters there now; what is kept goes to the tail, beyond them.
     async fn count(&self) -> Result<usize, QueueError> {
         let counting = async {
-            let depth = self.dial.topology().declare_source(&self.channel, self.source).await;
-            Ok(depth.map_err(|e| self.dial.fault(&e, "cannot count the dead letters"))?.dead as usize)
+            let depth = self.broker.topology().declare_source(&self.channel, self.source).await;
+            Ok(depth.map_err(|e| self.broker.error(&e, "cannot count the dead letters"))?.dead as usize)
         };
-        self.dial.on(&self.channel, PATIENCE, counting).await
+        self.broker.while_connected(&self.channel, STEP_TIMEOUT, counting).await
     }
 
     /// A consumer that is given a batch and nothing more until that is acked. Not `basic.get`, by which
@@ -136,18 +135,20 @@ impl Pass<'_> {
                 .await
         };
         let consuming =
-            async { consuming.await.map_err(|e| self.dial.fault(&e, "cannot read the dead letters")) };
-        self.dial.on(&self.channel, PATIENCE, consuming).await
+            async { consuming.await.map_err(|e| self.broker.error(&e, "cannot read the dead letters")) };
+        self.broker.while_connected(&self.channel, STEP_TIMEOUT, consuming).await
     }
 
     /// Up to so many letters; fewer when no more come.
     async fn take(&self, consumer: &mut Consumer, count: usize) -> Result<Vec<Delivery>, QueueError> {
         let mut taken = Vec::with_capacity(count);
         while taken.len() < count {
-            match timeout(NO_MORE, consumer.next()).await {
+            match timeout(LETTER_TIMEOUT, consumer.next()).await {
                 Ok(Some(Ok(letter))) => taken.push(letter),
-                Ok(Some(Err(error))) => return Err(self.dial.fault(&error, "cannot read the dead letters")),
-                Ok(None) => return Err(self.dial.silent()),
+                Ok(Some(Err(error))) => {
+                    return Err(self.broker.error(&error, "cannot read the dead letters"));
+                }
+                Ok(None) => return Err(self.broker.unreachable()),
                 Err(_) => break,
             }
         }
@@ -155,37 +156,41 @@ impl Pass<'_> {
     }
 
     /// Publishes what stays and what moves, confirmed.
-    async fn carry_out(&self, letters: Vec<DeadLetter>, fates: Vec<Fate>) -> Result<(), QueueError> {
+    async fn apply(
+        &self,
+        letters: Vec<DeadLetter>,
+        actions: Vec<DeadLetterAction>,
+    ) -> Result<(), QueueError> {
         let mut kept = Vec::new();
-        let mut moved: HashMap<Address, Vec<Message>> = HashMap::new();
-        for (letter, fate) in letters.into_iter().zip(fates) {
-            match fate {
-                Fate::Keep => kept.push(Parcel::from(letter)),
-                Fate::Requeue(to, message) => moved.entry(to).or_default().push(message),
-                Fate::Drop => {}
+        let mut moved: HashMap<Address, Vec<Outgoing>> = HashMap::new();
+        for (letter, action) in letters.into_iter().zip(actions) {
+            match action {
+                DeadLetterAction::Keep => kept.push(Outgoing::from(letter)),
+                DeadLetterAction::Requeue(to, message) => moved.entry(to).or_default().push(message.into()),
+                DeadLetterAction::Drop => {}
             }
         }
         for (to, messages) in moved {
-            self.rabbit.publish(&to, messages).await?;
+            self.publisher.publish(&to, messages.into_iter()).await?;
         }
-        let tail = self.dial.topology().route(&Address::Dead { source: self.source.to_owned() })?;
-        publish::publish(&self.rabbit.0, &tail, kept.into_iter()).await
+        let tail = Address::Dead { source: self.source.to_owned() };
+        self.publisher.publish(&tail, kept.into_iter()).await
     }
 
-    async fn forget_up_to(&self, tag: u64) -> Result<(), QueueError> {
+    async fn ack_up_to(&self, tag: u64) -> Result<(), QueueError> {
         let acking = async {
             let acked = self.channel.basic_ack(tag, BasicAckOptions { multiple: true }).await;
-            acked.map_err(|e| self.dial.fault(&e, "cannot ack dead letters"))
+            acked.map_err(|e| self.broker.error(&e, "cannot ack dead letters"))
         };
-        self.dial.on(&self.channel, PATIENCE, acking).await
+        self.broker.while_connected(&self.channel, STEP_TIMEOUT, acking).await
     }
 
-    /// The answer to the cancel comes after the queue has taken the acks before it.
+    /// The reply to the cancel comes after the queue has taken the acks before it.
     async fn end(&self, consumer: Consumer) -> Result<(), QueueError> {
         let ending = async {
             let cancelled = self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await;
-            cancelled.map_err(|e| self.dial.fault(&e, "cannot end the pass"))
+            cancelled.map_err(|e| self.broker.error(&e, "cannot end the pass"))
         };
-        self.dial.on(&self.channel, PATIENCE, ending).await
+        self.broker.while_connected(&self.channel, STEP_TIMEOUT, ending).await
     }
 }

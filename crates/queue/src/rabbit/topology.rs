@@ -1,6 +1,6 @@
-//! What stands on the broker, all of it, and why. Declaring it again changes nothing and mends what
-//! was deleted. The arguments of a queue follow from its name alone: another ladder of delays makes
-//! other rungs, never a conflict.
+//! Everything that is declared on the broker, and why. Declaring it again changes nothing and mends
+//! what was deleted. The arguments of a queue follow from its name alone: other retry delays make
+//! other retry tiers, never a conflict.
 
 use lapin::{
     Channel, ExchangeKind, Queue, Result,
@@ -9,7 +9,7 @@ use lapin::{
 };
 use pagemill_core::{Lane, Span};
 
-use crate::{Address, Depth, QueueError, in_process::no_rung};
+use crate::{Address, Depth, QueueError};
 
 /// Routes by queue name: the routing key of a lane or of the dead letters is its name.
 const EXCHANGE: &str = "pagemill";
@@ -21,7 +21,7 @@ const DEAD_DELIVERY_LIMIT: i64 = i32::MAX as i64;
 /// The broker keeps a TTL in 32 bits.
 const LONGEST_DELAY: u128 = u32::MAX as u128;
 
-/// Sources and ladder, as configured.
+/// Sources and retry delays, as configured.
 #[derive(Debug)]
 pub(super) struct Topology {
     sources: Vec<String>,
@@ -44,7 +44,7 @@ impl Topology {
             )));
         }
         let topology = Self { sources, retry };
-        // The lock is the longest fixed name; a rung's is longer only by digits.
+        // The lock is the longest fixed name; a retry tier's is longer only by digits.
         for name in topology.sources.iter().flat_map(|s| topology.names(s)) {
             if name.len() > 255 {
                 return Err(QueueError::invalid(format!("the queue name {name} is longer than 255 bytes")));
@@ -68,9 +68,10 @@ impl Topology {
         let (exchange, key) = match to {
             Address::Lane { source, lane } => (EXCHANGE.into(), lane_queue(source, *lane)),
             Address::Dead { source } => (EXCHANGE.into(), dead_queue(source)),
-            Address::Retry { source, lane, rung } => {
-                let delay = self.retry.get(*rung).ok_or_else(|| no_rung(*rung, self.retry.len()))?;
-                (rung_queue(source, delay), lane_queue(source, *lane))
+            Address::Retry { source, lane, tier } => {
+                let delay = self.retry.get(*tier);
+                let delay = delay.ok_or_else(|| QueueError::no_retry_tier(*tier, self.retry.len()))?;
+                (retry_queue(source, delay), lane_queue(source, *lane))
             }
         };
         Ok(Route { source: to.source().to_owned(), exchange: exchange.into(), key: key.into() })
@@ -84,7 +85,7 @@ impl Topology {
         Ok(())
     }
 
-    /// Declares a source's queues, and says what is in them.
+    /// Declares a source's queues, and counts what is in them.
     pub(super) async fn declare_source(&self, channel: &Channel, source: &str) -> Result<Depth> {
         exchange(channel, EXCHANGE, ExchangeKind::Direct).await?;
         // The dead letters first: from then on the others have where to give messages up to.
@@ -93,7 +94,7 @@ impl Topology {
         let low = declare_lane(channel, source, Lane::Low).await?;
         let mut retry = 0;
         for delay in &self.retry {
-            retry += u64::from(declare_rung(channel, source, delay).await?.message_count());
+            retry += u64::from(declare_retry_tier(channel, source, delay).await?.message_count());
         }
         Ok(Depth {
             pages: pages.message_count().into(),
@@ -105,8 +106,8 @@ impl Topology {
     }
 
     fn names(&self, source: &str) -> Vec<String> {
-        let rungs = self.retry.iter().map(|delay| rung_queue(source, delay));
-        rungs.chain([lane_queue(source, Lane::Low), dead_lock(source)]).collect()
+        let tiers = self.retry.iter().map(|delay| retry_queue(source, delay));
+        tiers.chain([lane_queue(source, Lane::Low), dead_lock(source)]).collect()
     }
 }
 
@@ -121,12 +122,12 @@ pub(super) fn dead_queue(source: &str) -> String {
     format!("pagemill.{source}.dead")
 }
 
-/// Exclusive to the connection of whoever sweeps the dead letters.
+/// Exclusive to the connection that sweeps the dead letters.
 pub(super) fn dead_lock(source: &str) -> String {
     format!("pagemill.{source}.dead.lock")
 }
 
-fn rung_queue(source: &str, delay: &Span) -> String {
+fn retry_queue(source: &str, delay: &Span) -> String {
     format!("pagemill.{source}.retry.{delay}")
 }
 
@@ -147,11 +148,11 @@ async fn declare_lane(channel: &Channel, source: &str, lane: Lane) -> Result<Que
     Ok(queue)
 }
 
-/// A rung holds messages for its delay and hands them on under the key they were published with,
+/// A retry tier holds messages for its delay and hands them on under the key they were published with,
 /// which is their lane. The fanout exchange before it is what leaves that key free. One queue a
 /// delay, with the TTL on the queue: quorum queues expire only at the head.
-async fn declare_rung(channel: &Channel, source: &str, delay: &Span) -> Result<Queue> {
-    let name = rung_queue(source, delay);
+async fn declare_retry_tier(channel: &Channel, source: &str, delay: &Span) -> Result<Queue> {
+    let name = retry_queue(source, delay);
     let mut arguments = quorum(DELIVERY_LIMIT);
     dead_letter_to(&mut arguments, None);
     arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(delay.get().as_millis() as i64));
@@ -232,7 +233,7 @@ mod tests {
             (Address::Lane { source: source(), lane: Lane::Pages }, "pagemill", "pagemill.xhs.pages"),
             (Address::Lane { source: source(), lane: Lane::Low }, "pagemill", "pagemill.xhs.pages.low"),
             (
-                Address::Retry { source: source(), lane: Lane::Low, rung: 1 },
+                Address::Retry { source: source(), lane: Lane::Low, tier: 1 },
                 "pagemill.xhs.retry.10s",
                 "pagemill.xhs.pages.low",
             ),
@@ -247,8 +248,8 @@ mod tests {
     fn what_is_not_configured_is_invalid() {
         let of = |to: &Address| topology().route(to).unwrap_err().kind();
         assert_eq!(of(&Address::Dead { source: "other".into() }), QueueErrorKind::Invalid);
-        let rung = Address::Retry { source: "xhs".into(), lane: Lane::Pages, rung: 2 };
-        assert_eq!(of(&rung), QueueErrorKind::Invalid);
+        let beyond = Address::Retry { source: "xhs".into(), lane: Lane::Pages, tier: 2 };
+        assert_eq!(of(&beyond), QueueErrorKind::Invalid);
         assert!(Topology::new(vec![], vec!["50d".parse().unwrap()]).is_err());
         assert!(Topology::new(vec!["x".repeat(250)], vec![]).is_err());
     }

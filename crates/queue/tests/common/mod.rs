@@ -16,7 +16,7 @@ use pagemill_queue::{Address, Deliveries, Delivery, Message, Rabbit, RabbitConfi
 use tokio::time::timeout;
 
 /// Longer than anything takes that works.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long something that must not happen is given to happen.
 pub(crate) const A_WHILE: Duration = Duration::from_millis(300);
 
@@ -24,7 +24,7 @@ pub(crate) fn url() -> String {
     std::env::var("PAGEMILL_TEST_AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/%2f".into())
 }
 
-pub(crate) fn ladder() -> Vec<Span> {
+pub(crate) fn retry_tiers() -> Vec<Span> {
     vec!["200ms".parse().unwrap()]
 }
 
@@ -35,7 +35,7 @@ pub(crate) fn unique_source() -> String {
 }
 
 pub(crate) fn config(url: &str, source: &str) -> RabbitConfig {
-    RabbitConfig { url: url.into(), sources: vec![source.into()], retry: ladder() }
+    RabbitConfig { url: url.into(), sources: vec![source.into()], retry: retry_tiers() }
 }
 
 /// Runs a test on a source of its own and removes what it declared, also when it fails.
@@ -69,8 +69,8 @@ async fn clean(source: &str) {
     for name in queue_names(source) {
         channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
     }
-    let rung = format!("pagemill.{source}.retry.200ms");
-    channel.exchange_delete(rung.as_str().into(), ExchangeDeleteOptions::default()).await.unwrap();
+    let tier = format!("pagemill.{source}.retry.200ms");
+    channel.exchange_delete(tier.as_str().into(), ExchangeDeleteOptions::default()).await.unwrap();
 }
 
 pub(crate) fn lane(source: &str, lane: Lane) -> Address {
@@ -95,7 +95,7 @@ pub(crate) fn number(delivery: &Delivery) -> usize {
 
 /// The next delivery, which must come.
 pub(crate) async fn next(deliveries: &mut Deliveries) -> Delivery {
-    timeout(PATIENCE, deliveries.next()).await.expect("a delivery in time").expect("an open subscription")
+    timeout(TIMEOUT, deliveries.next()).await.expect("a delivery in time").expect("an open subscription")
 }
 
 /// No delivery comes.
@@ -117,7 +117,7 @@ where
         if holds(&seen) {
             return seen;
         }
-        assert!(begun.elapsed() < PATIENCE, "{what}: {seen:?}");
+        assert!(begun.elapsed() < TIMEOUT, "{what}: {seen:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -238,4 +238,21 @@ impl Store {
             .await?;
         Ok(())
     }
+
+    /// Closes an open partition as incomplete for a reason of its own. `None` when it is not open.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn close_incomplete(
+        &self,
+        partition: i64,
+        reason: &str,
+    ) -> Result<Option<PartitionRow>, StoreError> {
+        let client = self.client().await?;
+        let sql = format!(
+            "update pagemill.partitions p set state = 'incomplete', reason = $2, closed_at = now(), progressed_at = now() \
+             where p.id = $1 and p.state = 'open' returning {PARTITION_COLUMNS}"
+        );
+        Ok(client.query_opt(&sql, &[&partition, &reason]).await?.as_ref().map(PartitionRow::from_row))
+    }
 }

@@ -1,0 +1,56 @@
+use pagemill_core::PageJob;
+use pagemill_queue::PageQueue;
+use pagemill_store::{Following, Progress};
+
+use super::PartitionSteps;
+use crate::error::ServiceError;
+
+impl<Q: PageQueue> PartitionSteps<Q> {
+    /// Moves a partition on after these pages of it are done or dead. In a chain the next page is published;
+    /// after a first page all others are; after the last page the partition is sealed.
+    ///
+    /// What can't be mended by trying again closes the partition as incomplete, with the reason.
+    pub(crate) async fn advance(&self, progress: &Progress, pages: &[&PageJob]) -> Result<(), ServiceError> {
+        match self.try_advance(progress, pages).await {
+            Err(error) if error.is_permanent() => self.give_up(progress.partition, &error).await,
+            advanced => advanced,
+        }
+    }
+
+    async fn try_advance(&self, progress: &Progress, pages: &[&PageJob]) -> Result<(), ServiceError> {
+        let Some(job) = pages.first() else { return Ok(()) };
+        let slice = &job.slice;
+        let mut ended = progress.has_ended();
+        if self.table(slice).is_some_and(|table| table.is_chained()) {
+            for job in pages {
+                ended |= self.publish_next(progress, job).await?;
+            }
+        } else if !ended && !progress.published && pages.iter().any(|job| job.page == progress.first_page) {
+            ended |= self.publish_remaining(progress.partition).await?;
+        }
+        if ended {
+            self.seal(progress.partition, slice).await?;
+        }
+        Ok(())
+    }
+
+    /// Publishes the page after a done one of a chain. Returns whether the chain has ended instead.
+    async fn publish_next(&self, progress: &Progress, job: &PageJob) -> Result<bool, ServiceError> {
+        if progress.last_page.is_some_and(|last| job.page >= last) {
+            return Ok(false);
+        }
+        let (cursor, generation) = match self.store.following(progress.partition, job.page).await? {
+            Following::Page { cursor, generation } => (cursor, generation),
+            Following::Nothing => return Ok(false),
+            Following::Circle => return Ok(true),
+        };
+        fail::fail_point!("before-expansion");
+        let next = PageJob { cursor: Some(cursor), ..job.at(job.page + 1, generation) };
+        self.publish(&[next]).await?;
+        fail::fail_point!("after-expansion");
+        if !progress.published {
+            self.store.mark_published(progress.partition).await?;
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,55 @@
+use pagemill_core::{Slice, Verdict};
+use pagemill_queue::PageQueue;
+use pagemill_store::{RescueOrder, SealReport, Sealing};
+
+use super::PartitionSteps;
+use crate::error::ServiceError;
+
+impl<Q: PageQueue> PartitionSteps<Q> {
+    /// Closes a partition that has ended, and the wholes that waited for it; or publishes pages again
+    /// where that may complete it.
+    pub(super) async fn seal(&self, id: i64, slice: &Slice) -> Result<(), ServiceError> {
+        let mut next = Some(id);
+        while let Some(id) = next {
+            next = match self.store.seal(id, self.table(slice), self.repairs).await? {
+                Some(Sealing::Closed(report)) => {
+                    log_closed(&report);
+                    report.partition.parent
+                }
+                Some(Sealing::Repair(RescueOrder { partition, jobs }, reason)) => {
+                    tracing::warn!(
+                        partition = id, slice = %partition.slice, %reason, round = partition.repairs,
+                        pages = jobs.len(), "fetching pages again"
+                    );
+                    self.publish(&jobs).await?;
+                    None
+                }
+                None => None,
+            };
+        }
+        Ok(())
+    }
+
+    /// Closes a partition as incomplete because of an error that trying again cannot mend, so that its run ends.
+    pub(super) async fn give_up(&self, id: i64, error: &ServiceError) -> Result<(), ServiceError> {
+        let Some(partition) = self.store.close_incomplete(id, &error.to_string()).await? else {
+            return Ok(());
+        };
+        tracing::error!(partition = id, slice = %partition.slice, %error, "incomplete");
+        match partition.parent {
+            Some(parent) => self.seal(parent, &partition.slice).await,
+            None => Ok(()),
+        }
+    }
+}
+
+fn log_closed(report: &SealReport) {
+    let (partition, slice) = (report.partition.id, &report.partition.slice);
+    for warning in &report.warnings {
+        tracing::warn!(partition, %slice, %warning, "sealed with a warning");
+    }
+    match &report.verdict {
+        Verdict::Sealed => tracing::info!(partition, %slice, rows = report.rows, "sealed"),
+        Verdict::Incomplete(reason) => tracing::warn!(partition, %slice, %reason, "incomplete"),
+    }
+}

@@ -1,0 +1,89 @@
+//! The way of one page, in a straight line:
+//!
+//! ```text
+//! intake     a delivery becomes a page job                                       intake.rs
+//! attempt    on a worker: ask the ledger if need be -> quota -> fetch            attempt.rs
+//! batch      gather fetched pages into transactions                              batch.rs
+//! conclude   record -> advance the partition -> decide -> apply to the delivery  conclude.rs
+//! ```
+//!
+//! The pool between intake and batch holds N workers. A [`session`](Pipeline::run) wires them up, and ends when
+//! the intake ends, when a stop comes, or when PostgreSQL or the quota permit no more.
+
+mod attempt;
+mod batch;
+mod conclude;
+mod counters;
+mod dead_letters;
+mod delivered;
+mod intake;
+mod quarantine;
+mod record;
+mod session;
+
+use std::sync::Arc;
+
+use pagemill_core::SettlementPolicy;
+use pagemill_queue::PageQueue;
+use pagemill_store::{PartitionRow, Store};
+use tokio::sync::{
+    Semaphore,
+    mpsc::{UnboundedReceiver, unbounded_channel},
+};
+
+use self::quarantine::Quarantine;
+pub use self::{
+    counters::{Counters, Counts},
+    intake::Intake,
+    session::Ended,
+};
+use crate::{
+    app::App,
+    config::Consumer,
+    partition::{Expansion, PartitionSteps},
+    sources::Sources,
+};
+
+/// Everything that a page meets on its way.
+pub struct Pipeline<Q> {
+    store: Store,
+    /// Where retries, dead letters and expanded partitions are published.
+    pub(crate) queue: Q,
+    sources: Sources,
+    settings: Arc<Consumer>,
+    policy: SettlementPolicy,
+    partitions: PartitionSteps<Q>,
+    /// What has happened so far.
+    pub counters: Arc<Counters>,
+    quarantine: Quarantine,
+    /// Bounds the transactions that run at a time.
+    writers: Arc<Semaphore>,
+}
+
+impl<Q: PageQueue> Pipeline<Q> {
+    /// A consumer's pipeline, publishing to `queue`.
+    pub fn consumer(app: &App, queue: Q) -> Arc<Self> {
+        Arc::new(Self::new(app, queue, Expansion::AtOnce, false))
+    }
+
+    /// A producer's pipeline. It hands over the partitions whose first pages are stored, so that several are
+    /// published in turn; and it leaves to the consumers what has to wait for long.
+    pub(crate) fn producer(app: &App, queue: Q) -> (Arc<Self>, UnboundedReceiver<PartitionRow>) {
+        let (sender, expansions) = unbounded_channel();
+        (Arc::new(Self::new(app, queue, Expansion::Deferred(sender), true)), expansions)
+    }
+
+    fn new(app: &App, queue: Q, expansion: Expansion, snooze_exhausted: bool) -> Self {
+        Self {
+            store: app.store.clone(),
+            partitions: PartitionSteps::new(app, queue.clone(), expansion),
+            queue,
+            sources: app.sources.clone(),
+            settings: app.settings.clone(),
+            policy: SettlementPolicy { schedule: app.settings.schedule(), snooze_exhausted },
+            counters: Arc::default(),
+            quarantine: Quarantine::default(),
+            writers: Arc::new(Semaphore::new(app.settings.writers as usize)),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The worker's part: from a job to a page that is ready to be stored.
+
+use std::time::Instant;
+
+use pagemill_core::{Budget, Failure, FailureClass, PageEnd, PageJob};
+use pagemill_queue::PageQueue;
+use pagemill_source::Fetch;
+use pagemill_store::{PageStart, PageWrite, Progress, SamePage, StandingPage, StoreError, StoreErrorKind};
+
+use super::{Pipeline, delivered::DeliveredJob, quarantine::Permit};
+use crate::{
+    config::Raw,
+    crash,
+    credentials::{NoToken, Token},
+    error::ServiceError,
+    quota::{NoSlot, Permit as Slot},
+    sources::Source,
+};
+
+/// What came of a worker's attempt at a page.
+pub(super) enum Attempt {
+    /// The page is to be stored; the permit is held until it is settled.
+    Fetched(Box<PageWrite>, Permit),
+    /// There is nothing to store. With the partition's progress, where the ledger has told it.
+    Ended(PageEnd, Option<Progress>),
+    /// PostgreSQL cannot be used.
+    Unavailable(ServiceError),
+}
+
+pub(super) async fn attempt<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) -> Attempt {
+    try_attempt(pipeline, page).await.unwrap_or_else(|otherwise| otherwise)
+}
+
+/// Asks the ledger if need be, takes a token and a slot, and sends the request. `Err` is what ends the attempt before that.
+async fn try_attempt<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) -> Result<Attempt, Attempt> {
+    let job = &page.job;
+    let source = pipeline.sources.get(&job.slice.source).ok_or_else(|| unknown_source(job))?;
+    let table = source.tables.get(&job.slice.stream).ok_or_else(|| unknown_stream(job))?;
+    let permit = admit(pipeline, page).await?;
+    let token = source.credentials.token(&job.slice.account).await?;
+    let known = known_page(pipeline, page).await?;
+    let slot = source.quota.acquire(&job.slice).await?;
+    let sent_at = *page.sent_at.get_or_init(Instant::now);
+    pipeline.counters.sent();
+    crash::on_page(job.page);
+    let token = token.newest();
+    let imprint = known.as_ref().map(|page| &page.imprint);
+    let fetched = source.client.fetch_unless(job, token.credential(), imprint).await;
+    if fetched.is_ok() {
+        token.worked();
+        source.times.fetched(sent_at.elapsed());
+    }
+    let keeps_responses = pipeline.settings.raw == Raw::Page;
+    Ok(match fetched {
+        Ok(Fetch::Page(fetched)) => {
+            observe_budget(source, &slot, fetched.budget).await;
+            let body = keeps_responses.then(|| pagemill_store::compress(&fetched.body));
+            let write = PageWrite::new(table, job.clone(), *fetched, slot.at, body);
+            Attempt::Fetched(Box::new(write), permit)
+        }
+        Ok(Fetch::Same { request_id, budget }) => {
+            observe_budget(source, &slot, budget).await;
+            let rows = known.expect("only a known page can be unchanged").rows;
+            let same = SamePage { rows, answer: keeps_responses };
+            let write = PageWrite::same(job.clone(), same, request_id, slot.at);
+            Attempt::Fetched(Box::new(write), permit)
+        }
+        Ok(Fetch::Later { cursor, wait }) => ended(PageEnd::Preparing { cursor, wait }),
+        Ok(Fetch::Anew(failure)) => ended(PageEnd::RestartTask(failure)),
+        Err(failure) => {
+            observe_failure(pipeline, source, &slot, &token, &failure).await;
+            failed(failure)
+        }
+    })
+}
+
+/// Anything but a first delivery of a first publication may be a copy, so the ledger is asked before a
+/// request is spent. A page that may have killed its process waits until it is alone.
+async fn admit<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) -> Result<Permit, Attempt> {
+    let job = &page.job;
+    let redelivered = page.delivery.redelivered;
+    let permit = pipeline.quarantine.shared().await;
+    if !job.needs_check(redelivered) {
+        return Ok(permit);
+    }
+    let attempts = pipeline.policy.schedule.attempts;
+    match pipeline.store.start_page(job, redelivered, attempts).await? {
+        PageStart::Fetch { suspect: false } => {
+            if redelivered {
+                page.mark_start();
+            }
+            Ok(permit)
+        }
+        PageStart::Fetch { suspect: true } => {
+            drop(permit);
+            let alone = pipeline.quarantine.alone().await;
+            let (partition, page_number) = (job.partition, job.page);
+            tracing::warn!(
+                partition,
+                page = page_number,
+                "a page suspected of killing its process runs alone"
+            );
+            pipeline.store.start_alone(job).await?;
+            page.mark_start();
+            Ok(alone)
+        }
+        PageStart::Done(progress) => Err(Attempt::Ended(PageEnd::AlreadyDone, Some(progress))),
+        PageStart::Dead(progress) => Err(Attempt::Ended(PageEnd::AlreadyDead, Some(progress))),
+        PageStart::Obsolete => Err(ended(PageEnd::Obsolete)),
+        PageStart::Convicted { crashes } => Err(ended(PageEnd::Poisoned { crashes })),
+        PageStart::Unknown => Err(ended(PageEnd::UnknownPartition(job.partition))),
+    }
+}
+
+/// The page whose response may come again unchanged.
+async fn known_page<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    page: &DeliveredJob,
+) -> Result<Option<StandingPage>, StoreError> {
+    match page.job.may_stand_on(page.delivery.redelivered) {
+        Some(attempt) => pipeline.store.standing_page(attempt, page.job.page).await,
+        None => Ok(None),
+    }
+}
+
+/// Tells the quota what the API says is left of it.
+async fn observe_budget(source: &Source, slot: &Slot, budget: Option<Budget>) {
+    if let Some(budget) = budget {
+        log_failure(source, source.quota.told(slot, budget).await);
+    }
+}
+
+async fn observe_failure<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    source: &Source,
+    slot: &Slot,
+    token: &Token,
+    failure: &Failure,
+) {
+    match failure.class {
+        FailureClass::Throttled => {
+            pipeline.counters.throttled();
+            log_failure(source, source.quota.throttled(slot, failure).await);
+        }
+        FailureClass::Token => token.refused(),
+        FailureClass::Transient | FailureClass::Permanent => {}
+    }
+}
+
+/// The page counts more than what the quota learns from it: the next page tells it again.
+fn log_failure(source: &Source, observed: Result<(), StoreError>) {
+    if let Err(error) = observed {
+        tracing::warn!(source = source.name(), %error, "the quota could not be updated");
+    }
+}
+
+fn ended(end: PageEnd) -> Attempt {
+    Attempt::Ended(end, None)
+}
+
+fn failed(failure: Failure) -> Attempt {
+    ended(PageEnd::Failed(failure))
+}
+
+fn unknown_source(job: &PageJob) -> Attempt {
+    failed(Failure::permanent(format!("this consumer has no source {}", job.slice.source)))
+}
+
+/// This process's config may be older, or another's: the job waits for a consumer that pulls the stream.
+fn unknown_stream(job: &PageJob) -> Attempt {
+    tracing::warn!(source = %job.slice.source, stream = %job.slice.stream, "not among this consumer's `streams`: snoozed");
+    ended(PageEnd::UnknownStream)
+}
+
+impl From<StoreError> for Attempt {
+    fn from(error: StoreError) -> Self {
+        match error.kind() {
+            StoreErrorKind::Permanent => failed(Failure::permanent(error.to_string())),
+            StoreErrorKind::Unavailable
+            | StoreErrorKind::Refused
+            | StoreErrorKind::Retriable
+            | StoreErrorKind::Schema
+            | StoreErrorKind::Invalid => Self::Unavailable(error.into()),
+        }
+    }
+}
+
+impl From<NoToken> for Attempt {
+    fn from(reason: NoToken) -> Self {
+        match reason {
+            NoToken::Failed(failure) => failed(failure),
+            NoToken::Unavailable(error) => Self::Unavailable(error.into()),
+        }
+    }
+}
+
+impl From<NoSlot> for Attempt {
+    fn from(reason: NoSlot) -> Self {
+        match reason {
+            NoSlot::Parked(wait) => ended(PageEnd::QuotaWait(wait)),
+            NoSlot::Shut(wait) => ended(PageEnd::QuotaExhausted(wait)),
+            NoSlot::Unavailable(error) => Self::Unavailable(error),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Gathers fetched pages into batches, a transaction each, and concludes them a few at a time.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use pagemill_core::{Failure, PageEnd};
+use pagemill_pool as pool;
+use pagemill_queue::PageQueue;
+use pagemill_store::{Next, PageWrite};
+use tokio::{task::JoinSet, time::Instant};
+
+use super::{
+    Pipeline,
+    attempt::Attempt,
+    conclude::{self, EndedPage},
+    delivered::DeliveredJob,
+    quarantine::Permit,
+    session::{BusyWorkers, Session},
+};
+use crate::error::ServiceError;
+
+/// Few large transactions cost PostgreSQL much less than many small ones: while others are on their way, a
+/// page waits for them.
+const LINGER: Duration = Duration::from_millis(50);
+/// Where a rate sets the pace, longer: nothing is gained by haste.
+const LINGER_PACED: Duration = Duration::from_millis(500);
+/// Where something waits for the page: the next of its chain, or the end if no other is on its way.
+const LINGER_HURRIED: Duration = Duration::from_millis(5);
+
+/// A fetched page on its way into a batch.
+pub(super) struct FetchedPage {
+    pub(super) page: DeliveredJob,
+    pub(super) write: PageWrite,
+    /// Held until the page is settled.
+    pub(super) permit: Permit,
+}
+
+/// Pages that wait for a transaction, by stream.
+#[derive(Default)]
+struct Waiting {
+    streams: HashMap<(String, String), Vec<FetchedPage>>,
+    count: usize,
+    since: Option<Instant>,
+    /// The shortest time that any of them may wait.
+    linger: Duration,
+}
+
+/// The batches and single pages that are being concluded.
+type Concluding = JoinSet<Result<(), ServiceError>>;
+
+/// Takes the pool's results until the pool has closed them and everything is concluded.
+pub(super) async fn gather<Q: PageQueue>(
+    pipeline: &Arc<Pipeline<Q>>,
+    mut results: pool::Results<DeliveredJob, Attempt>,
+    busy: &BusyWorkers,
+    session: &Session,
+) {
+    let most = pipeline.settings.batch_pages as usize;
+    let mut concluding = Concluding::new();
+    let mut waiting = Waiting::default();
+    let mut open = true;
+    while open || waiting.count > 0 || !concluding.is_empty() {
+        let linger_until = waiting.linger_until(busy);
+        let due = waiting.count >= most
+            || (waiting.count > 0 && !open)
+            || linger_until.is_some_and(|at| at <= Instant::now());
+        tokio::select! {
+            outcome = results.next(), if open && waiting.count < 2 * most => match outcome {
+                Some(outcome) => take(pipeline, outcome, &mut waiting, &mut concluding, session),
+                None => open = false,
+            },
+            writer = pipeline.writers.clone().acquire_owned(), if due => {
+                if let Some(batch) = waiting.take(most) {
+                    let pipeline = pipeline.clone();
+                    concluding.spawn(async move {
+                        let concluded = conclude::conclude_batch(&pipeline, batch).await;
+                        drop(writer);
+                        concluded
+                    });
+                }
+            }
+            () = tokio::time::sleep_until(linger_until.unwrap_or_else(Instant::now)), if linger_until.is_some() && !due => {}
+            Some(concluded) = concluding.join_next(), if !concluding.is_empty() => match concluded {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => session.fail(error),
+                // A bug of ours; ending the session returns what the task held.
+                Err(error) => session.fail(ServiceError::Broken(format!("concluding a page failed: {error}"))),
+            },
+        }
+    }
+}
+
+/// Puts a fetched page into the waiting batch, and concludes any other end at once.
+fn take<Q: PageQueue>(
+    pipeline: &Arc<Pipeline<Q>>,
+    outcome: pool::Outcome<DeliveredJob, Attempt>,
+    waiting: &mut Waiting,
+    concluding: &mut Concluding,
+    session: &Session,
+) {
+    let ended = match outcome {
+        pool::Outcome::Done { job: page, result: Attempt::Fetched(write, permit) } => {
+            let linger = linger(pipeline, &write);
+            return waiting.push(FetchedPage { page, write: *write, permit }, linger);
+        }
+        pool::Outcome::Done { job: page, result: Attempt::Ended(end, progress) } => {
+            EndedPage { page, end, progress }
+        }
+        pool::Outcome::Done { job: page, result: Attempt::Unavailable(error) } => {
+            session.fail(error);
+            EndedPage { page, end: PageEnd::Unavailable, progress: None }
+        }
+        pool::Outcome::Failed { job: page, panic } => {
+            EndedPage { page, end: panicked(&panic), progress: None }
+        }
+        pool::Outcome::Returned { job: page } => EndedPage { page, end: PageEnd::Cancelled, progress: None },
+    };
+    if let PageEnd::QuotaExhausted(wait) = ended.end
+        && !pipeline.policy.snooze_exhausted
+    {
+        session.exhaust_quota(wait);
+    }
+    let pipeline = pipeline.clone();
+    concluding.spawn(async move { conclude::conclude(&pipeline, ended).await });
+}
+
+/// How long a page may wait for others.
+fn linger<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &PageWrite) -> Duration {
+    let source = pipeline.sources.get(&page.job.slice.source);
+    let is_paced = source.is_some_and(|source| source.quota.per_second().is_some());
+    match page.next {
+        Next::Is(_) => LINGER_HURRIED,
+        _ if is_paced => LINGER_PACED,
+        _ => LINGER,
+    }
+}
+
+/// A panic is a failure like any other: recorded with its message and place.
+fn panicked(panic: &pool::Panic) -> PageEnd {
+    let place = panic.location.as_deref().unwrap_or("an unknown place");
+    PageEnd::Failed(Failure::transient(format!("panicked at {place}: {}", panic.message)))
+}
+
+impl Waiting {
+    fn push(&mut self, page: FetchedPage, linger: Duration) {
+        let slice = &page.page.job.slice;
+        self.linger = if self.count == 0 { linger } else { self.linger.min(linger) };
+        self.count += 1;
+        self.since.get_or_insert_with(Instant::now);
+        self.streams.entry((slice.source.clone(), slice.stream.clone())).or_default().push(page);
+    }
+
+    /// Takes up to `most` pages of the stream that has most.
+    fn take(&mut self, most: usize) -> Option<Vec<FetchedPage>> {
+        let pages = self.streams.values_mut().max_by_key(|pages| pages.len())?;
+        let batch: Vec<FetchedPage> = pages.drain(..pages.len().min(most)).collect();
+        self.streams.retain(|_, pages| !pages.is_empty());
+        self.count -= batch.len();
+        self.since = (self.count > 0).then(Instant::now);
+        Some(batch)
+    }
+
+    /// Until when a batch waits for more pages; not for long if no worker is busy. `None` without pages.
+    fn linger_until(&self, busy: &BusyWorkers) -> Option<Instant> {
+        let linger = if busy.any() { self.linger } else { LINGER_HURRIED };
+        self.since.map(|since| since + linger)
+    }
+}

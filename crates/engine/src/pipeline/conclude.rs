@@ -1,0 +1,197 @@
+//! Concludes pages in four steps: record how they ended, advance their partitions, decide how each delivery
+//! is settled, and apply that.
+//!
+//! Whatever is published (a retry, a dead letter, the next page) is confirmed before its original is acked. When a
+//! step fails the deliveries return to their queue.
+
+use std::{collections::BTreeMap, iter};
+
+use futures_util::future;
+use pagemill_core::{PageEnd, PageJob, Settlement, body_id, settlement_for};
+use pagemill_queue::{Address, Delivery, Message, PageQueue, QueueError, QueueErrorKind};
+use pagemill_store::Progress;
+
+use super::{
+    Pipeline,
+    batch::FetchedPage,
+    dead_letters,
+    delivered::DeliveredJob,
+    record::{self, Recorded},
+};
+use crate::{error::ServiceError, partition::message};
+
+/// A page whose attempt ended with nothing to store.
+pub(super) struct EndedPage {
+    pub(super) page: DeliveredJob,
+    pub(super) end: PageEnd,
+    /// Where its partition stands, if the ledger has told it.
+    pub(super) progress: Option<Progress>,
+}
+
+/// Concludes a page that has nothing to store.
+pub(super) async fn conclude<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    ended: EndedPage,
+) -> Result<(), ServiceError> {
+    let EndedPage { page, end, progress } = ended;
+    let recorded = record::record_end(pipeline, &page.job, end, progress).await;
+    conclude_recorded(pipeline, vec![page], recorded.map(|recorded| vec![recorded])).await
+}
+
+/// Concludes fetched pages of one stream: one transaction records them all.
+pub(super) async fn conclude_batch<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    batch: Vec<FetchedPage>,
+) -> Result<(), ServiceError> {
+    let (mut pages, mut writes, mut permits) = (Vec::new(), Vec::new(), Vec::new());
+    for FetchedPage { page, write, permit } in batch {
+        pages.push(page);
+        writes.push(write);
+        permits.push(permit);
+    }
+    let recorded = record::record_batch(pipeline, &writes).await;
+    conclude_recorded(pipeline, pages, recorded).await?;
+    drop(permits);
+    Ok(())
+}
+
+/// Concludes a message that is no page job: there is nothing to record or to advance.
+pub(super) async fn conclude_message<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    delivery: Delivery,
+    end: PageEnd,
+) -> Result<(), ServiceError> {
+    let id = body_id("undecoded", &delivery.body);
+    let message = Message { id, body: delivery.body.clone(), note: None };
+    match settlement_for(&end, 0, &pipeline.policy) {
+        Settlement::Snooze(wait) => {
+            let tier = pipeline.policy.schedule.tier_within(wait);
+            retry(pipeline, &delivery, message, tier).await?;
+        }
+        Settlement::DeadLetterMessage(reason) => {
+            dead_letters::bury_message(pipeline, &delivery.source, message, &reason).await?;
+        }
+        Settlement::Ack | Settlement::Retry { .. } | Settlement::DeadLetter(_) | Settlement::Nack => {
+            nack(delivery).await;
+            return Ok(());
+        }
+    }
+    ack(delivery).await;
+    Ok(())
+}
+
+/// The steps after recording. Pages and their recorded ends are in the same order.
+async fn conclude_recorded<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    pages: Vec<DeliveredJob>,
+    recorded: Result<Vec<Recorded>, ServiceError>,
+) -> Result<(), ServiceError> {
+    let advanced = match recorded {
+        Ok(ends) => advance(pipeline, &pages, &ends).await.map(|()| ends),
+        Err(error) => Err(error),
+    };
+    let ends = match advanced {
+        Ok(ends) => ends,
+        Err(error) => {
+            pipeline.quarantine.release(&pipeline.store, &pages).await;
+            future::join_all(pages.into_iter().map(|page| nack(page.delivery))).await;
+            return Err(error);
+        }
+    };
+    fail::fail_point!("before-ack");
+    let settling = iter::zip(pages, ends).map(|(page, Recorded { end, attempts, .. })| async move {
+        let settlement = settlement_for(&end, attempts, &pipeline.policy);
+        apply(pipeline, page, &end, attempts, settlement).await
+    });
+    future::join_all(settling).await.into_iter().collect()
+}
+
+/// Advances each partition that a page has moved, or may have.
+async fn advance<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    pages: &[DeliveredJob],
+    ends: &[Recorded],
+) -> Result<(), ServiceError> {
+    let mut partitions: BTreeMap<i64, (&Progress, Vec<&PageJob>)> = BTreeMap::new();
+    for (page, recorded) in iter::zip(pages, ends) {
+        let Some(progress) = &recorded.progress else { continue };
+        let (newest, jobs) = partitions.entry(progress.partition).or_insert((progress, Vec::new()));
+        if progress.done + progress.dead > newest.done + newest.dead {
+            *newest = progress;
+        }
+        jobs.push(&page.job);
+    }
+    for (progress, jobs) in partitions.into_values() {
+        pipeline.partitions.advance(progress, &jobs).await?;
+    }
+    Ok(())
+}
+
+/// Settles a delivery as was decided.
+async fn apply<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    page: DeliveredJob,
+    end: &PageEnd,
+    attempts: u32,
+    settlement: Settlement,
+) -> Result<(), ServiceError> {
+    let schedule = &pipeline.policy.schedule;
+    if matches!(settlement, Settlement::Snooze(_) | Settlement::Nack) {
+        pipeline.quarantine.release(&pipeline.store, std::slice::from_ref(&page)).await;
+    }
+    let DeliveredJob { delivery, job, sent_at, .. } = page;
+    let job = end.next_job(job, attempts);
+    match settlement {
+        Settlement::Ack => {}
+        Settlement::Retry { tier } => retry(pipeline, &delivery, message(&job), tier).await?,
+        Settlement::Snooze(wait) => {
+            retry(pipeline, &delivery, message(&job), schedule.tier_within(wait)).await?;
+        }
+        Settlement::DeadLetter(failure) => dead_letters::bury(pipeline, &job, &failure).await?,
+        Settlement::DeadLetterMessage(reason) => {
+            dead_letters::bury_message(pipeline, &job.slice.source, message(&job), &reason).await?;
+        }
+        Settlement::Nack => {
+            nack(delivery).await;
+            return Ok(());
+        }
+    }
+    ack(delivery).await;
+    if let (PageEnd::Stored, Some(sent_at)) = (end, sent_at.get())
+        && let Some(source) = pipeline.sources.get(&job.slice.source)
+    {
+        source.times.acked(sent_at.elapsed());
+    }
+    Ok(())
+}
+
+/// Publishes a message to a retry tier, from which it returns to its delivery's lane.
+async fn retry<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    delivery: &Delivery,
+    message: Message,
+    tier: usize,
+) -> Result<(), ServiceError> {
+    let to = Address::Retry { source: delivery.source.clone(), lane: delivery.lane, tier };
+    Ok(pipeline.queue.publish(&to, [message]).await?)
+}
+
+async fn ack(delivery: Delivery) {
+    log_unsettled(delivery.ack().await, "ack");
+}
+
+/// Returns a delivery to its queue as it was.
+pub(super) async fn nack(delivery: Delivery) {
+    log_unsettled(delivery.nack().await, "nack");
+}
+
+/// A delivery whose connection is gone comes again, and the ledger knows what became of it.
+fn log_unsettled(settled: Result<(), QueueError>, what: &str) {
+    match settled {
+        Ok(()) => {}
+        Err(error) if error.kind() == QueueErrorKind::Stale => {
+            tracing::debug!(%error, "{what}: it will be delivered again")
+        }
+        Err(error) => tracing::warn!(%error, "{what}: it will be delivered again"),
+    }
+}

@@ -1,0 +1,69 @@
+//! Dead pages and messages: recorded in the ledger, then published to the dead-letter queue.
+
+use pagemill_core::{Failure, PageJob, fingerprint};
+use pagemill_queue::{Address, DeadNote, Message, PageQueue};
+use pagemill_store::DeadRecord;
+
+use super::Pipeline;
+use crate::{error::ServiceError, partition::message};
+
+/// Records a page as dead, publishes it to the dead-letter queue, and closes its partition if that was
+/// its last page.
+pub(super) async fn bury<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    job: &PageJob,
+    failure: &Failure,
+) -> Result<(), ServiceError> {
+    let Some(record) = pipeline.store.record_dead(job, failure).await? else {
+        return ensure_published(pipeline, job).await;
+    };
+    publish(pipeline, &job.slice.source, message(job), &failure.message, &record).await?;
+    match &record.progress {
+        Some(progress) => pipeline.partitions.advance(progress, &[job]).await,
+        None => Ok(()),
+    }
+}
+
+/// Records a message that belongs to no partition of this ledger, and publishes it to the dead-letter queue.
+pub(super) async fn bury_message<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    source: &str,
+    message: Message,
+    reason: &str,
+) -> Result<(), ServiceError> {
+    let record = pipeline.store.record_dead_message(source, &message.id, &message.body, reason).await?;
+    publish(pipeline, source, message, reason, &record).await
+}
+
+/// Publishes a page that the ledger has as dead, if its letter waits for an operator. A copy does no harm: copies
+/// are told by their id.
+pub(super) async fn ensure_published<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    job: &PageJob,
+) -> Result<(), ServiceError> {
+    let known = pipeline.store.known_dead(&[job.id()]).await?;
+    let waits = known.first().is_some_and(|(_, waits)| *waits);
+    if let (true, Some(record)) = (waits, pipeline.store.dead_letter(&job.id()).await?) {
+        publish(pipeline, &job.slice.source, message(job), "see the ledger", &record).await?;
+    }
+    Ok(())
+}
+
+async fn publish<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    source: &str,
+    mut message: Message,
+    error: &str,
+    record: &DeadRecord,
+) -> Result<(), ServiceError> {
+    let id = message.id.clone();
+    message.note = Some(DeadNote {
+        error: error.to_owned(),
+        fingerprint: fingerprint(error),
+        attempts: record.attempts,
+        first_failed_at: record.first_failed_at.clone(),
+        last_failed_at: record.last_failed_at.clone(),
+    });
+    pipeline.queue.publish(&Address::Dead { source: source.to_owned() }, [message]).await?;
+    Ok(pipeline.store.confirm_dead(&id).await?)
+}

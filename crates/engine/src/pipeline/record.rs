@@ -1,0 +1,167 @@
+//! Records in the ledger how pages ended, and learns from the ledger what it made of them.
+
+use std::slice;
+
+use backon::{ExponentialBuilder, Retryable};
+use pagemill_core::{Failure, FailureClass, PageEnd, PageJob};
+use pagemill_queue::PageQueue;
+use pagemill_store::{DataTable, PageStart, PageWrite, Progress, StoreError, StoreErrorKind, Written};
+use std::time::Duration;
+
+use super::{Pipeline, dead_letters};
+use crate::error::ServiceError;
+
+/// How a page ended, as the ledger has it.
+pub(super) struct Recorded {
+    pub(super) end: PageEnd,
+    /// Failed attempts so far, this one included.
+    pub(super) attempts: u32,
+    /// Where the page's partition stands, if the page has moved it, or may have.
+    pub(super) progress: Option<Progress>,
+}
+
+/// Stores a batch of pages of one stream in one transaction. A batch with a bad page is stored page by page, so
+/// that only the page that fails alone is charged.
+pub(super) async fn record_batch<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    pages: &[PageWrite],
+) -> Result<Vec<Recorded>, ServiceError> {
+    let slice = &pages[0].job.slice;
+    let source = pipeline.sources.get(&slice.source).expect("a fetched page has its source");
+    let table = &source.tables[&slice.stream];
+    match write(pipeline, table, pages).await {
+        Ok(written) => record_written(pipeline, pages, written).await,
+        Err(error) if error.kind() == StoreErrorKind::Permanent => {
+            let mut recorded = Vec::with_capacity(pages.len());
+            for page in pages {
+                recorded.extend(record_alone(pipeline, table, page).await?);
+            }
+            Ok(recorded)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn record_alone<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    table: &DataTable,
+    page: &PageWrite,
+) -> Result<Vec<Recorded>, ServiceError> {
+    match write(pipeline, table, slice::from_ref(page)).await {
+        Ok(written) => record_written(pipeline, slice::from_ref(page), written).await,
+        Err(error) if error.kind() == StoreErrorKind::Permanent => {
+            let failure = Failure::permanent(error.to_string());
+            Ok(vec![record_failure(pipeline, &page.job, PageEnd::Failed(failure.clone()), &failure).await?])
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes a batch, again for as long as a moment's trouble lasts. Repeating is safe also when the
+/// response to a commit was lost: the ledger then refuses the pages as already stored.
+async fn write<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    table: &DataTable,
+    pages: &[PageWrite],
+) -> Result<Written, StoreError> {
+    let backoff = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(2))
+        .with_max_times(8)
+        .with_jitter();
+    (|| pipeline.store.write(table, pages))
+        .retry(backoff)
+        .when(|e| matches!(e.kind(), StoreErrorKind::Retriable | StoreErrorKind::Unavailable))
+        .notify(|error, wait| tracing::warn!(%error, ?wait, "storing a batch again"))
+        .await
+}
+
+/// The pages that the transaction stored, and what the ledger has of those that it refused.
+async fn record_written<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    pages: &[PageWrite],
+    written: Written,
+) -> Result<Vec<Recorded>, ServiceError> {
+    let mut recorded = Vec::with_capacity(pages.len());
+    for (page, stored) in pages.iter().zip(written.stored) {
+        recorded.push(if stored {
+            pipeline.counters.stored(page.len());
+            let progress = written.progress.iter().find(|p| p.partition == page.job.partition).cloned();
+            Recorded { end: PageEnd::Stored, attempts: 0, progress }
+        } else {
+            look_up(pipeline, &page.job).await?
+        });
+    }
+    Ok(recorded)
+}
+
+/// Records how a page ended that has nothing to store.
+pub(super) async fn record_end<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    job: &PageJob,
+    end: PageEnd,
+    progress: Option<Progress>,
+) -> Result<Recorded, ServiceError> {
+    match &end {
+        PageEnd::Failed(failure) | PageEnd::RestartTask(failure) => {
+            let failure = failure.clone();
+            return record_failure(pipeline, job, end, &failure).await;
+        }
+        PageEnd::AlreadyDead => dead_letters::ensure_published(pipeline, job).await?,
+        PageEnd::Poisoned { crashes } => {
+            tracing::error!(partition = job.partition, page = job.page, slice = %job.slice, crashes, "a page is dead");
+            return Ok(Recorded { attempts: *crashes, end, progress });
+        }
+        PageEnd::Stored
+        | PageEnd::AlreadyDone
+        | PageEnd::Obsolete
+        | PageEnd::Preparing { .. }
+        | PageEnd::QuotaWait(_)
+        | PageEnd::QuotaExhausted(_)
+        | PageEnd::UnknownStream
+        | PageEnd::UnknownPartition(_)
+        | PageEnd::Malformed(_)
+        | PageEnd::NewerVersion(_)
+        | PageEnd::Unavailable
+        | PageEnd::Cancelled => {}
+    }
+    Ok(Recorded { end, attempts: 0, progress })
+}
+
+/// Counts a failed attempt. Where the ledger no longer wants the page, its word goes before the failure.
+async fn record_failure<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    job: &PageJob,
+    end: PageEnd,
+    failure: &Failure,
+) -> Result<Recorded, ServiceError> {
+    let throttled = failure.class == FailureClass::Throttled;
+    let counted = match throttled {
+        true => pipeline.store.record_throttled(job, failure).await?,
+        false => pipeline.store.record_failure(job, failure).await?,
+    };
+    let Some(attempts) = counted else { return look_up(pipeline, job).await };
+    let (partition, page, generation) = (job.partition, job.page, job.generation);
+    if throttled {
+        tracing::info!(partition, page, generation, slice = %job.slice, error = %failure, "throttled");
+    } else {
+        tracing::warn!(partition, page, generation, attempts, slice = %job.slice, error = %failure, "a page failed");
+    }
+    Ok(Recorded { end, attempts, progress: None })
+}
+
+/// What the ledger has of a page that it refused to record.
+async fn look_up<Q: PageQueue>(pipeline: &Pipeline<Q>, job: &PageJob) -> Result<Recorded, ServiceError> {
+    let (end, progress) = match pipeline.store.start_page(job, false, u32::MAX >> 1).await? {
+        PageStart::Done(progress) => (PageEnd::AlreadyDone, Some(progress)),
+        PageStart::Dead(progress) => {
+            dead_letters::ensure_published(pipeline, job).await?;
+            (PageEnd::AlreadyDead, Some(progress))
+        }
+        PageStart::Obsolete => (PageEnd::Obsolete, None),
+        PageStart::Unknown => (PageEnd::UnknownPartition(job.partition), None),
+        // The ledger wants the page after all: it comes again.
+        PageStart::Fetch { .. } | PageStart::Convicted { .. } => (PageEnd::Cancelled, None),
+    };
+    Ok(Recorded { end, attempts: 0, progress })
+}
