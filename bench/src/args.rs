@@ -16,6 +16,9 @@ pub(crate) struct Args {
     /// Where pagemill, pagemill-producer and pagemill-consumer are [default: beside this program]
     #[arg(long = "bin-dir", value_name = "DIR", default_value_os_t = beside(), hide_default_value = true, global = true)]
     pub(crate) bin: PathBuf,
+    /// Speed: an earlier build's three binaries. Only one consumer of each build runs, by turns
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) baseline: Option<PathBuf>,
     /// Where tables, plots and figures go
     #[arg(long, value_name = "DIR", default_value = "docs/bench", global = true)]
     pub(crate) out: PathBuf,

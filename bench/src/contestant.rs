@@ -6,6 +6,8 @@ use crate::{args::Args, probe::Probe};
 pub(crate) const BASE: &str = "Go pool";
 /// And what is compared.
 pub(crate) const ONE: &str = "Pagemill over RabbitMQ, 1 consumer";
+/// What [`ONE`] is compared with: a run with the binaries of `--baseline`.
+pub(crate) const BASELINE: &str = "Pagemill of the baseline, 1 consumer";
 /// Workers of the run that shows what more of them cost in memory.
 const MANY_WORKERS: u32 = 32;
 
@@ -22,6 +24,8 @@ pub(crate) enum Contestant {
         workers: u32,
         variant: Variant,
     },
+    /// One consumer over RabbitMQ, of the build that `--baseline` names.
+    Baseline,
     GoPool,
     GoRabbit,
     Celery {
@@ -42,11 +46,17 @@ pub(crate) enum Variant {
 }
 
 impl Contestant {
-    /// Those that the arguments ask for, in the order in which they run.
-    pub(crate) fn all(args: &Args) -> Vec<Self> {
+    /// The requested ones, in the order in which they run in this round.
+    pub(crate) fn all(args: &Args, round: u32) -> Vec<Self> {
         use Contestant::{Celery, Consumers, Dlt, Embedded, Faucet, GoPool, GoRabbit, InProcess, Limit};
         let workers = args.workers;
         let consumers = |consumers| Consumers { consumers, workers, variant: Variant::Whole };
+        if args.baseline.is_some() {
+            // By turns: what the first run of a round leaves behind strikes both alike.
+            let mut builds = vec![consumers(1), Self::Baseline];
+            builds.rotate_left((round % 2) as usize);
+            return builds;
+        }
         let one = |variant| Consumers { consumers: 1, workers, variant };
         let mut all = vec![
             GoPool,
@@ -84,6 +94,7 @@ impl Contestant {
                 format!("{ONE}, a quota that never limits")
             }
             Self::Consumers { consumers, .. } => format!("Pagemill over RabbitMQ, {consumers} consumers"),
+            Self::Baseline => BASELINE.into(),
             Self::GoPool => BASE.into(),
             Self::GoRabbit => "Go over RabbitMQ".into(),
             Self::Celery { pool } => format!("Celery, {pool}"),

@@ -5,6 +5,8 @@ mod limit;
 mod pagemill;
 mod peer;
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -26,6 +28,9 @@ pub(crate) struct Speed {
     pub(crate) repulls: Vec<Repull>,
     /// Who did not run, and why.
     pub(crate) skipped: Vec<(String, String)>,
+    /// Where the baseline's binaries were, if the run compared two builds.
+    #[serde(default)]
+    pub(crate) baseline: Option<PathBuf>,
 }
 
 /// Measures everything, round by round.
@@ -46,12 +51,13 @@ pub(crate) async fn run(args: &Args, servers: &Servers) -> anyhow::Result<Speed>
         publishing: vec![],
         repulls: vec![],
         skipped: vec![],
+        baseline: args.baseline.clone(),
     };
     // The first pass renders every response; those after it are served from memory.
     eprintln!("warming the API: {pages} pages");
     bench.limit(Probe::Fetch, 0).await?;
     for round in 1..=speed.rounds {
-        for contestant in Contestant::all(args) {
+        for contestant in Contestant::all(args, round) {
             let name = contestant.name();
             if speed.skipped.iter().any(|(skipped, _)| *skipped == name) {
                 continue;
@@ -69,7 +75,7 @@ pub(crate) async fn run(args: &Args, servers: &Servers) -> anyhow::Result<Speed>
             }
         }
     }
-    if args.wants("publish") {
+    if args.baseline.is_none() && args.wants("publish") {
         for (jobs, round) in [(pages, 1), (pages * PAGE_ROWS, 1)] {
             speed.publishing.push(bench.publishing(jobs, round).await?);
         }

@@ -1,6 +1,6 @@
 use super::{Goal, goals, megabytes, or_dash, percent, table};
 use crate::{
-    contestant::{BASE, ONE},
+    contestant::{BASE, BASELINE, ONE},
     measurement::Run,
     plot::thousands,
     probe::Probe,
@@ -64,6 +64,7 @@ pub(super) fn page(speed: &Speed) -> String {
          the same fields and get the same bytes.\n\n"
     );
     text += &full_table(speed);
+    text += &comparison(speed);
     text += &costs(speed);
     if !speed.publishing.is_empty() {
         text += "\nThe producer alone, its start and the first page included:\n\n";
@@ -121,6 +122,35 @@ fn row(speed: &Speed, name: &str) -> Vec<String> {
         or_dash(of(runs, name, |run| run.peak_rss.map(|bytes| bytes as f64)), megabytes),
         or_dash(of(runs, name, |run| Some(run.processes as f64)), |f| format!("{f:.0}")),
     ]
+}
+
+/// Two builds of Pagemill side by side, if there was a baseline.
+fn comparison(speed: &Speed) -> String {
+    let Some(baseline) = &speed.baseline else { return String::new() };
+    let value = |name, of_run: fn(&Run) -> Option<f64>| of(&speed.runs, name, of_run);
+    let lines: [(&str, fn(&Run) -> Option<f64>); 5] = [
+        ("rows/s", |run| Some(run.rows_a_second())),
+        ("publish s", |run| run.publish_seconds),
+        ("CPU s of the consumer, per million rows", |run| run.per_million_rows(run.cpu.program)),
+        ("CPU s of PostgreSQL, per million rows", |run| run.per_million_rows(run.cpu.servers.postgres)),
+        ("peak RSS of the consumer, MB", |run| run.peak_rss.map(|bytes| bytes as f64 / 1e6)),
+    ];
+    let rows: Vec<_> = lines
+        .into_iter()
+        .map(|(what, of_run)| {
+            let (old, new) = (value(BASELINE, of_run), value(ONE, of_run));
+            let number = |n| or_dash(n, |n: f64| if n >= 1e3 { thousands(n) } else { format!("{n:.2}") });
+            let change = old.zip(new).map(|(old, new)| new / old - 1.0);
+            vec![
+                what.to_owned(),
+                number(old),
+                number(new),
+                or_dash(change, |c| format!("{:+.1} %", 100.0 * c)),
+            ]
+        })
+        .collect();
+    let head = format!("\nOne consumer, beside the build in `{}`; medians:\n\n", baseline.display());
+    head + &table(&["", "baseline", "this build", "change"], &rows)
 }
 
 /// What correctness costs, item by item, and what was got back.
@@ -266,5 +296,30 @@ pub(super) fn summary(speed: &Speed) -> String {
             [0, 1, 4, 6, 7, 8, 10].map(|column| full[column].clone()).to_vec()
         })
         .collect();
-    table(&["", "rows/s", "× Go pool", "CPU s / M rows", "PostgreSQL", "RabbitMQ", "RSS MB"], &rows) + "\n"
+    table(&["", "rows/s", "× Go pool", "CPU s / M rows", "PostgreSQL", "RabbitMQ", "RSS MB"], &rows)
+        + &comparison(speed)
+        + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::measurement::tests::run;
+
+    /// The figures that are kept are still read, and a comparison stands beside them only where there was one.
+    #[test]
+    fn a_baseline_is_compared_by_medians() {
+        let mut speed: Speed = serde_json::from_str(include_str!("../../../docs/bench/speed.json")).unwrap();
+        assert_eq!(comparison(&speed), "");
+        assert!(summary(&speed).contains(ONE));
+        speed.baseline = Some(PathBuf::from("/old"));
+        speed.runs = [(BASELINE, 1, 2.0), (ONE, 1, 1.0), (ONE, 2, 4.0), (BASELINE, 2, 3.0)]
+            .map(|(name, round, seconds)| run(name, round, seconds))
+            .to_vec();
+        let text = comparison(&speed);
+        assert!(text.contains("`/old`") && text.contains("| rows/s | 416.67 | 625.00 | +50.0 % |"), "{text}");
+        assert!(text.contains("| publish s | – | – | – |"), "{text}");
+    }
 }

@@ -1,5 +1,7 @@
 //! What all runs of `speed` share, and the run that each contestant needs.
 
+use anyhow::Context;
+
 use crate::{
     api::Api,
     args::Args,
@@ -49,6 +51,13 @@ impl Bench<'_> {
                     .world(Settings { rate: variant.rate(), raw: variant.raw(), ..self.settings(workers) })
                     .await?;
                 self.consumers(contestant, round, world, consumers, repulled).await
+            }
+            Contestant::Baseline => {
+                let bin = self.args.baseline.as_deref().context("--baseline")?;
+                // Each build migrates a database of its own.
+                let settings = self.settings(self.args.workers);
+                let world = World::new(self.servers, bin, &self.api.url, settings).await?;
+                self.consumers(contestant, round, world, 1, None).await
             }
             Contestant::GoPool => self.peer(contestant, round, "baseline", &["pool"], None).await,
             Contestant::GoRabbit => {
