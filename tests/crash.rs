@@ -82,9 +82,11 @@ async fn consumer_inside_the_seal() {
 
 async fn requeue_dies_at(point: &str) {
     let faults = vec![Fault::fail_page(3), Fault::fail_page(8)];
-    let world =
-        World::with(SimulatorConfig { rows: 1_000, faults, ..SimulatorConfig::default() }, "attempts = 2")
-            .await;
+    let world = World::with(
+        SimulatorConfig { rows: 1_000, faults, ..SimulatorConfig::default() },
+        "max_attempts = 2",
+    )
+    .await;
     let _consumer = world.consumer();
     world.producer(&["--wait"]).await.exits(3);
     assert_eq!(world.dead().await.len(), 2);
@@ -115,7 +117,7 @@ async fn requeue_before_its_ack() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_that_kills_its_process_is_dead_alone() {
     let world =
-        World::with(SimulatorConfig { rows: 4_000, ..SimulatorConfig::default() }, "attempts = 3").await;
+        World::with(SimulatorConfig { rows: 4_000, ..SimulatorConfig::default() }, "max_attempts = 3").await;
     world.producer(&[]).await.ok();
     let mut crashes = 0;
     loop {

@@ -33,7 +33,7 @@ fn failing(page: u64) -> SimulatorConfig {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_that_always_fails_is_dead_after_its_attempts_and_sealed_once_requeued() {
-    let world = World::with(failing(7), "attempts = 3").await;
+    let world = World::with(failing(7), "max_attempts = 3").await;
     let _consumer = world.consumer();
     let ran = world.producer(&["--wait", "--json"]).await.exits(3);
     assert_eq!((&ran.json()["dead"], &ran.json()["incomplete"]), (&json!(1), &json!(1)));
@@ -82,7 +82,7 @@ async fn a_page_that_always_fails_is_dead_after_its_attempts_and_sealed_once_req
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_requeues_at_once_requeue_once() {
-    let world = World::with(failing(7), "attempts = 1").await;
+    let world = World::with(failing(7), "max_attempts = 1").await;
     world.producer(&[]).await.ok();
     let consumer = world.consumer();
     world.ended().await;
@@ -103,7 +103,7 @@ async fn two_requeues_at_once_requeue_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dropped_letters_are_gone_and_their_pages_stay_missing() {
-    let world = World::with(failing(7), "attempts = 1").await;
+    let world = World::with(failing(7), "max_attempts = 1").await;
     let _consumer = world.consumer();
     world.producer(&["--wait"]).await.exits(3);
     world.pagemill(&["dead", "drop"]).await.exits(2).says(&["which?"]);

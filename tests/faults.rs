@@ -11,9 +11,11 @@ use crate::world::{World, slow};
 async fn an_api_that_fails_in_every_way_is_pulled_whole() {
     use FaultKind::{Error500, Garbage, Reset, Throttle, Token};
     let faults = [Error500, Garbage, Reset, Throttle, Token].map(|kind| Fault::share(kind, 0.04)).to_vec();
-    let world =
-        World::with(SimulatorConfig { rows: 20_000, faults, ..SimulatorConfig::default() }, "attempts = 9")
-            .await;
+    let world = World::with(
+        SimulatorConfig { rows: 20_000, faults, ..SimulatorConfig::default() },
+        "max_attempts = 9",
+    )
+    .await;
     let consumers = [world.consumer(), world.consumer()];
     world.producer(&["--wait"]).await.ok();
     world.assert_sealed_truth().await;
@@ -90,7 +92,7 @@ async fn a_database_that_is_away_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_queue_is_rescued_from_the_ledger() {
-    let world = World::with(slow(2_000), "rescue = \"2s\"").await;
+    let world = World::with(slow(2_000), "stalled_after = \"2s\"").await;
     world.producer(&[]).await.ok();
     let (_connection, channel) = world.broker().await;
     let name = format!("pagemill.{}.pages", world.source);

@@ -63,9 +63,11 @@ async fn given_pages_close_as_a_subset() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_pages_are_another_subset_and_a_dead_one_is_no_success() {
     let faults = vec![Fault::fail_page(6)];
-    let world =
-        World::with(SimulatorConfig { rows: 2_000, faults, ..SimulatorConfig::default() }, "attempts = 1")
-            .await;
+    let world = World::with(
+        SimulatorConfig { rows: 2_000, faults, ..SimulatorConfig::default() },
+        "max_attempts = 1",
+    )
+    .await;
     world.producer(&["--pages", "1-3"]).await.ok();
     let _consumer = world.consumer();
     let ran = world.producer(&["--pages", "5-7", "--wait", "--json"]).await.exits(3);

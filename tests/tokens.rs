@@ -76,7 +76,7 @@ async fn a_token_that_dies_before_its_time_is_replaced_once() {
     let hour = Duration::from_secs(3_600);
     let faults = vec![Fault::share(FaultKind::Expire, 0.02)];
     let simulated = granting(SimulatorConfig { faults, ..slow(30_000) }, hour, 24 * hour);
-    let world = world(simulated, "attempts = 9", "").await;
+    let world = world(simulated, "max_attempts = 9", "").await;
     granted(&world).await;
     produce(&world).await.ok();
     let _consumers = [world.consumer_with(&ENVIRONMENT), world.consumer_with(&ENVIRONMENT)];
@@ -91,7 +91,7 @@ async fn a_token_that_dies_before_its_time_is_replaced_once() {
 async fn a_refused_refresh_token_says_what_to_do() {
     let second = Duration::from_secs(1);
     let simulated = granting(slow(1_000), second, second);
-    let world = world(simulated, "attempts = 2", "").await;
+    let world = world(simulated, "max_attempts = 2", "").await;
     granted(&world).await;
     sleep(2 * second).await;
     produce(&world).await.ok();

@@ -111,7 +111,7 @@ impl World {
              accounts = [\"{ACCOUNT}\"]\ntoken = {{ env = \"TEST_TOKEN\" }}\n{}{more}\n",
             self.postgres_url(),
             amqp_url(),
-            if settings.contains("retry") { "" } else { "retry = [\"100ms\", \"200ms\"]\n" },
+            if settings.contains("retry_delays") { "" } else { "retry_delays = [\"100ms\", \"200ms\"]\n" },
             self.simulator.url(),
             if more.contains("rate") { "" } else { "rate = \"unlimited\"\n" },
         );

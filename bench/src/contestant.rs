@@ -101,8 +101,8 @@ impl Way {
         }
     }
 
-    /// `consumer.raw`, if it isn't the default.
-    pub(crate) fn raw(self) -> Option<&'static str> {
+    /// `consumer.keep_responses`, if it isn't the default.
+    pub(crate) fn keep_responses(self) -> Option<bool> {
         (self == Self::NoAnswers).then_some("off")
     }
 }

@@ -308,7 +308,7 @@ impl Place {
         let config = RabbitConfig {
             url: self.config.amqp.url.clone(),
             sources: vec![self.source.clone()],
-            retry: self.config.consumer.retry.clone(),
+            retry: self.config.consumer.retry_delays.clone(),
         };
         Ok(Rabbit::connect(config).await?)
     }

@@ -117,7 +117,11 @@ impl Bench<'_> {
                 let repulled =
                     (consumers == 1 && workers == self.args.workers && way == Way::Whole).then_some(repulls);
                 let world = self
-                    .world(Settings { rate: way.rate(), raw: way.raw(), ..self.settings(workers) })
+                    .world(Settings {
+                        rate: way.rate(),
+                        keep_responses: way.keep_responses(),
+                        ..self.settings(workers)
+                    })
                     .await?;
                 self.consumers(contestant, round, world, consumers, repulled).await
             }
@@ -142,7 +146,7 @@ impl Bench<'_> {
             rate: Way::Whole.rate(),
             page_size: PAGE_ROWS as u32,
             writers: None,
-            raw: None,
+            keep_responses: None,
         }
     }
 

@@ -6,7 +6,7 @@ use crate::{args::ConfigArg, exit, exit::Exit, logging};
 use clap::Parser;
 use pagemill_engine::{
     app::{self, App},
-    config::Workers,
+    config::CountOrAuto,
     crash,
     pipeline::Pipeline,
     run::consume::consume,
@@ -43,7 +43,7 @@ pub async fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<Exit> {
     let mut config = cli.config.read()?;
     if let Some(workers) = cli.workers {
-        config.consumer.workers = Workers::Count(workers);
+        config.consumer.workers = CountOrAuto::Count(workers);
     }
     let resolved = app::resolve(&config)?;
     let queue = app::connect_queue(&config, &resolved).await?;

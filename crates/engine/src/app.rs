@@ -70,7 +70,7 @@ pub async fn connect_queue(config: &Config, resolved: &[ResolvedSource]) -> anyh
     Rabbit::connect(RabbitConfig {
         url: config.amqp.url.clone(),
         sources: resolved.iter().map(|r| r.name().to_owned()).collect(),
-        retry: config.consumer.retry.clone(),
+        retry: config.consumer.retry_delays.clone(),
     })
     .await
     .context("cannot use the queue")

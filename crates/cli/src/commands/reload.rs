@@ -85,7 +85,10 @@ fn say(r: &Reloaded) {
         r.partitions, r.pages, r.rows, r.changed_rows, r.became_null, r.skipped
     );
     if r.without_answer > 0 {
-        println!("{} pages have no stored answer (raw = \"off\"): they are as they were", r.without_answer);
+        println!(
+            "{} pages have no stored answer (keep_responses = false): they are as they were",
+            r.without_answer
+        );
     }
     if r.pruned > 0 {
         println!("the answers of {} pages were pruned: they are as they were", r.pruned);

@@ -13,7 +13,7 @@ use crate::{
 use pagemill_core::DateWord;
 use pagemill_engine::{
     app::{self, App},
-    config::{Config, SourceConfig, TokenRef},
+    config::{Config, SecretRef, SourceConfig},
     error::Unavailable,
     identity::identity,
     partition::rescue,
@@ -96,7 +96,7 @@ async fn pull(
 ) -> anyhow::Result<Exit> {
     let resolved = app::resolve(&opened.config)?;
     let app = App::on(opened.store.clone(), opened.config.consumer.clone(), &resolved, true).await?;
-    let queue = InProcess::new(app.settings.retry.clone());
+    let queue = InProcess::new(app.settings.retry_delays.clone());
     let owner = identity();
     if !opened.is_embedded() {
         alone(&app, stop).await?;
@@ -205,7 +205,7 @@ pub(crate) fn built_in(url: &str) -> Config {
         ..SourceConfig::of("xiaohongshu")
     };
     source.credential.accounts = Some(vec![ACCOUNT.into()].into());
-    source.credential.token = Some(TokenRef::Inline("simulated".into()));
+    source.credential.token = Some(SecretRef::Inline("simulated".into()));
     Config { sources: vec![source], ..Config::default() }
 }
 

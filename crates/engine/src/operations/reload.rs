@@ -51,7 +51,7 @@ pub struct Reloaded {
     pub became_null: u64,
     /// Attempts that this definition had read already.
     pub skipped: u64,
-    /// Pages whose answer was not kept (`raw = "off"`): they are as they were.
+    /// Pages whose answer was not kept (`keep_responses = false`): they are as they were.
     pub without_answer: u64,
     /// Pages whose answer was pruned: so are they.
     pub pruned: u64,

@@ -12,7 +12,6 @@ use pagemill_store::{PageStart, PageWrite, Progress, SamePage, StandingPage, Sto
 
 use super::{Pipeline, Work, gate::Pass};
 use crate::{
-    config::Raw,
     crash,
     credentials::TokenError,
     quota::{NoSlot, Permit},
@@ -89,7 +88,7 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
     }
     match fetched {
         Ok(Fetch::Page(page)) => {
-            let body = (pipeline.settings.raw == Raw::Page).then(|| pagemill_store::compress(&page.body));
+            let body = pipeline.settings.keep_responses.then(|| pagemill_store::compress(&page.body));
             heed(source, &permit, page.budget).await;
             let write = PageWrite::new(table, job.clone(), *page, permit.at, body);
             Fetched::Page(Box::new(write), pass)
@@ -97,7 +96,7 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
         Ok(Fetch::Same { request_id, budget }) => {
             heed(source, &permit, budget).await;
             let rows = known.expect("only what is known can be the same").rows;
-            let same = SamePage { rows, answer: pipeline.settings.raw == Raw::Page };
+            let same = SamePage { rows, answer: pipeline.settings.keep_responses };
             let write = PageWrite::same(job.clone(), same, request_id, permit.at);
             Fetched::Page(Box::new(write), pass)
         }

@@ -13,7 +13,7 @@ use pagemill_queue::{Address, PageQueue};
 use pagemill_store::{DataTable, Following, PartitionRow, Progress, RescueOrder, Sealing, Store};
 
 use super::{Pipeline, Trouble, message};
-use crate::{app::App, config::Raw, sources::Sources};
+use crate::{app::App, sources::Sources};
 
 /// What it takes to move a partition on.
 pub(crate) struct Follow<'a, Q> {
@@ -30,7 +30,7 @@ pub(crate) struct Follow<'a, Q> {
 impl<'a, Q: PageQueue> Follow<'a, Q> {
     pub(super) fn pipeline(pipeline: &'a Pipeline<Q>) -> Self {
         let Pipeline { store, queue, sources, settings, held_back, .. } = pipeline;
-        let (repairs, answers) = (settings.repairs, settings.raw == Raw::Page);
+        let (repairs, answers) = (settings.repair_rounds, settings.keep_responses);
         Self { store, queue, sources, repairs, answers, held_back: held_back.as_ref() }
     }
 
@@ -39,8 +39,8 @@ impl<'a, Q: PageQueue> Follow<'a, Q> {
             store: &app.store,
             queue,
             sources: &app.sources,
-            repairs: app.settings.repairs,
-            answers: app.settings.raw == Raw::Page,
+            repairs: app.settings.repair_rounds,
+            answers: app.settings.keep_responses,
             held_back: None,
         }
     }

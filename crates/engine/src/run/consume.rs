@@ -169,7 +169,7 @@ async fn keep_watch<Q: PageQueue>(
     heard: watch::Sender<Fleet>,
     stopper: &Stopper,
 ) -> std::convert::Infallible {
-    let rescue_after = app.settings.rescue.get();
+    let rescue_after = app.settings.stalled_after.get();
     let ticking = |period| {
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

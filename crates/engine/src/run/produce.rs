@@ -138,7 +138,7 @@ async fn run_wave<Q: PageQueue>(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let pipeline = Pipeline::of_producer(app, queue.clone());
-    let local = InProcess::new(app.settings.retry.clone());
+    let local = InProcess::new(app.settings.retry_delays.clone());
     let lane = jobs.first().map(|job| job.lane).unwrap_or_default();
     let to = Address::Lane { source: source.name().to_owned(), lane };
     local.publish(&to, jobs.iter().map(|job| message(job))).await?;
