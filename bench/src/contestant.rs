@@ -103,6 +103,6 @@ impl Way {
 
     /// `consumer.keep_responses`, if it isn't the default.
     pub(crate) fn keep_responses(self) -> Option<bool> {
-        (self == Self::NoAnswers).then_some("off")
+        (self == Self::NoAnswers).then_some(false)
     }
 }
