@@ -57,7 +57,7 @@ async fn a_wrong_config_is_named_by_key_and_line() {
         (
             "token = { env = \"TEST_TOKEN\" }",
             "token = \"abc\"",
-            &["line 9", "`token`", "never the secret itself"],
+            &["line 15, token", "never the secret itself"],
         ),
         ("accounts = [\"1001\"]", "", &["no accounts"]),
         ("rate = \"unlimited\"", "rate = { per_second = 0 }", &["rate.per_second", "above 0"]),

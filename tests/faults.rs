@@ -87,7 +87,7 @@ async fn a_database_that_is_away_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_queue_is_rescued_from_the_ledger() {
-    let world = World::with(slow(2_000), "rescue = \"2s\"").await;
+    let world = World::with(slow(2_000), "stalled_after = \"2s\"").await;
     world.producer(&[]).await.ok();
     let (_connection, channel) = world.broker().await;
     let name = format!("pagemill.{}.pages", world.source);

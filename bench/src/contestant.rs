@@ -114,8 +114,8 @@ impl Variant {
         }
     }
 
-    /// `consumer.raw`, if it isn't the default.
-    pub(crate) fn raw(self) -> Option<&'static str> {
-        (self == Self::NoAnswers).then_some("off")
+    /// `consumer.keep_responses`, if it isn't the default.
+    pub(crate) fn keep_responses(self) -> Option<bool> {
+        (self == Self::NoAnswers).then_some(false)
     }
 }

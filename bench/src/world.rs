@@ -40,7 +40,7 @@ pub(crate) struct Settings<'a> {
     /// Transactions at a time in each consumer; the default if `None`.
     pub(crate) writers: Option<u32>,
     /// Whether answers are kept; the default if `None`.
-    pub(crate) raw: Option<&'a str>,
+    pub(crate) keep_responses: Option<bool>,
 }
 
 impl<'a> World<'a> {
@@ -65,9 +65,10 @@ impl<'a> World<'a> {
     fn configured(&self, url: &str, settings: Settings<'_>) -> String {
         let workers = settings.workers.map_or("\"auto\"".to_owned(), |workers| workers.to_string());
         let writers = settings.writers.map(|writers| format!("writers = {writers}\n")).unwrap_or_default();
-        let raw = settings.raw.map(|raw| format!("raw = \"{raw}\"\n")).unwrap_or_default();
+        let kept =
+            settings.keep_responses.map(|keep| format!("keep_responses = {keep}\n")).unwrap_or_default();
         format!(
-            "[postgres]\nurl = \"{}\"\n[amqp]\nurl = \"{}\"\n[consumer]\nworkers = {workers}\n{writers}{raw}\
+            "[postgres]\nurl = \"{}\"\n[amqp]\nurl = \"{}\"\n[consumer]\nworkers = {workers}\n{writers}{kept}\
              [[source]]\nuse = \"xiaohongshu\"\nname = \"{}\"\nbase_url = \"{url}\"\nstreams = [\"{STREAM}\"]\n\
              accounts = [\"{ACCOUNT}\"]\ntoken = {{ file = \"token\" }}\nrate = {}\nready_at = \"00:00\"\nrestate = []\n\
              defaults = {{ pager = {{ size = {} }} }}\n",

@@ -60,7 +60,7 @@ impl<'a> Stand<'a> {
             rate: &format!("{{ per_second = {rate} }}"),
             page_size: args.page_size,
             writers: (replicas > CROWD).then_some(1),
-            raw: None,
+            keep_responses: None,
         };
         let world = World::new(servers, &args.bin, &api.url, settings).await?;
         Ok(Self { api, world, consumers: vec![], _dir: dir })

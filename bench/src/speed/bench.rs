@@ -48,7 +48,11 @@ impl Bench<'_> {
                 let repulled = (consumers == 1 && workers == self.args.workers && variant == Variant::Whole)
                     .then_some(repulls);
                 let world = self
-                    .world(Settings { rate: variant.rate(), raw: variant.raw(), ..self.settings(workers) })
+                    .world(Settings {
+                        rate: variant.rate(),
+                        keep_responses: variant.keep_responses(),
+                        ..self.settings(workers)
+                    })
                     .await?;
                 self.consumers(contestant, round, world, consumers, repulled).await
             }
@@ -80,7 +84,7 @@ impl Bench<'_> {
             rate: Variant::Whole.rate(),
             page_size: PAGE_ROWS as u32,
             writers: None,
-            raw: None,
+            keep_responses: None,
         }
     }
 

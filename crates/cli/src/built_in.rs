@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pagemill_engine::config::{SourceConfig, TokenRef};
+use pagemill_engine::config::{SecretRef, SourceConfig};
 use pagemill_simulator::{Latency, Limits, Simulator, SimulatorConfig};
 
 /// The built-in report: so many rows, at a rate that one process holds easily.
@@ -33,6 +33,6 @@ pub(crate) fn source(url: &str) -> SourceConfig {
         ..SourceConfig::of("xiaohongshu")
     };
     source.credential.accounts = Some(vec![ACCOUNT.into()].into());
-    source.credential.token = Some(TokenRef::Inline("simulated".into()));
+    source.credential.token = Some(SecretRef::Inline("simulated".into()));
     source
 }

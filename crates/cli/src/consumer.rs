@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use pagemill_engine::{
     app::{self, App},
-    config::Workers,
+    config::CountOrAuto,
     crash,
     pipeline::Pipeline,
     run::consume::consume,
@@ -48,7 +48,7 @@ pub async fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<Exit> {
     let mut config = cli.config.read()?;
     if let Some(workers) = cli.workers {
-        config.consumer.workers = Workers::Count(workers);
+        config.consumer.workers = CountOrAuto::Count(workers);
     }
     let resolved = app::resolve(&config)?;
     let queue = app::connect_queue(&config, &resolved).await?;

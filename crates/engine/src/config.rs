@@ -1,23 +1,38 @@
 //! `pagemill.toml`: read once in `main`, environment over it, flags over those.
+//!
+//! ```text
+//! consumer      [consumer]: how pages are worked on                    config/consumer.rs
+//! source        [[source]]: keys, credentials, overrides               config/source.rs
+//! credential    [[source.credential]]: token and accounts              config/credential.rs
+//! secret        where a secret is kept                                 config/secret.rs
+//! environment   variables over the file                                config/environment.rs
+//! ```
 
+mod consumer;
 mod credential;
+mod environment;
+mod secret;
 mod source;
 
-use std::{fmt, fs, path::Path};
+use std::{fs, path::Path};
 
-use pagemill_core::{ConfigDuration, RetrySchedule};
 use secrecy::SecretString;
 use serde::Deserialize;
-use toml::{Table, Value};
+use toml::Table;
 
-use self::source::{PROBLEM, sources};
 pub use self::{
+    consumer::{Consumer, CountOrAuto},
     credential::{Accounts, CredentialConfig, DEFAULT_CREDENTIAL},
-    source::{SourceConfig, TokenRef},
+    secret::SecretRef,
+    source::SourceConfig,
 };
 
 /// Where the config is looked for unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "pagemill.toml";
+
+const POSTGRES_URL: &str = "postgres://pagemill@localhost/pagemill";
+const POSTGRES_SCHEMA: &str = "public";
+const AMQP_URL: &str = "amqp://guest:guest@localhost:5672/%2f";
 
 /// The whole config.
 #[derive(Debug, Default, Deserialize)]
@@ -33,7 +48,7 @@ pub struct Config {
     #[serde(default)]
     pub consumer: Consumer,
     /// The report platforms to pull.
-    #[serde(default, rename = "source", deserialize_with = "sources")]
+    #[serde(default, rename = "source")]
     pub sources: Vec<SourceConfig>,
 }
 
@@ -55,51 +70,6 @@ pub struct Amqp {
     pub url: SecretString,
 }
 
-/// `[consumer]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Consumer {
-    /// Workers of one process: a number, or `"auto"` = from the quota.
-    pub workers: Workers,
-    /// Attempts of a page before it is dead, the first included.
-    pub attempts: u32,
-    /// The retry ladder.
-    pub retry: Vec<ConfigDuration>,
-    /// How long running pages may go on after the first stop signal.
-    pub grace: ConfigDuration,
-    /// The most pages in one transaction.
-    pub batch_pages: u32,
-    /// Transactions at a time.
-    pub writers: u32,
-    /// Deliveries held without an ack: a number, or `"auto"` = from the quota.
-    pub prefetch: Workers,
-    /// A partition that makes no progress for so long, while the queues are empty, is rescued.
-    pub rescue: ConfigDuration,
-    /// The most rounds in which pages are fetched again because a partition's proof failed.
-    pub repairs: u32,
-    /// What is kept of the raw answers.
-    pub raw: Raw,
-}
-
-/// A number, or from the quota.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Workers {
-    /// From the quota, by Little's law.
-    Auto,
-    /// As many.
-    Count(u32),
-}
-
-/// What is kept of the raw answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Raw {
-    /// The answer once a page, compressed, in `pagemill.bodies`.
-    Page,
-    /// Nothing.
-    Off,
-}
-
 /// What is wrong with the config: names the file, the key and the line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -107,103 +77,15 @@ pub struct ConfigError(pub String);
 
 impl Default for Postgres {
     fn default() -> Self {
-        Self { url: "postgres://pagemill@localhost/pagemill".into(), schema: "public".into() }
+        Self { url: POSTGRES_URL.into(), schema: POSTGRES_SCHEMA.into() }
     }
 }
 
 impl Default for Amqp {
     fn default() -> Self {
-        Self { url: "amqp://guest:guest@localhost:5672/%2f".into() }
+        Self { url: AMQP_URL.into() }
     }
 }
-
-impl Default for Consumer {
-    fn default() -> Self {
-        let span = |text: &str| text.parse().expect("a constant span");
-        Self {
-            workers: Workers::Auto,
-            attempts: 5,
-            retry: ["1s", "10s", "1m", "10m"].map(span).to_vec(),
-            grace: span("20s"),
-            batch_pages: 20,
-            writers: 3,
-            prefetch: Workers::Auto,
-            rescue: span("2m"),
-            repairs: 3,
-            raw: Raw::Page,
-        }
-    }
-}
-
-impl Consumer {
-    /// Attempts and delays.
-    pub fn schedule(&self) -> RetrySchedule {
-        RetrySchedule { attempts: self.attempts, delays: self.retry.clone() }
-    }
-}
-
-impl Consumer {
-    /// The longest rung of the ladder.
-    pub fn longest_retry(&self) -> std::time::Duration {
-        self.retry.last().map_or(std::time::Duration::ZERO, ConfigDuration::get)
-    }
-}
-
-impl Workers {
-    /// The number, if one is given.
-    pub fn count(self) -> Option<u32> {
-        match self {
-            Self::Auto => None,
-            Self::Count(n) => Some(n),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Workers {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = Workers;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("\"auto\" or a whole number from 1 to 2000")
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Workers, E> {
-                match text {
-                    "auto" => Ok(Workers::Auto),
-                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
-                }
-            }
-            fn visit_i64<E: serde::de::Error>(self, n: i64) -> Result<Workers, E> {
-                match u32::try_from(n) {
-                    Ok(n @ 1..=2000) => Ok(Workers::Count(n)),
-                    _ => Err(E::invalid_value(serde::de::Unexpected::Signed(n), &self)),
-                }
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-/// Keys that the environment may set, as `PAGEMILL_<SECTION>_<KEY>`.
-const FROM_ENVIRONMENT: [(&str, &[&str]); 3] = [
-    ("postgres", &["url", "schema"]),
-    ("amqp", &["url"]),
-    (
-        "consumer",
-        &[
-            "workers",
-            "attempts",
-            "retry",
-            "grace",
-            "batch_pages",
-            "writers",
-            "prefetch",
-            "rescue",
-            "repairs",
-            "raw",
-        ],
-    ),
-];
 
 impl Config {
     /// Reads a file, and the environment over it.
@@ -239,55 +121,19 @@ impl Config {
         let error = |e: toml::de::Error| ConfigError(format!("{}: {}", path.display(), at_line(text, &e)));
         // First as written: the errors of this pass know their lines.
         let mut config: Self = toml::from_str(text).map_err(error)?;
-        config.check_sources(text, path)?;
         let mut table: Table = toml::from_str(text).map_err(error)?;
-        let mut overlaid = Vec::new();
-        for (section, keys) in FROM_ENVIRONMENT {
-            for key in keys {
-                let name = format!("PAGEMILL_{}_{}", section.to_uppercase(), key.to_uppercase());
-                let Some(value) = environment(&name) else { continue };
-                let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
-                if let Value::Table(entry) = entry {
-                    entry.insert((*key).to_owned(), from_environment(key, &value));
-                }
-                overlaid.push(name);
-            }
-        }
-        if !overlaid.is_empty() {
+        let set = environment::overlay(&mut table, environment);
+        if !set.is_empty() {
             table.remove("source");
             let sources = std::mem::take(&mut config.sources);
             config = table.try_into().map_err(|e: toml::de::Error| {
-                ConfigError(format!("{} (set by the environment: {})", e.message(), overlaid.join(", ")))
+                ConfigError(format!("{} (set by the environment: {})", e.message(), set.join(", ")))
             })?;
             config.sources = sources;
         }
-        config.check(path)?;
+        let wrong = |what: String| ConfigError(format!("{}: {what}", path.display()));
+        config.consumer.check().map_err(wrong)?;
         Ok(config)
-    }
-
-    fn check(&self, path: &Path) -> Result<(), ConfigError> {
-        let bad =
-            |key: &str, what: &str| Err(ConfigError(format!("{}: consumer.{key} {what}", path.display())));
-        let c = &self.consumer;
-        if c.attempts == 0 {
-            return bad("attempts", "must be at least 1");
-        }
-        if c.retry.is_empty() || c.retry.windows(2).any(|w| w[0].get() >= w[1].get()) {
-            return bad("retry", "must be a ladder of growing delays, such as [\"1s\", \"10s\", \"1m\"]");
-        }
-        if c.batch_pages == 0 || c.writers == 0 {
-            return bad("batch_pages and consumer.writers", "must be at least 1");
-        }
-        Ok(())
-    }
-
-    /// The lines of bad `[[source]]` tables, which were taken apart by hand.
-    fn check_sources(&self, text: &str, path: &Path) -> Result<(), ConfigError> {
-        let Some(problem) = self.sources.iter().find_map(|s| s.overrides.get(PROBLEM)) else { return Ok(()) };
-        let (at, what) = (&problem["at"], &problem["what"]);
-        let line = text[..at.as_integer().unwrap_or(0) as usize].lines().count() + 1;
-        let what = what.as_str().unwrap_or_default();
-        Err(ConfigError(format!("{}: [[source]] at line {line}: {what}", path.display())))
     }
 }
 
@@ -296,17 +142,15 @@ fn at_line(text: &str, error: &toml::de::Error) -> String {
     let Some(span) = error.span() else { return error.message().to_owned() };
     let start = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
     let number = text[..start].matches('\n').count() + 1;
-    let key = text[start..].lines().next().unwrap_or_default().split('=').next().unwrap_or_default().trim();
+    let line = text[start..].lines().next().unwrap_or_default().trim();
+    // A line that is neither a key nor a header may be part of a value: it is not shown.
+    let key = match line.split_once('=') {
+        Some((key, _)) => key.trim(),
+        None if line.starts_with('[') => line,
+        None => "",
+    };
     let key = if key.is_empty() { String::new() } else { format!(", {key}") };
     format!("line {number}{key}: {}", error.message())
-}
-
-fn from_environment(key: &str, text: &str) -> Value {
-    match (key, text.parse::<i64>()) {
-        ("retry", _) => Value::Array(text.split(',').map(|s| Value::String(s.trim().to_owned())).collect()),
-        (_, Ok(n)) => Value::Integer(n),
-        (_, Err(_)) => Value::String(text.to_owned()),
-    }
 }
 
 #[cfg(test)]
@@ -336,7 +180,7 @@ mod tests {
             "#,
         )
         .unwrap();
-        assert_eq!(config.consumer.workers, Workers::Count(12));
+        assert_eq!(config.consumer.workers, CountOrAuto::Count(12));
         let source = &config.sources[0];
         let accounts = vec!["1001".to_owned(), "1002".to_owned()];
         assert_eq!(source.credential.accounts, Some(Accounts::List(accounts)));
@@ -351,10 +195,11 @@ mod tests {
             ("[consumer]\nworkers = \"many\"", &["line 2", "workers", "auto"]),
             ("[consumer]\ngrace = \"20\"", &["line 2", "grace", "20s"]),
             ("[postgres]\nurl = 3", &["line 2", "url"]),
-            ("[consumer]\nretry = [\"10s\", \"1s\"]", &["consumer.retry", "growing"]),
-            ("\n[[source]]\naccounts = [\"1\"]", &["line 2", "`use`"]),
-            ("\n[[source]]\nuse = \"x\"\naccounts = 7", &["line 2", "`accounts`"]),
-            ("\n[[source]]\nuse = \"x\"\ndeadline = 9", &["line 2", "`deadline`"]),
+            ("[consumer]\nretry_delays = [\"10s\", \"1s\"]", &["consumer.retry", "growing"]),
+            ("[consumer]\nretry = [\"1s\"]", &["line 2", "`retry`", "`retry`"]),
+            ("\n[[source]]\naccounts = [\"1\"]", &["line 2, [[source]]", "`use`"]),
+            ("\n[[source]]\nuse = \"x\"\naccounts = 7", &["line 4, accounts", "accounts.txt"]),
+            ("\n[[source]]\nuse = \"x\"\ndeadline = 9", &["line 4, deadline"]),
         ] {
             let error = parse(text).unwrap_err().to_string();
             for word in words.iter().chain(&["pagemill.toml"]) {
@@ -367,16 +212,18 @@ mod tests {
     fn the_environment_goes_over_the_file() {
         let environment = |name: &str| match name {
             "PAGEMILL_CONSUMER_WORKERS" => Some("7".to_owned()),
-            "PAGEMILL_CONSUMER_RETRY" => Some("1s, 2s".to_owned()),
+            "PAGEMILL_CONSUMER_RETRY_DELAYS" => Some("1s, 2s".to_owned()),
+            "PAGEMILL_CONSUMER_KEEP_RESPONSES" => Some("false".to_owned()),
             _ => None,
         };
-        let text = "[consumer]\nworkers = 3\nattempts = 2\n[[source]]\nuse = \"x\"";
+        let text = "[consumer]\nworkers = 3\nmax_attempts = 2\n[[source]]\nuse = \"x\"";
         let config = Config::parse(text, Path::new("pagemill.toml"), environment).unwrap();
-        assert_eq!((config.consumer.workers, config.consumer.attempts), (Workers::Count(7), 2));
+        assert_eq!((config.consumer.workers, config.consumer.attempts), (CountOrAuto::Count(7), 2));
+        assert!(!config.consumer.keep_responses);
         assert_eq!((config.consumer.retry.len(), config.sources.len()), (2, 1));
-        let wrong = |name: &str| (name == "PAGEMILL_CONSUMER_ATTEMPTS").then(|| "many".to_owned());
+        let wrong = |name: &str| (name == "PAGEMILL_CONSUMER_MAX_ATTEMPTS").then(|| "many".to_owned());
         let error = Config::parse("", Path::new("x"), wrong).unwrap_err().to_string();
-        assert!(error.contains("PAGEMILL_CONSUMER_ATTEMPTS"), "{error}");
+        assert!(error.contains("PAGEMILL_CONSUMER_MAX_ATTEMPTS"), "{error}");
     }
 
     #[test]
@@ -388,6 +235,7 @@ mod tests {
             "[postgres]\nurl = \"postgres://u:hunter2@h/d",
             "[[source]]\nuse = \"x\"\ntoken = \"hunter2\"",
             "[[source]]\nuse = \"x\"\ntoken = { hunter2 = \"x\" }",
+            "[[source]]\nuse = \"x\"\naccounts = [\n\"1\",\nhunter2\n]",
         ] {
             let error = parse(wrong).unwrap_err().to_string();
             assert!(!error.contains("hunter2") && error.contains("line "), "{error}");

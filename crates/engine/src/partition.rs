@@ -22,7 +22,7 @@ use pagemill_queue::{Address, Message, PageQueue};
 use pagemill_store::{DataTable, PartitionRow, Store};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::{app::App, config::Raw, error::ServiceError, sources::Sources};
+use crate::{app::App, error::ServiceError, sources::Sources};
 
 /// The steps by which partitions move on, over one ledger and one queue.
 #[derive(Clone)]
@@ -31,7 +31,7 @@ pub(crate) struct PartitionSteps<Q> {
     queue: Q,
     sources: Sources,
     /// The most rounds in which pages are fetched again because the proof failed.
-    repairs: u32,
+    repair_rounds: u32,
     /// Whether responses are kept.
     keeps_responses: bool,
     expansion: Expansion,
@@ -53,8 +53,8 @@ impl<Q: PageQueue> PartitionSteps<Q> {
             store: app.store.clone(),
             queue,
             sources: app.sources.clone(),
-            repairs: app.settings.repairs,
-            keeps_responses: app.settings.raw == Raw::Page,
+            repair_rounds: app.settings.repair_rounds,
+            keeps_responses: app.settings.keep_responses,
             expansion,
         }
     }

@@ -28,7 +28,7 @@ pub struct PageWrite {
     pub request_id: Option<String>,
     /// When the request was sent, on the database's clock: the fence.
     pub requested_at: Timestamp,
-    /// The compressed answer, unless `raw = "off"`.
+    /// The compressed answer, unless `keep_responses = false`.
     pub body: Option<Vec<u8>>,
     /// Values that became NULL.
     pub casts: Vec<CastFailure>,

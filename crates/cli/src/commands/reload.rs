@@ -87,7 +87,7 @@ fn print_reloaded(r: &Reloaded, out: &mut Out) -> std::io::Result<()> {
     if r.without_response > 0 {
         writeln!(
             out,
-            "{} pages have no stored response (raw = \"off\"): they are as they were",
+            "{} pages have no stored response (keep_responses = false): they are as they were",
             r.without_response
         )?;
     }

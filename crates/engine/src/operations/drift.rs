@@ -133,7 +133,7 @@ async fn slice(store: &Store, stream: &Chosen<'_>, attempts: &[Attempt]) -> anyh
         let run = lacking.partition.run;
         let gone = lacking.pages - lacking.responses;
         drift.reason = Some(format!(
-            "the answers of run {run} are gone ({gone} of {} pages): they were not kept (raw = \"off\"), or were deleted since",
+            "the answers of run {run} are gone ({gone} of {} pages): they were not kept (keep_responses = false), or were deleted since",
             lacking.pages
         ));
         return Ok(drift);

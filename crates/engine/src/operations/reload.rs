@@ -52,7 +52,7 @@ pub struct Reloaded {
     pub became_null: u64,
     /// Attempts that this definition had read already.
     pub skipped: u64,
-    /// Pages whose response was not kept (`raw = "off"`): they are as they were.
+    /// Pages whose response was not kept (`keep_responses = false`): they are as they were.
     pub without_response: u64,
     /// Pages whose response was pruned: they are as they were.
     pub pruned: u64,

@@ -11,7 +11,7 @@ impl<Q: PageQueue> PartitionSteps<Q> {
     pub(super) async fn seal(&self, id: i64, slice: &Slice) -> Result<(), ServiceError> {
         let mut next = Some(id);
         while let Some(id) = next {
-            next = match self.store.partitions.seal(id, self.table(slice), self.repairs).await? {
+            next = match self.store.partitions.seal(id, self.table(slice), self.repair_rounds).await? {
                 Some(Sealing::Closed(report)) => {
                     log_closed(&report);
                     report.partition.parent

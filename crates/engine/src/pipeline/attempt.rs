@@ -11,7 +11,6 @@ use pagemill_store::{
 
 use super::{Pipeline, delivered::DeliveredJob, quarantine::Permit};
 use crate::{
-    config::Raw,
     crash,
     credentials::{Token, TokenError},
     error::ServiceError,
@@ -52,7 +51,7 @@ async fn try_attempt<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) 
         token.accepted();
         source.times.record_fetch(sent_at.elapsed());
     }
-    let keeps_responses = pipeline.settings.raw == Raw::Page;
+    let keeps_responses = pipeline.settings.keep_responses;
     Ok(match fetched {
         Ok(Fetch::Page(fetched)) => {
             observe_budget(source, &slot, fetched.budget).await;

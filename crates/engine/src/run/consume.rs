@@ -56,7 +56,7 @@ async fn keep_watch<Q: PageQueue>(
     heard: watch::Sender<Fleet>,
     stop: &Stop,
 ) -> Infallible {
-    let stalled_after = app.settings.rescue.get();
+    let stalled_after = app.settings.stalled_after.get();
     let (mut beats, mut idles) = (ticks(HEARTBEAT), ticks(IDLE_CHECK));
     let mut rescued_at = Instant::now();
     loop {
