@@ -124,11 +124,13 @@ fn row(speed: &Speed, name: &str) -> Vec<String> {
     ]
 }
 
+type OfRun = fn(&Run) -> Option<f64>;
+
 /// Two builds of Pagemill side by side, if there was a baseline.
 fn comparison(speed: &Speed) -> String {
     let Some(baseline) = &speed.baseline else { return String::new() };
-    let value = |name, of_run: fn(&Run) -> Option<f64>| of(&speed.runs, name, of_run);
-    let lines: [(&str, fn(&Run) -> Option<f64>); 5] = [
+    let value = |name, of_run: OfRun| of(&speed.runs, name, of_run);
+    let lines: [(&str, OfRun); 5] = [
         ("rows/s", |run| Some(run.rows_a_second())),
         ("publish s", |run| run.publish_seconds),
         ("CPU s of the consumer, per million rows", |run| run.per_million_rows(run.cpu.program)),

@@ -45,8 +45,8 @@ impl Bench<'_> {
             Contestant::Embedded => self.one_process(contestant, round, true).await,
             Contestant::InProcess => self.one_process(contestant, round, false).await,
             Contestant::Consumers { consumers, workers, variant } => {
-                let repulled = (consumers == 1 && workers == self.args.workers && variant == Variant::Whole)
-                    .then_some(repulls);
+                let one = consumers == 1 && workers == self.args.workers && variant == Variant::Whole;
+                let repulled = (one && self.args.baseline.is_none()).then_some(repulls);
                 let world = self
                     .world(Settings {
                         rate: variant.rate(),
