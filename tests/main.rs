@@ -15,6 +15,7 @@ mod platforms;
 mod producer;
 mod prune;
 mod quota;
+mod refusals;
 mod reload;
 mod tokens;
 mod world;

@@ -11,10 +11,8 @@ impl<Q: PageQueue> PartitionSteps<Q> {
     ///
     /// What can't be mended by trying again closes the partition as incomplete, with the reason.
     pub(crate) async fn advance(&self, progress: &Progress, pages: &[&PageJob]) -> Result<(), ServiceError> {
-        match self.try_advance(progress, pages).await {
-            Err(error) if error.is_permanent() => self.give_up(progress.partition, &error).await,
-            advanced => advanced,
-        }
+        let advanced = self.try_advance(progress, pages).await;
+        self.or_give_up(progress.partition, advanced).await.map(drop)
     }
 
     async fn try_advance(&self, progress: &Progress, pages: &[&PageJob]) -> Result<(), ServiceError> {

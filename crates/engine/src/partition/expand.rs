@@ -40,14 +40,10 @@ impl<Q: PageQueue> PartitionSteps<Q> {
         let mut lanes: BTreeMap<(String, bool), Vec<Remaining>> = BTreeMap::new();
         for partition in partitions.into_iter().filter(|partition| !partition.progress.published) {
             let id = partition.id;
-            match self.remaining(partition).await {
-                Ok(Some(remaining)) => {
-                    let PartitionRow { slice, lane, .. } = &remaining.partition;
-                    lanes.entry((slice.source.clone(), *lane == Lane::Low)).or_default().push(remaining);
-                }
-                Ok(None) => {}
-                Err(error) if error.is_permanent() => self.give_up(id, &error).await?,
-                Err(error) => return Err(error),
+            let remaining = self.remaining(partition).await;
+            if let Some(Some(remaining)) = self.or_give_up(id, remaining).await? {
+                let PartitionRow { slice, lane, .. } = &remaining.partition;
+                lanes.entry((slice.source.clone(), *lane == Lane::Low)).or_default().push(remaining);
             }
         }
         for ((source, low), lane) in lanes {
@@ -57,7 +53,8 @@ impl<Q: PageQueue> PartitionSteps<Q> {
                 .await?;
             fail::fail_point!("after-expansion");
             for Remaining { partition, planned, .. } in lane {
-                self.store.partitions.mark_published(partition.id).await?;
+                let marked = self.store.partitions.mark_published(partition.id).await.map_err(Into::into);
+                self.or_give_up(partition.id, marked).await?;
                 let (total, pages) = (partition.progress.total.unwrap_or(0), planned.count());
                 tracing::info!(partition = partition.id, slice = %partition.slice, total, pages, "expanded");
             }

@@ -42,10 +42,8 @@ impl<Q: PageQueue> PartitionSteps<Q> {
     /// Moves a stalled partition on; returns how many page jobs were published.
     async fn resume(&self, order: RescueOrder) -> Result<u64, ServiceError> {
         let id = order.partition.id;
-        match self.try_resume(order).await {
-            Err(error) if error.is_permanent() => self.give_up(id, &error).await.map(|()| 0),
-            resumed => resumed,
-        }
+        let resumed = self.try_resume(order).await;
+        Ok(self.or_give_up(id, resumed).await?.unwrap_or(0))
     }
 
     async fn try_resume(&self, order: RescueOrder) -> Result<u64, ServiceError> {
