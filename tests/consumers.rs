@@ -67,7 +67,6 @@ async fn replicas_share_one_quota() {
     let consumers = [world.consumer(), world.consumer(), world.consumer()];
     world.assert_sealed_truth().await;
     let stats = world.simulator.stats();
-    eprintln!("THROTTLED {}", stats.throttled);
     // Without a shared quota the three would send three times as many.
     assert!(stats.throttled <= 25, "{stats:?}");
     assert!(consumers.iter().all(|c| !c.log().contains(" ERROR ")), "{}", consumers[0].log());

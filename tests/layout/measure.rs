@@ -37,7 +37,8 @@ pub(super) struct Function {
 impl Crate {
     pub(super) fn read(folder: PathBuf) -> Self {
         let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
-        let tree = Tree::read(&folder.join("src/lib.rs"));
+        let roots = ["src/lib.rs", "src/main.rs"].map(|root| folder.join(root));
+        let tree = Tree::read(roots.iter().find(|root| root.exists()).expect("a crate's root"));
         let mut this = Self { name, tree, ..Self::default() };
         let mut folders = vec![folder.join("src")];
         while let Some(next) = folders.pop() {

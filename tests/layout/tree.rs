@@ -10,7 +10,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{Attribute, Item, ItemUse, UseTree, Visibility};
 
-/// The source tree of one crate, read from its `lib.rs`. Files of `#[cfg(test)]` modules are not part of it.
+/// The source tree of one crate, read from its root file. Files of `#[cfg(test)]` modules are not part of it.
 #[derive(Default)]
 pub(super) struct Tree {
     modules: BTreeMap<Route, Module>,
@@ -71,7 +71,8 @@ impl Tree {
             match item {
                 Item::Mod(child) => {
                     let name = child.ident.to_string();
-                    let (folder, below) = (folder.join(&name), [&*route, &[name.clone()]].concat());
+                    let (folder, below) =
+                        (folder.join(&name), [&*route, std::slice::from_ref(&name)].concat());
                     match child.content {
                         Some((_, items)) => self.read_module(items, file, &folder, below),
                         None => {
