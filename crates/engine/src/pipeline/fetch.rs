@@ -14,7 +14,7 @@ use super::{Pipeline, Work, gate::Pass};
 use crate::{
     crash,
     credentials::TokenError,
-    quota::{NoSlot, Permit},
+    quota::{NoSlot, RequestSlot},
     sources::Source,
 };
 
@@ -72,8 +72,8 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
     };
     let permit = match source.quota.acquire(&job.slice).await {
         Ok(permit) => permit,
-        Err(NoSlot::Parked(wait)) => return Fetched::Parked(wait),
-        Err(NoSlot::Shut(wait)) => return Fetched::Shut(wait),
+        Err(NoSlot::Snoozed(wait)) => return Fetched::Parked(wait),
+        Err(NoSlot::Exhausted(wait)) => return Fetched::Shut(wait),
         Err(NoSlot::Unavailable(why)) => return Fetched::Unavailable(why),
     };
     let sent = *work.sent.get_or_init(Instant::now);
@@ -177,9 +177,9 @@ fn unavailable(error: StoreError) -> Fetched {
 }
 
 /// What the API says is left of its quota.
-async fn heed(source: &Source, permit: &Permit, budget: Option<Budget>) {
+async fn heed(source: &Source, permit: &RequestSlot, budget: Option<Budget>) {
     if let Some(budget) = budget {
-        noticed(source, source.quota.told(permit, budget).await);
+        noticed(source, source.quota.observe_budget(permit, budget).await);
     }
 }
 
