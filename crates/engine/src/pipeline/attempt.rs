@@ -14,7 +14,7 @@ use crate::{
     crash,
     credentials::{Token, TokenError},
     error::ServiceError,
-    quota::{NoSlot, Permit as Slot},
+    quota::{NoSlot, RequestSlot},
     sources::Source,
 };
 
@@ -125,16 +125,16 @@ async fn known_page<Q: PageQueue>(
 }
 
 /// Tells the quota what the API says is left of it.
-async fn observe_budget(source: &Source, slot: &Slot, budget: Option<Budget>) {
+async fn observe_budget(source: &Source, slot: &RequestSlot, budget: Option<Budget>) {
     if let Some(budget) = budget {
-        log_failure(source, source.quota.told(slot, budget).await);
+        log_failure(source, source.quota.observe_budget(slot, budget).await);
     }
 }
 
 async fn observe_failure<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     source: &Source,
-    slot: &Slot,
+    slot: &RequestSlot,
     token: &Token,
     failure: &Failure,
 ) {
@@ -198,8 +198,8 @@ impl From<TokenError> for Attempt {
 impl From<NoSlot> for Attempt {
     fn from(reason: NoSlot) -> Self {
         match reason {
-            NoSlot::Parked(wait) => ended(PageEnd::QuotaWait(wait)),
-            NoSlot::Shut(wait) => ended(PageEnd::QuotaExhausted(wait)),
+            NoSlot::Snoozed(wait) => ended(PageEnd::QuotaWait(wait)),
+            NoSlot::Exhausted(wait) => ended(PageEnd::QuotaExhausted(wait)),
             NoSlot::Unavailable(error) => Self::Unavailable(error),
         }
     }

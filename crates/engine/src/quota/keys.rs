@@ -14,7 +14,7 @@ use pagemill_store::QuotaLimits;
 
 /// One quota: a row of `pagemill.quotas`.
 #[derive(Debug)]
-pub(crate) struct Key {
+pub(crate) struct QuotaKey {
     /// `source`, `source@account`, `source.stream` or `source.stream@account`
     pub(crate) name: String,
     pub(crate) scope: QuotaScope,
@@ -26,14 +26,14 @@ pub(crate) struct Key {
 }
 
 /// The quotas of a source.
-pub(crate) struct Keys {
+pub(crate) struct QuotaKeys {
     source: String,
     rate: Rate,
     streams: HashMap<String, Rate>,
-    known: Mutex<HashMap<String, Arc<Key>>>,
+    known: Mutex<HashMap<String, Arc<QuotaKey>>>,
 }
 
-impl Keys {
+impl QuotaKeys {
     pub(crate) fn new(definition: &Definition) -> Self {
         let limited = |rate: &Rate| !rate.windows().is_unlimited() || rate.account.is_some();
         let streams = definition.streams().filter(|stream| limited(stream.rate()));
@@ -56,7 +56,7 @@ impl Keys {
 
     /// Those that a request for this slice falls under, in the order in which they are locked; the app's
     /// is the first, if it has one.
-    pub(crate) fn of(&self, slice: &Slice) -> Arc<[Arc<Key>]> {
+    pub(crate) fn of(&self, slice: &Slice) -> Arc<[Arc<QuotaKey>]> {
         let mut keys = self.of_rate(&self.rate, &self.source, QuotaScope::App, &slice.account);
         if let Some(rate) = self.streams.get(&slice.stream) {
             let name = format!("{}.{}", self.source, slice.stream);
@@ -66,14 +66,14 @@ impl Keys {
         keys.into()
     }
 
-    fn of_rate(&self, rate: &Rate, name: &str, scope: QuotaScope, account: &str) -> Vec<Arc<Key>> {
+    fn of_rate(&self, rate: &Rate, name: &str, scope: QuotaScope, account: &str) -> Vec<Arc<QuotaKey>> {
         let own = [(rate.windows(), name.to_owned(), scope)];
         let account = rate.account.map(|windows| (windows, format!("{name}@{account}"), QuotaScope::Account));
         let limited = own.into_iter().chain(account).filter(|(windows, ..)| !windows.is_unlimited());
         limited.map(|(windows, name, scope)| self.key(name, scope, windows)).collect()
     }
 
-    fn key(&self, name: String, scope: QuotaScope, windows: Windows) -> Arc<Key> {
+    fn key(&self, name: String, scope: QuotaScope, windows: Windows) -> Arc<QuotaKey> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(key) = known.get(&name) {
             return key.clone();
@@ -81,19 +81,20 @@ impl Keys {
         let Windows { per_second, per_minute, per_day, burst } = windows;
         let limits = QuotaLimits { per_second, per_minute, per_day, burst: burst.unwrap_or(1) };
         let interval = windows.sustained().map_or(0.0, f64::recip);
-        let key = Arc::new(Key { name: name.clone(), scope, limits, interval, epoch: AtomicI64::new(0) });
+        let key =
+            Arc::new(QuotaKey { name: name.clone(), scope, limits, interval, epoch: AtomicI64::new(0) });
         known.insert(name, key.clone());
         key
     }
 }
 
-impl Key {
+impl QuotaKey {
     pub(crate) fn epoch(&self) -> i64 {
         self.epoch.load(Ordering::Relaxed)
     }
 
-    /// An epoch was seen.
-    pub(crate) fn raise(&self, epoch: i64) {
+    /// Notes an epoch that was seen.
+    pub(crate) fn raise_epoch(&self, epoch: i64) {
         self.epoch.fetch_max(epoch, Ordering::Relaxed);
     }
 }
@@ -106,11 +107,11 @@ mod tests {
 
     use super::*;
 
-    fn keys(overrides: &str) -> Keys {
-        Keys::new(&Definition::load("xiaohongshu", overrides.parse().unwrap()).unwrap())
+    fn keys(overrides: &str) -> QuotaKeys {
+        QuotaKeys::new(&Definition::load("xiaohongshu", overrides.parse().unwrap()).unwrap())
     }
 
-    fn names(keys: &Keys, stream: &str) -> Vec<String> {
+    fn names(keys: &QuotaKeys, stream: &str) -> Vec<String> {
         let day = date(2026, 11, 24);
         let slice = Slice {
             source: "xiaohongshu".into(),

@@ -3,10 +3,12 @@
 //! ```text
 //! keys     which quotas a request falls under                       keys.rs
 //! slots    reserves for the workers that wait, late and in batches  slots.rs
+//! group    workers under the same quotas that wait for their slots  group.rs
 //! ```
 //!
-//! The rules of windows, narrowing and widening are SQL: `migrations/V4__quotas.sql`.
+//! The rules of windows, of backing off and of recovering are SQL: `migrations/V4__quotas.sql`.
 
+mod group;
 mod keys;
 mod slots;
 
@@ -24,8 +26,8 @@ use pagemill_source::Definition;
 use pagemill_store::{DatabaseClock, Store, StoreError};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-pub(crate) use self::keys::{Key, Keys};
-use self::slots::{Slots, Waiting};
+pub(crate) use self::keys::{QuotaKey, QuotaKeys};
+use self::{group::WaitingWorker, slots::Slots};
 use crate::error::ServiceError;
 
 /// A slot missed by more than this is void: sent late it would crowd those after it. With the way to
@@ -33,42 +35,42 @@ use crate::error::ServiceError;
 const LATE: Duration = Duration::from_millis(4);
 /// A reading of the database's clock is used for so long where no rate reads it anyway.
 const CLOCK: Duration = Duration::from_secs(10);
-/// Without any limit, so long after a throttled answer that says nothing of it.
+/// Without any limit, so long after a throttled response that says nothing of it.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The API's word on what is left is passed on no more often than this, unless nothing is.
-const TELL: Duration = Duration::from_secs(1);
+const OBSERVE: Duration = Duration::from_secs(1);
 
 /// The quota of one source, as seen by this process.
 pub struct Quota {
     store: Store,
-    keys: Keys,
-    waiting: mpsc::Sender<Waiting>,
+    keys: QuotaKeys,
+    waiting: mpsc::Sender<WaitingWorker>,
     replicas: Arc<AtomicU32>,
     clock: Mutex<Option<DatabaseClock>>,
-    /// When its word on what is left was last passed on.
-    told: std::sync::Mutex<Option<Instant>>,
+    /// When the API's word on what is left was last passed on.
+    observed_at: std::sync::Mutex<Option<Instant>>,
     /// Without any limit the API may still ask for a pause, which holds for this process.
     paused: std::sync::Mutex<Option<Instant>>,
 }
 
-/// Leave to send one request, now.
+/// A slot to send one request, now.
 #[derive(Debug)]
-pub struct Permit {
+pub struct RequestSlot {
     /// The time of sending on the database's clock: the page's fence.
     pub at: Timestamp,
     /// Whose slots it took, and their epochs.
-    slots: Vec<(Arc<Key>, i64)>,
+    slots: Vec<(Arc<QuotaKey>, i64)>,
 }
 
 /// Why there is no slot.
 #[derive(Clone, Debug)]
 pub enum NoSlot {
-    /// PostgreSQL cannot be asked.
+    /// PostgreSQL is away.
     Unavailable(ServiceError),
-    /// The account's or the stream's quota is used up for so long: its jobs wait in the queue, others go on.
-    Parked(Duration),
-    /// The whole source's is: nothing of it can be sent for so long.
-    Shut(Duration),
+    /// The quota of the account or the stream is used up for so long: its jobs wait in the queue, others go on.
+    Snoozed(Duration),
+    /// The quota of the whole source is used up: none of its requests can be sent for so long.
+    Exhausted(Duration),
 }
 
 impl Quota {
@@ -76,7 +78,7 @@ impl Quota {
     pub fn new(store: Store, definition: &Definition) -> Self {
         let (waiting, receiver) = mpsc::channel(1_024);
         let replicas = Arc::new(AtomicU32::new(1));
-        let keys = Keys::new(definition);
+        let keys = QuotaKeys::new(definition);
         if !keys.is_unlimited() {
             tokio::spawn(Slots::new(store.clone(), definition, replicas.clone()).run(receiver));
         }
@@ -86,7 +88,7 @@ impl Quota {
             waiting,
             replicas,
             clock: Mutex::default(),
-            told: Default::default(),
+            observed_at: Default::default(),
             paused: Default::default(),
         }
     }
@@ -96,7 +98,7 @@ impl Quota {
         self.keys.sustained()
     }
 
-    /// So many consumers share it: leases are sized by that.
+    /// So many consumers share the quota: reservations are sized by that.
     pub fn shared_by(&self, replicas: u32) {
         self.replicas.store(replicas.max(1), Ordering::Relaxed);
     }
@@ -105,7 +107,7 @@ impl Quota {
     ///
     /// # Errors
     /// [`NoSlot`]
-    pub async fn acquire(&self, slice: &Slice) -> Result<Permit, NoSlot> {
+    pub async fn acquire(&self, slice: &Slice) -> Result<RequestSlot, NoSlot> {
         let keys = self.keys.of(slice);
         if keys.is_empty() {
             let paused = *locked(&self.paused);
@@ -113,16 +115,16 @@ impl Quota {
                 tokio::time::sleep_until(until.into()).await;
             }
             let at = self.database_time().await.map_err(|e| NoSlot::Unavailable(e.into()))?;
-            return Ok(Permit { at, slots: vec![] });
+            return Ok(RequestSlot { at, slots: vec![] });
         }
         loop {
-            let (answer, slot) = oneshot::channel();
+            let (reply, slot) = oneshot::channel();
             let gone = || NoSlot::Unavailable(ServiceError::Broken("the quota has stopped".into()));
-            self.waiting.send(Waiting { keys: keys.clone(), answer }).await.map_err(|_| gone())?;
+            self.waiting.send(WaitingWorker { keys: keys.clone(), reply }).await.map_err(|_| gone())?;
             let slot = slot.await.map_err(|_| gone())??;
             tokio::time::sleep_until(slot.local.into()).await;
             if slot.local.elapsed() <= LATE && slot.is_valid() {
-                return Ok(Permit { at: slot.database, slots: slot.epochs });
+                return Ok(RequestSlot { at: slot.database, slots: slot.epochs });
             }
             // This process was stopped or starved past its slot, or the quota was pushed back.
         }
@@ -132,28 +134,28 @@ impl Quota {
     ///
     /// # Errors
     /// As any query.
-    pub async fn throttled(&self, permit: &Permit, failure: &Failure) -> Result<(), StoreError> {
+    pub async fn throttled(&self, slot: &RequestSlot, failure: &Failure) -> Result<(), StoreError> {
         let pause = failure.retry_after;
-        let Some((key, epoch)) = of_scope(&permit.slots, failure.quota) else {
+        let Some((key, epoch)) = of_scope(&slot.slots, failure.quota) else {
             *locked(&self.paused) = Some(Instant::now() + pause.unwrap_or(PAUSE));
             return Ok(());
         };
-        if let Some(narrowing) = self.store.quotas.back_off(&key.name, *epoch, pause).await? {
-            key.raise(narrowing.epoch);
-            if narrowing.backed_off {
-                let percent = (narrowing.rate_factor * 100.0).round();
-                tracing::warn!(quota = key.name, "throttled: the rate is narrowed to {percent} %");
+        if let Some(back_off) = self.store.quotas.back_off(&key.name, *epoch, pause).await? {
+            key.raise_epoch(back_off.epoch);
+            if back_off.backed_off {
+                let percent = (back_off.rate_factor * 100.0).round();
+                tracing::warn!(quota = key.name, "throttled: the rate backs off to {percent} %");
             }
         }
         Ok(())
     }
 
-    /// The API said what is left.
+    /// The API said how many requests are left.
     ///
     /// # Errors
     /// As any query.
-    pub async fn told(&self, permit: &Permit, budget: Budget) -> Result<(), StoreError> {
-        let Some((key, _)) = permit.slots.first() else {
+    pub async fn observe_budget(&self, slot: &RequestSlot, budget: Budget) -> Result<(), StoreError> {
+        let Some((key, _)) = slot.slots.first() else {
             if budget.remaining == 0 {
                 *locked(&self.paused) = Some(Instant::now() + budget.reset);
             }
@@ -163,11 +165,11 @@ impl Quota {
             return Ok(());
         }
         {
-            let mut told = locked(&self.told);
-            if budget.remaining > 0 && told.is_some_and(|last| last.elapsed() < TELL) {
+            let mut observed_at = locked(&self.observed_at);
+            if budget.remaining > 0 && observed_at.is_some_and(|last| last.elapsed() < OBSERVE) {
                 return Ok(());
             }
-            *told = Some(Instant::now());
+            *observed_at = Some(Instant::now());
         }
         self.store.quotas.observe_budget(&key.name, budget.remaining, budget.reset).await
     }
@@ -183,8 +185,8 @@ impl Quota {
     }
 }
 
-/// The quota that a throttled answer speaks of: the one of that scope, or the nearest that there is.
-fn of_scope(slots: &[(Arc<Key>, i64)], scope: QuotaScope) -> Option<&(Arc<Key>, i64)> {
+/// The quota of a throttled response: the one of that scope, or the nearest that there is.
+fn of_scope(slots: &[(Arc<QuotaKey>, i64)], scope: QuotaScope) -> Option<&(Arc<QuotaKey>, i64)> {
     slots.iter().find(|(key, _)| key.scope == scope).or(slots.first())
 }
 

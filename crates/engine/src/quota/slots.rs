@@ -1,12 +1,12 @@
-//! Reserves slots for workers that stand ready: as many as wait in one round trip, and no sooner than
-//! they are needed.
+//! Reserves slots for workers that wait: as many as wait in one round trip, and no sooner than they are
+//! needed.
 //!
 //! Waiting costs nothing while the quota's next slot is ahead of now. That is certain up to the end of
 //! this replica's own last slots. Beyond it others have reserved since, most likely as many as stood
 //! before this one when it came; half of that is trusted. So leases fill up, and round trips are few.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -14,39 +14,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
-use pagemill_core::{QuotaScope, lease};
+use pagemill_core::lease;
 use pagemill_source::Definition;
 use pagemill_store::{DatabaseClock, SlotGrant, SlotRequest, Store, StoreError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::{Key, NoSlot};
+use super::{
+    NoSlot, QuotaKey,
+    group::{Closed, Group, WaitingWorker},
+};
 use crate::error::ServiceError;
 
 /// Slots begin a round trip ahead, as long as the last one took, within these bounds.
 const LEAD: std::ops::RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_millis(500);
 /// Leases reach no further ahead than this, unless the rate is so slow that one slot does.
 const HORIZON: Duration = Duration::from_secs(1);
-/// A source that permits nothing for longer than this makes jobs wait in the queue instead of in a worker.
-const SHUT: Duration = Duration::from_secs(15);
-/// The same for one account or stream, whose jobs would keep workers from the others'.
-const PARKED: Duration = Duration::from_secs(1);
-/// A quota that is closed is asked so often all the same.
-const RECHECK: Duration = Duration::from_secs(2);
-
-/// A worker that waits for a slot.
-pub(super) struct Waiting {
-    pub(super) keys: Arc<[Arc<Key>]>,
-    pub(super) answer: oneshot::Sender<Result<Slot, NoSlot>>,
-}
-
-/// When a request may be sent.
-#[derive(Debug)]
-pub(super) struct Slot {
-    pub(super) local: Instant,
-    pub(super) database: Timestamp,
-    pub(super) epochs: Vec<(Arc<Key>, i64)>,
-}
 
 /// Reserves the slots of one source.
 pub(super) struct Slots {
@@ -55,40 +37,10 @@ pub(super) struct Slots {
     replicas: Arc<AtomicU32>,
     /// Workers that wait, by the quotas that they fall under.
     groups: BTreeMap<Vec<String>, Group>,
-    /// Keys whose limits are recorded.
+    /// Names of the keys whose limits are recorded.
     recorded: HashSet<String>,
     lead: Duration,
     clock: Option<DatabaseClock>,
-}
-
-/// Workers under the same quotas.
-struct Group {
-    keys: Arc<[Arc<Key>]>,
-    waiting: VecDeque<oneshot::Sender<Result<Slot, NoSlot>>>,
-    closed: Option<Closed>,
-    /// Nothing is lost by not asking before.
-    patient_until: Instant,
-    /// The last slot that was reserved for it.
-    last: Instant,
-    /// Jobs sent back to the queue would take the quota's slots up to here.
-    parked_until: Instant,
-}
-
-/// There is no slot for now.
-#[derive(Clone, Copy)]
-struct Closed {
-    /// When there will be.
-    opens: Instant,
-    /// When to ask again: an operator may have opened it before.
-    ask: Instant,
-    /// Which of the group's keys has none.
-    key: Option<usize>,
-}
-
-impl Slot {
-    pub(super) fn is_valid(&self) -> bool {
-        self.epochs.iter().all(|(key, epoch)| *epoch >= key.epoch())
-    }
 }
 
 impl Slots {
@@ -104,7 +56,7 @@ impl Slots {
         }
     }
 
-    pub(super) async fn run(mut self, mut receiver: mpsc::Receiver<Waiting>) {
+    pub(super) async fn run(mut self, mut receiver: mpsc::Receiver<WaitingWorker>) {
         loop {
             let due = self.due();
             tokio::select! {
@@ -126,15 +78,15 @@ impl Slots {
         f64::from(self.replicas.load(Ordering::Relaxed))
     }
 
-    fn push(&mut self, waiting: Waiting) {
-        let Waiting { keys, answer } = waiting;
+    fn push(&mut self, waiting: WaitingWorker) {
+        let WaitingWorker { keys, reply } = waiting;
         let names: Vec<String> = keys.iter().map(|key| key.name.clone()).collect();
         let replicas = self.replicas();
         let group = self.groups.entry(names).or_insert_with(|| Group::new(keys));
-        group.waiting.push_back(answer);
-        // A group that waits for a key of its own takes no more workers than will soon have a slot.
-        if !group.may_ask(Instant::now()) {
-            group.send_back(replicas);
+        group.waiting.push_back(reply);
+        // A group that waits for a key of its own keeps no more workers than will soon have a slot.
+        if !group.may_reserve(Instant::now()) {
+            group.snooze_distant(replicas);
         }
     }
 
@@ -144,12 +96,12 @@ impl Slots {
         let mut due: Option<Instant> = None;
         let mut ready = 0;
         for group in self.groups.values_mut() {
-            group.waiting.retain(|answer| !answer.is_closed());
+            group.waiting.retain(|reply| !reply.is_closed());
             if group.waiting.is_empty() {
                 continue;
             }
             let at = match group.closed {
-                Some(Closed { ask, .. }) if ask > now => ask,
+                Some(Closed { reserve_at, .. }) if reserve_at > now => reserve_at,
                 _ => {
                     ready += group.waiting.len();
                     group.patient_until
@@ -157,11 +109,11 @@ impl Slots {
             };
             due = Some(due.map_or(at, |due| due.min(at)));
         }
-        if ready >= self.lease() as usize { Some(now) } else { due }
+        if ready >= self.slots_per_round_trip() as usize { Some(now) } else { due }
     }
 
     /// The most slots of one round trip.
-    fn lease(&self) -> u32 {
+    fn slots_per_round_trip(&self) -> u32 {
         let intervals = self.groups.values().flat_map(|group| group.keys.iter().map(|key| key.interval));
         // The shortest interval is the fastest quota's, which the others share.
         let shortest = intervals.filter(|interval| *interval > 0.0).fold(f64::INFINITY, f64::min);
@@ -171,15 +123,15 @@ impl Slots {
     async fn reserve(&mut self) {
         let now = Instant::now();
         let ready: Vec<Vec<String>> = (self.groups.iter())
-            .filter(|(_, group)| !group.waiting.is_empty() && group.may_ask(now))
+            .filter(|(_, group)| !group.waiting.is_empty() && group.may_reserve(now))
             .map(|(names, _)| names.clone())
             .collect();
         if ready.is_empty() {
             return;
         }
-        let each = self.lease().div_ceil(ready.len() as u32).max(1);
+        let each = self.slots_per_round_trip().div_ceil(ready.len() as u32).max(1);
         let request = self.request(&ready, each);
-        let grant = match self.granted(&request).await {
+        let grant = match self.grant(&request).await {
             Ok(grant) => grant,
             Err(none) => {
                 for names in &ready {
@@ -197,7 +149,7 @@ impl Slots {
             let group = self.groups.get_mut(names).expect("it was ready");
             group.take(g, &grant, &request, &clock, lead);
             if group.closed.is_some() {
-                group.send_back(replicas);
+                group.snooze_distant(replicas);
             }
         }
         self.groups.retain(|_, group| !group.is_idle());
@@ -218,120 +170,25 @@ impl Slots {
         SlotRequest { keys, groups, lead: self.lead, horizon: HORIZON.max(longest) }
     }
 
-    async fn granted(&mut self, request: &SlotRequest) -> Result<SlotGrant, NoSlot> {
+    async fn grant(&mut self, request: &SlotRequest) -> Result<SlotGrant, NoSlot> {
         let unavailable = |error: StoreError| NoSlot::Unavailable(error.into());
-        if let Some(grant) = self.known(request).await.map_err(unavailable)? {
+        if let Some(grant) = self.try_reserve(request).await.map_err(unavailable)? {
             return Ok(grant);
         }
         // Somebody deleted a row.
         self.recorded.clear();
-        let grant = self.known(request).await.map_err(unavailable)?;
+        let grant = self.try_reserve(request).await.map_err(unavailable)?;
         grant.ok_or_else(|| NoSlot::Unavailable(ServiceError::Broken("the quota's row is gone".into())))
     }
 
-    async fn known(&mut self, request: &SlotRequest) -> Result<Option<SlotGrant>, StoreError> {
+    async fn try_reserve(&mut self, request: &SlotRequest) -> Result<Option<SlotGrant>, StoreError> {
         let keys = self.groups.values().flat_map(|group| group.keys.iter());
-        let new: Vec<Arc<Key>> = keys.filter(|key| !self.recorded.contains(&key.name)).cloned().collect();
+        let new: Vec<Arc<QuotaKey>> =
+            keys.filter(|key| !self.recorded.contains(&key.name)).cloned().collect();
         for key in new {
             self.store.quotas.ensure(&key.name, &key.limits, &self.zone).await?;
             self.recorded.insert(key.name.clone());
         }
         self.store.quotas.reserve(request).await
-    }
-}
-
-impl Group {
-    fn new(keys: Arc<[Arc<Key>]>) -> Self {
-        let now = Instant::now();
-        Self {
-            keys,
-            waiting: VecDeque::new(),
-            closed: None,
-            patient_until: now,
-            last: now,
-            parked_until: now,
-        }
-    }
-
-    /// Hands out what was granted to group `g` of a request.
-    fn take(
-        &mut self,
-        g: usize,
-        grant: &SlotGrant,
-        request: &SlotRequest,
-        clock: &DatabaseClock,
-        lead: Duration,
-    ) {
-        let names = &request.groups[g].0;
-        let epochs: Vec<_> = self.keys.iter().cloned().zip(names.iter().map(|&k| grant.epochs[k])).collect();
-        epochs.iter().for_each(|(key, epoch)| key.raise(*epoch));
-        let read = grant.clock.read();
-        for slot in &grant.slots[g] {
-            let database = read + *slot;
-            let slot = Slot { local: clock.instant_of(database), database, epochs: epochs.clone() };
-            // A worker cancelled during the round trip leaves its slot unused.
-            let _ = self.waiting.pop_front().map(|answer| answer.send(Ok(slot)));
-        }
-        if let (Some(first), Some(last)) = (grant.slots[g].first(), grant.slots[g].last()) {
-            // What stood before this replica's slots and was not its own.
-            let own = self.last.saturating_duration_since(clock.instant_of(read));
-            let crowd = first.saturating_sub(own.max(request.lead));
-            let end = clock.instant_of(read + *last);
-            self.last = end;
-            self.patient_until = (end + crowd / 2).checked_sub(2 * lead).unwrap_or(end);
-        }
-        self.closed = grant.waits[g].map(|(wait, key)| {
-            let key = key.and_then(|key| names.iter().position(|&k| k == key));
-            // Beyond the horizon others stand before it: it asks again when half of them are through.
-            let early = if wait > request.horizon { request.horizon / 2 } else { 2 * lead };
-            let now = Instant::now();
-            let opens = clock.instant_of(read + wait.saturating_sub(early)).max(now + lead / 2);
-            Closed { opens, ask: opens.min(now + RECHECK), key }
-        });
-    }
-
-    /// Sends those back to the queue whose slot is too far away.
-    fn send_back(&mut self, replicas: f64) {
-        let Some(Closed { opens, key, .. }) = self.closed else { return };
-        let now = Instant::now();
-        let wait = opens.saturating_duration_since(now);
-        let key = key.map(|k| &self.keys[k]);
-        let interval = Duration::from_secs_f64(key.map_or(0.0, |key| key.interval) * replicas);
-        let whole = key.is_none_or(|key| key.scope == QuotaScope::App);
-        let patience = if whole { SHUT } else { PARKED }.max(interval + interval / 2);
-        if whole {
-            if wait > patience {
-                let none = NoSlot::Shut(wait);
-                self.waiting.drain(..).for_each(|answer| drop(answer.send(Err(none.clone()))));
-            }
-            return;
-        }
-        while !self.waiting.is_empty() {
-            let place = self.waiting.len() as u32 - 1;
-            if wait + interval * place <= patience {
-                return;
-            }
-            // It comes back when those before it are through, the ones parked earlier too.
-            let slot = self.parked_until.max(opens + interval * place);
-            self.parked_until = slot + interval;
-            let _ = self
-                .waiting
-                .pop_back()
-                .map(|answer| answer.send(Err(NoSlot::Parked(slot.saturating_duration_since(now)))));
-        }
-    }
-
-    fn refuse(mut self, none: &NoSlot) {
-        self.waiting.drain(..).for_each(|answer| drop(answer.send(Err(none.clone()))));
-    }
-
-    fn may_ask(&self, now: Instant) -> bool {
-        self.closed.is_none_or(|closed| closed.ask <= now)
-    }
-
-    /// Whether nothing needs to be remembered of it.
-    fn is_idle(&self) -> bool {
-        let now = Instant::now();
-        self.waiting.is_empty() && self.may_ask(now) && self.patient_until <= now && self.parked_until <= now
     }
 }
