@@ -130,11 +130,11 @@ impl Resolved {
                 let rules = StreamRules {
                     chained: stream.paging() != Paging::Numbered,
                     sums: stream.sums().to_vec(),
-                    window: stream.window(),
+                    window: stream.max_result_window(),
                     deletes_missing: stream.deletes_missing(),
                     monthly: stream.is_monthly(),
                 };
-                Ok((name.clone(), table.ruled(rules).read_by(stream.meaning())))
+                Ok((name.clone(), table.ruled(rules).read_by(stream.decode_hash())))
             })
             .collect()
     }

@@ -103,7 +103,7 @@ async fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     };
     let today = Timestamp::now().to_zoned(definition.zone().clone()).date();
     let mut job = first_page(&definition, stream, account, args.date.resolve(today));
-    println!("\n{}\n", definition.request(&job)?);
+    println!("\n{}\n", definition.describe_request(&job)?);
     let page = fetch(&Client::new(definition.clone())?, &mut job, credential(args)?.as_ref()).await?;
     tell(stream, &page);
     Ok(Exit::Done)
@@ -151,9 +151,9 @@ async fn fetch(
     loop {
         match client.fetch(job, credential).await? {
             Fetch::Page(page) => return Ok(*page),
-            Fetch::Same { .. } => unreachable!("no page is known"),
-            Fetch::Anew(failure) => return Err(failure.into()),
-            Fetch::Later { cursor, wait } => {
+            Fetch::Unchanged { .. } => unreachable!("no page is known"),
+            Fetch::RestartTask(failure) => return Err(failure.into()),
+            Fetch::Preparing { cursor, wait } => {
                 anyhow::ensure!(std::time::Instant::now() + wait < until, "task {cursor} takes too long");
                 println!("task {cursor}: not ready, looking again in {wait:?}");
                 job.cursor = Some(cursor);

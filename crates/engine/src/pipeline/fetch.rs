@@ -82,7 +82,7 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
     crash::on_page(job.page);
     let token = token.newest();
     let imprint = known.as_ref().map(|page| &page.imprint);
-    let fetched = source.client.fetch_unless(job, token.credential(), imprint).await;
+    let fetched = source.client.fetch_if_changed(job, token.credential(), imprint).await;
     if fetched.is_ok() {
         token.worked();
         source.times.fetched(sent.elapsed());
@@ -94,15 +94,15 @@ pub(super) async fn fetch_page<Q: PageQueue>(pipeline: &Pipeline<Q>, work: &Work
             let write = PageWrite::new(table, job.clone(), *page, permit.at, body);
             Fetched::Page(Box::new(write), pass)
         }
-        Ok(Fetch::Same { request_id, budget }) => {
+        Ok(Fetch::Unchanged { request_id, budget }) => {
             heed(source, &permit, budget).await;
             let rows = known.expect("only what is known can be the same").rows;
             let same = SamePage { rows, answer: pipeline.settings.raw == Raw::Page };
             let write = PageWrite::same(job.clone(), same, request_id, permit.at);
             Fetched::Page(Box::new(write), pass)
         }
-        Ok(Fetch::Later { cursor, wait }) => Fetched::Later(cursor, wait),
-        Ok(Fetch::Anew(failure)) => Fetched::Anew(failure),
+        Ok(Fetch::Preparing { cursor, wait }) => Fetched::Later(cursor, wait),
+        Ok(Fetch::RestartTask(failure)) => Fetched::Anew(failure),
         Err(failure) => {
             if failure.class == FailureClass::Throttled {
                 pipeline.counters.throttled();

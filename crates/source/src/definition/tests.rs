@@ -9,13 +9,13 @@ time_zone = "Asia/Shanghai"
 auth = { kind = "token", header = "Access-Token" }
 rate = { per_second = 2.5 }
 
-[answer]
+[response]
 code = "code"
 ok = 0
 total = "data.total"
 rows = "data.rows"
 
-[[errors]]
+[[rules]]
 class = "throttled"
 message = "too many"
 
@@ -107,7 +107,7 @@ fn a_wrong_override_is_named_as_the_configs() {
 fn errors_name_file_line_and_key() {
     let column = r#"{ name = "day", type = "date", key = true }"#;
     for (from, to, said) in [
-        ("[answer]", "[answer", "demo.toml line 8: "),
+        ("[response]", "[response", "demo.toml line 8: "),
         ("title =", "titel =", "demo.toml line 2, key titel: unknown field `titel`"),
         ("time_zone = \"Asia/Shanghai\"", "", "demo.toml line 1: missing field `time_zone`"),
         ("per_second = 2.5", "per_sec = 2", "demo.toml line 6, key rate.per_sec: unknown field `per_sec`"),
@@ -125,10 +125,10 @@ fn errors_name_file_line_and_key() {
         ("kind = \"token\"", "kind = \"oauth\"", "demo.toml line 5, key auth"),
         ("https://api", "ftp://api", "demo.toml line 3, key base_url: "),
         ("\"demo\"", "\"Demo\"", "demo.toml line 1, key name: \"Demo\" is no name"),
-        ("\"throttled\"", "\"slow\"", "demo.toml line 15, key errors[0].class: unknown variant `slow`"),
-        ("\"too many\"", "\"(\"", "demo.toml line 16, key errors[0].message: regex parse error"),
-        ("\"data.total\"", "\"data.rows.n\"", "demo.toml line 11, key answer.total: "),
-        ("ok = 0", "", "demo.toml line 8, key answer.ok: code and ok go together"),
+        ("\"throttled\"", "\"slow\"", "demo.toml line 15, key rules[0].class: unknown variant `slow`"),
+        ("\"too many\"", "\"(\"", "demo.toml line 16, key rules[0].message: regex parse error"),
+        ("\"data.total\"", "\"data.rows.n\"", "demo.toml line 11, key response.total: "),
+        ("ok = 0", "", "demo.toml line 8, key response.ok: code and ok go together"),
         ("stream.daily", "stream.Daily", "demo.toml line 21, key stream.Daily: \"Daily\" is no name"),
         ("\"/daily\"", "\"daily\"", "demo.toml line 22, key stream.daily.path: a path starts with /"),
         ("size = 100", "size = 0", "demo.toml line 23, key stream.daily.pager.size: 0: "),
@@ -203,7 +203,7 @@ base_url = "https://api.example.com/v1"
 time_zone = "Asia/Shanghai"
 params = { level = "AD" }
 
-[answer]
+[response]
 total = "total"
 rows = "rows"
 sums = "sums"
@@ -214,7 +214,7 @@ metrics = [{ name = "fee", type = "numeric", path = "metrics.fee" }, { name = "c
 [defaults]
 method = "GET"
 path = "/report"
-pager = { kind = "page", size = 100, window = 1000 }
+pager = { kind = "page", size = 100, max_result_window = 1000 }
 max_days = 30
 restate = ["7d", "30d weekly"]
 ready_at = "10:15"
@@ -227,8 +227,8 @@ page = "{page}"
 level = "{params.level}"
 
 [stream.daily]
-answer = { total = "page.total" }
-grid = 7
+response = { total = "page.total" }
+days_per_partition = 7
 
 [stream.whole]
 pager = { kind = "single" }
@@ -248,10 +248,13 @@ fn streams_share_their_defaults() {
     let (daily, whole) = (definition.stream("daily").unwrap(), definition.stream("whole").unwrap());
     assert_eq!((daily.paging(), whole.paging()), (Paging::Numbered, Paging::Single));
     assert_eq!(
-        (daily.answer.total.as_slice(), whole.answer.total.as_slice()),
+        (daily.response.total.as_slice(), whole.response.total.as_slice()),
         (&["page.total".to_owned()][..], &["total".to_owned()][..])
     );
-    assert_eq!((daily.grid(), whole.grid(), daily.window()), (7, 1, Some(1000)));
+    assert_eq!(
+        (daily.days_per_partition(), whole.days_per_partition(), daily.max_result_window()),
+        (7, 1, Some(1000))
+    );
     assert_eq!((daily.deletes_missing(), whole.deletes_missing()), (false, true));
     assert_eq!((daily.sums(), whole.table_shape().dates.clone()), (&[1, 2][..], DateScope::Whole));
     let window = |within_days, every_days| Restate { within_days, every_days };
@@ -280,8 +283,11 @@ fn a_config_goes_over_all_streams() {
     for (overrides, said) in [
         ("restate = \"soon\"", "config, key restate: 'soon' is not a restatement window"),
         ("defaults.pager.size = 0", "config, key defaults.pager.size: 0: a page holds"),
-        ("answer.sums = \"a..b\"", "config, key answer.sums: \"a..b\" is no path"),
-        ("stream.daily.grid = 31", "config, key stream.daily.grid: a partition holds"),
+        ("response.sums = \"a..b\"", "config, key response.sums: \"a..b\" is no path"),
+        (
+            "stream.daily.days_per_partition = 31",
+            "config, key stream.daily.days_per_partition: a partition holds",
+        ),
     ] {
         let error = shared(overrides).unwrap_err().to_string();
         assert!(error.starts_with(said), "{overrides}: {error}");
@@ -297,9 +303,9 @@ fn errors_lead_to_where_a_shared_key_is_written() {
         (
             "\"page.total\"",
             "7",
-            "demo.toml line 31, key stream.daily.answer.total: invalid type: integer `7`",
+            "demo.toml line 31, key stream.daily.response.total: invalid type: integer `7`",
         ),
-        ("sums = \"sums\"", "", "demo.toml line 23, key defaults.sums: where does an answer state them?"),
+        ("sums = \"sums\"", "", "demo.toml line 23, key defaults.sums: where does a response state them?"),
         (
             "sums = [\"@metrics\"]",
             "sums = [\"day\"]",
@@ -313,9 +319,9 @@ fn errors_lead_to_where_a_shared_key_is_written() {
         ("\"10:15\"", "\"noon\"", "demo.toml line 21, key defaults.ready_at: 'noon' is not a time of day"),
         ("\"none\"", "\"never\"", "demo.toml line 36, key stream.whole.dates: invalid value"),
         (
-            "window = 1000",
-            "window = 10",
-            "demo.toml line 18, key defaults.pager.window: 10: not even one page",
+            "max_result_window = 1000",
+            "max_result_window = 10",
+            "demo.toml line 18, key defaults.pager.max_result_window: 10: not even one page",
         ),
         (
             "\"delete\"",
@@ -340,14 +346,18 @@ fn errors_lead_to_where_a_shared_key_is_written() {
         (
             "[columns]",
             "auth = { kind = \"token\" }\n[columns]",
-            "demo.toml line 12, key answer.auth: unknown field",
+            "demo.toml line 12, key response.auth: unknown field",
         ),
         (
             "params = {",
             "auth = { kind = \"token\" }\nparams = {",
             "demo.toml line 5, key auth: the token goes nowhere",
         ),
-        ("grid = 7", "body = { a = 1 }", "demo.toml line 32, key stream.daily.body: a GET has no body"),
+        (
+            "days_per_partition = 7",
+            "body = { a = 1 }",
+            "demo.toml line 32, key stream.daily.body: a GET has no body",
+        ),
     ] {
         assert!(SHARED.contains(from), "{from}");
         let error = Definition::parse("demo.toml", &SHARED.replace(from, to), Table::new()).expect_err(to);
@@ -363,15 +373,15 @@ fn pagers_are_checked() {
         (r#"{ kind = "link", size = 9 }"#, "pager: write either next"),
         (r#"{ kind = "leaf" }"#, "pager.kind: unknown variant `leaf`"),
         (
-            r#"{ kind = "task", id = "id", state = "s", done = "D", every = "1s", poll = { path = "/t", method = "GET" } }"#,
+            r#"{ kind = "task", task_id = "id", state = "s", done = "D", poll_every = "1s", poll = { path = "/t", method = "GET" } }"#,
             "pager.poll: {task} is nowhere",
         ),
         (
-            r#"{ kind = "task", id = "id", state = "s", done = "D", every = "1s", url = "u", poll = { path = "/t/{task}" } }"#,
-            "pager.file: url and file go together",
+            r#"{ kind = "task", task_id = "id", state = "s", done = "D", poll_every = "1s", file_url = "u", poll = { path = "/t/{task}" } }"#,
+            "pager.file: file_url and file go together",
         ),
         (
-            r#"{ kind = "task", id = "id", state = "s", done = [], every = "1s", poll = { path = "/t/{task}" } }"#,
+            r#"{ kind = "task", task_id = "id", state = "s", done = [], poll_every = "1s", poll = { path = "/t/{task}" } }"#,
             "pager.done: which states",
         ),
     ] {
@@ -390,9 +400,17 @@ fn the_schema_knows_every_key() {
     let schema = Definition::schema();
     let stream = &schema["$defs"]["StreamDoc"];
     assert!(stream.get("required").is_none(), "the defaults may have it");
-    for key in
-        ["path", "pager", "split_by", "missing_rows", "partition_by", "restate", "ready_at", "grid", "sums"]
-    {
+    for key in [
+        "path",
+        "pager",
+        "split_by",
+        "missing_rows",
+        "partition_by",
+        "restate",
+        "ready_at",
+        "days_per_partition",
+        "sums",
+    ] {
         assert!(stream["properties"][key].is_object(), "{key}");
     }
     for key in ["name", "params", "defaults", "stream", "auth", "rate"] {
@@ -439,9 +457,9 @@ fn the_narrowest_window_sets_the_pace() {
 }
 
 #[test]
-fn the_meaning_changes_with_what_answers_mean() {
-    let meaning = |text: &str| parse(text).unwrap().stream("daily").unwrap().meaning();
-    let changed = |from: &str, to: &str| meaning(&SMALL.replace(from, to)) != meaning(SMALL);
+fn the_decode_hash_changes_with_what_responses_mean() {
+    let decode_hash = |text: &str| parse(text).unwrap().stream("daily").unwrap().decode_hash();
+    let changed = |from: &str, to: &str| decode_hash(&SMALL.replace(from, to)) != decode_hash(SMALL);
     assert!(changed("name = \"fee\"", "name = \"fee\", path = \"cost\""), "a group that it uses");
     assert!(changed("\"data.rows\"", "\"data.list\""));
     assert!(changed("Asia/Shanghai", "UTC"));
@@ -449,5 +467,5 @@ fn the_meaning_changes_with_what_answers_mean() {
     assert!(!changed("path = \"/daily\"", "path = \"/v2/daily\""));
     assert!(!changed("[columns]", "# a comment\n[columns]\nother = [{ name = \"x\", type = \"text\" }]"));
     let given = overridden("numbers = { percent = \"ratio\" }").unwrap();
-    assert_ne!(given.stream("daily").unwrap().meaning(), meaning(SMALL), "an override of the config");
+    assert_ne!(given.stream("daily").unwrap().decode_hash(), decode_hash(SMALL), "an override of the config");
 }
