@@ -103,93 +103,92 @@ fn a_wrong_override_is_named_as_the_configs() {
     }
 }
 
+const COLUMN: &str = r#"{ name = "day", type = "date", key = true }"#;
+
+const WRONG: &[(&str, &str, &str)] = &[
+    ("[response]", "[response", "demo.toml line 8: "),
+    ("title =", "titel =", "demo.toml line 2, key titel: unknown field `titel`"),
+    ("time_zone = \"Asia/Shanghai\"", "", "demo.toml line 1: missing field `time_zone`"),
+    ("per_second = 2.5", "per_sec = 2", "demo.toml line 6, key rate.per_sec: unknown field `per_sec`"),
+    ("per_second = 2.5", "per_second = 0", "demo.toml line 6, key rate.per_second: a rate is above 0"),
+    (
+        "per_second = 2.5",
+        "account = { per_day = 0 }",
+        "demo.toml line 6, key rate.account.per_day: a rate is above 0",
+    ),
+    (
+        "per_second = 2.5",
+        "reset_header = \"x-reset\"",
+        "demo.toml line 6, key rate.reset_header: it says nothing without remaining_header",
+    ),
+    ("kind = \"token\"", "kind = \"oauth\"", "demo.toml line 5, key auth"),
+    ("https://api", "ftp://api", "demo.toml line 3, key base_url: "),
+    ("\"demo\"", "\"Demo\"", "demo.toml line 1, key name: \"Demo\" is no name"),
+    ("\"throttled\"", "\"slow\"", "demo.toml line 15, key rules[0].class: unknown variant `slow`"),
+    ("\"too many\"", "\"(\"", "demo.toml line 16, key rules[0].message: regex parse error"),
+    ("\"data.total\"", "\"data.rows.n\"", "demo.toml line 11, key response.total: "),
+    ("ok = 0", "", "demo.toml line 8, key response.ok: code and ok go together"),
+    ("stream.daily", "stream.Daily", "demo.toml line 21, key stream.Daily: \"Daily\" is no name"),
+    ("\"/daily\"", "\"daily\"", "demo.toml line 22, key stream.daily.path: a path starts with /"),
+    ("size = 100", "size = 0", "demo.toml line 23, key stream.daily.pager.size: 0: "),
+    (
+        "within = \"day\"",
+        "within = \"fee\"",
+        "demo.toml line 24, key stream.daily.dates.within: fee is no column",
+    ),
+    ("within = \"day\"", "from = \"day\"", "demo.toml line 24, key stream.daily.dates: write { within"),
+    ("\"@basic\"", "\"@more\"", "demo.toml line 27, key stream.daily.columns[1]: there is no group @more"),
+    (
+        "\"@basic\"",
+        "\"@basic\", \"@basic\"",
+        "demo.toml line 27, key stream.daily.columns[2]: a second column fee",
+    ),
+    (
+        "\"fee\"",
+        "\"_run\"",
+        "demo.toml line 27, key stream.daily.columns[1]: column _run of @basic: \"_run\": names",
+    ),
+    (
+        COLUMN,
+        r#"{ name = "x\"y", type = "date", key = true }"#,
+        "demo.toml line 26, key stream.daily.columns[0].name: ",
+    ),
+    (
+        COLUMN,
+        r#"{ name = "day", type = "dat", key = true }"#,
+        "demo.toml line 26, key stream.daily.columns[0].type: unknown variant `dat`",
+    ),
+    (
+        COLUMN,
+        r#"{ name = "day", type = "date" }"#,
+        "demo.toml line 25, key stream.daily.columns: no column has key",
+    ),
+    (
+        COLUMN,
+        r#"{ name = "day", type = "date", key = true, const = "soon" }"#,
+        "demo.toml line 26, key stream.daily.columns[0].const: \"soon\" is no date",
+    ),
+    (
+        COLUMN,
+        r#"{ name = "day", type = "date", key = true, const = "2026-11-23", param = "from" }"#,
+        "demo.toml line 26, key stream.daily.columns[0]: one of path",
+    ),
+    (
+        COLUMN,
+        r#"{ name = "day", type = "bigint", key = true, param = "from" }"#,
+        "demo.toml line 26, key stream.daily.columns[0].type: a request's day",
+    ),
+    (
+        "\"{page:int}\"",
+        "\"{pag}\"",
+        "demo.toml line 31, key stream.daily.body.page: \"{pag}\" is no placeholder",
+    ),
+    ("\"{page:int}\"", "1", "demo.toml line 30, key stream.daily.body: {page} is nowhere"),
+];
+
 #[test]
 fn errors_name_file_line_and_key() {
-    let column = r#"{ name = "day", type = "date", key = true }"#;
-    for (from, to, said) in [
-        ("[response]", "[response", "demo.toml line 8: "),
-        ("title =", "titel =", "demo.toml line 2, key titel: unknown field `titel`"),
-        ("time_zone = \"Asia/Shanghai\"", "", "demo.toml line 1: missing field `time_zone`"),
-        ("per_second = 2.5", "per_sec = 2", "demo.toml line 6, key rate.per_sec: unknown field `per_sec`"),
-        ("per_second = 2.5", "per_second = 0", "demo.toml line 6, key rate.per_second: a rate is above 0"),
-        (
-            "per_second = 2.5",
-            "account = { per_day = 0 }",
-            "demo.toml line 6, key rate.account.per_day: a rate is above 0",
-        ),
-        (
-            "per_second = 2.5",
-            "reset_header = \"x-reset\"",
-            "demo.toml line 6, key rate.reset_header: it says nothing without remaining_header",
-        ),
-        ("kind = \"token\"", "kind = \"oauth\"", "demo.toml line 5, key auth"),
-        ("https://api", "ftp://api", "demo.toml line 3, key base_url: "),
-        ("\"demo\"", "\"Demo\"", "demo.toml line 1, key name: \"Demo\" is no name"),
-        ("\"throttled\"", "\"slow\"", "demo.toml line 15, key rules[0].class: unknown variant `slow`"),
-        ("\"too many\"", "\"(\"", "demo.toml line 16, key rules[0].message: regex parse error"),
-        ("\"data.total\"", "\"data.rows.n\"", "demo.toml line 11, key response.total: "),
-        ("ok = 0", "", "demo.toml line 8, key response.ok: code and ok go together"),
-        ("stream.daily", "stream.Daily", "demo.toml line 21, key stream.Daily: \"Daily\" is no name"),
-        ("\"/daily\"", "\"daily\"", "demo.toml line 22, key stream.daily.path: a path starts with /"),
-        ("size = 100", "size = 0", "demo.toml line 23, key stream.daily.pager.size: 0: "),
-        (
-            "within = \"day\"",
-            "within = \"fee\"",
-            "demo.toml line 24, key stream.daily.dates.within: fee is no column",
-        ),
-        ("within = \"day\"", "from = \"day\"", "demo.toml line 24, key stream.daily.dates: write { within"),
-        (
-            "\"@basic\"",
-            "\"@more\"",
-            "demo.toml line 27, key stream.daily.columns[1]: there is no group @more",
-        ),
-        (
-            "\"@basic\"",
-            "\"@basic\", \"@basic\"",
-            "demo.toml line 27, key stream.daily.columns[2]: a second column fee",
-        ),
-        (
-            "\"fee\"",
-            "\"_run\"",
-            "demo.toml line 27, key stream.daily.columns[1]: column _run of @basic: \"_run\": names",
-        ),
-        (
-            column,
-            r#"{ name = "x\"y", type = "date", key = true }"#,
-            "demo.toml line 26, key stream.daily.columns[0].name: ",
-        ),
-        (
-            column,
-            r#"{ name = "day", type = "dat", key = true }"#,
-            "demo.toml line 26, key stream.daily.columns[0].type: unknown variant `dat`",
-        ),
-        (
-            column,
-            r#"{ name = "day", type = "date" }"#,
-            "demo.toml line 25, key stream.daily.columns: no column has key",
-        ),
-        (
-            column,
-            r#"{ name = "day", type = "date", key = true, const = "soon" }"#,
-            "demo.toml line 26, key stream.daily.columns[0].const: \"soon\" is no date",
-        ),
-        (
-            column,
-            r#"{ name = "day", type = "date", key = true, const = "2026-11-23", param = "from" }"#,
-            "demo.toml line 26, key stream.daily.columns[0]: one of path",
-        ),
-        (
-            column,
-            r#"{ name = "day", type = "bigint", key = true, param = "from" }"#,
-            "demo.toml line 26, key stream.daily.columns[0].type: a request's day",
-        ),
-        (
-            "\"{page:int}\"",
-            "\"{pag}\"",
-            "demo.toml line 31, key stream.daily.body.page: \"{pag}\" is no placeholder",
-        ),
-        ("\"{page:int}\"", "1", "demo.toml line 30, key stream.daily.body: {page} is nowhere"),
-    ] {
+    for (from, to, said) in WRONG.iter().copied() {
         assert!(SMALL.contains(from), "{from}");
         let error = parse(&SMALL.replace(from, to)).expect_err(to).to_string();
         assert!(error.starts_with(said), "{to}\n  said     {error}\n  expected {said}");
@@ -294,71 +293,61 @@ fn a_config_goes_over_all_streams() {
     }
 }
 
+const WRONG_SHARED: &[(&str, &str, &str)] = &[
+    ("size = 100", "size = 0", "demo.toml line 18, key defaults.pager.size: 0: a page holds"),
+    ("size = 100", "siz = 1", "demo.toml line 18, key defaults.pager.siz: unknown field `siz`"),
+    ("size = 100", "size = \"x\"", "demo.toml line 18, key defaults.pager: invalid type"),
+    ("\"page.total\"", "7", "demo.toml line 31, key stream.daily.response.total: invalid type: integer `7`"),
+    ("sums = \"sums\"", "", "demo.toml line 23, key defaults.sums: where does a response state them?"),
+    (
+        "sums = [\"@metrics\"]",
+        "sums = [\"day\"]",
+        "demo.toml line 23, key defaults.sums[0]: day is no number",
+    ),
+    (
+        "{params.level}",
+        "{params.leve}",
+        "demo.toml line 28, key defaults.query.level: there is no params leve",
+    ),
+    ("\"10:15\"", "\"noon\"", "demo.toml line 21, key defaults.ready_at: 'noon' is not a time of day"),
+    ("\"none\"", "\"never\"", "demo.toml line 36, key stream.whole.dates: invalid value"),
+    (
+        "max_result_window = 1000",
+        "max_result_window = 10",
+        "demo.toml line 18, key defaults.pager.max_result_window: 10: not even one page",
+    ),
+    (
+        "\"delete\"",
+        "\"delete\"\npartition_by = \"month\"",
+        "demo.toml line 38, key stream.whole.partition_by: the rows know no date",
+    ),
+    ("\"delete\"", "\"drop\"", "demo.toml line 37, key stream.whole.missing_rows: unknown variant `drop`"),
+    ("page = \"{page}\"", "page = \"{token}\"", "demo.toml line 26, key defaults.query: {page} is nowhere"),
+    (
+        "page = \"{page}\"",
+        "page = \"{page}\"\nt = \"{token}\"",
+        "demo.toml line 31, key stream.daily: a {token} in a request",
+    ),
+    (
+        "[columns]",
+        "auth = { kind = \"token\" }\n[columns]",
+        "demo.toml line 12, key response.auth: unknown field",
+    ),
+    (
+        "params = {",
+        "auth = { kind = \"token\" }\nparams = {",
+        "demo.toml line 5, key auth: the token goes nowhere",
+    ),
+    (
+        "days_per_partition = 7",
+        "body = { a = 1 }",
+        "demo.toml line 32, key stream.daily.body: a GET has no body",
+    ),
+];
+
 #[test]
 fn errors_lead_to_where_a_shared_key_is_written() {
-    for (from, to, said) in [
-        ("size = 100", "size = 0", "demo.toml line 18, key defaults.pager.size: 0: a page holds"),
-        ("size = 100", "siz = 1", "demo.toml line 18, key defaults.pager.siz: unknown field `siz`"),
-        ("size = 100", "size = \"x\"", "demo.toml line 18, key defaults.pager: invalid type"),
-        (
-            "\"page.total\"",
-            "7",
-            "demo.toml line 31, key stream.daily.response.total: invalid type: integer `7`",
-        ),
-        ("sums = \"sums\"", "", "demo.toml line 23, key defaults.sums: where does a response state them?"),
-        (
-            "sums = [\"@metrics\"]",
-            "sums = [\"day\"]",
-            "demo.toml line 23, key defaults.sums[0]: day is no number",
-        ),
-        (
-            "{params.level}",
-            "{params.leve}",
-            "demo.toml line 28, key defaults.query.level: there is no params leve",
-        ),
-        ("\"10:15\"", "\"noon\"", "demo.toml line 21, key defaults.ready_at: 'noon' is not a time of day"),
-        ("\"none\"", "\"never\"", "demo.toml line 36, key stream.whole.dates: invalid value"),
-        (
-            "max_result_window = 1000",
-            "max_result_window = 10",
-            "demo.toml line 18, key defaults.pager.max_result_window: 10: not even one page",
-        ),
-        (
-            "\"delete\"",
-            "\"delete\"\npartition_by = \"month\"",
-            "demo.toml line 38, key stream.whole.partition_by: the rows know no date",
-        ),
-        (
-            "\"delete\"",
-            "\"drop\"",
-            "demo.toml line 37, key stream.whole.missing_rows: unknown variant `drop`",
-        ),
-        (
-            "page = \"{page}\"",
-            "page = \"{token}\"",
-            "demo.toml line 26, key defaults.query: {page} is nowhere",
-        ),
-        (
-            "page = \"{page}\"",
-            "page = \"{page}\"\nt = \"{token}\"",
-            "demo.toml line 31, key stream.daily: a {token} in a request",
-        ),
-        (
-            "[columns]",
-            "auth = { kind = \"token\" }\n[columns]",
-            "demo.toml line 12, key response.auth: unknown field",
-        ),
-        (
-            "params = {",
-            "auth = { kind = \"token\" }\nparams = {",
-            "demo.toml line 5, key auth: the token goes nowhere",
-        ),
-        (
-            "days_per_partition = 7",
-            "body = { a = 1 }",
-            "demo.toml line 32, key stream.daily.body: a GET has no body",
-        ),
-    ] {
+    for (from, to, said) in WRONG_SHARED.iter().copied() {
         assert!(SHARED.contains(from), "{from}");
         let error = Definition::parse("demo.toml", &SHARED.replace(from, to), Table::new()).expect_err(to);
         assert!(error.to_string().starts_with(said), "{to}\n  said     {error}\n  expected {said}");

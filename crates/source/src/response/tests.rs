@@ -217,71 +217,73 @@ fn bounds_on_what_a_response_holds() {
     assert_eq!(good(deep.trim_matches(['[', ']'])).rows.len(), 1, "what nobody wants is not looked into");
 }
 
+const NO_PAGES: &[(&str, FailureClass, &str)] = &[
+    (r#"{"code":10005,"msg":"x"}"#, FailureClass::Throttled, "HTTP 200, code 10005: x"),
+    (
+        r#"{"errorCode":"77","message":"Token 过期","request_id":7}"#,
+        FailureClass::Token,
+        "HTTP 200, code 77: Token 过期 (request 7)",
+    ),
+    (
+        r#"{"code":10002,"msg":"bad column","data":{"data_list":[7]}}"#,
+        FailureClass::Permanent,
+        "HTTP 200, code 10002: bad column",
+    ),
+    (
+        r#"{"data":{"total_count":0,"data_list":[]}}"#,
+        FailureClass::Transient,
+        "HTTP 200, response without code (code or errorCode)",
+    ),
+    (
+        r#"{"code":0,"data":{"data_list":[]}}"#,
+        FailureClass::Permanent,
+        "response without total (data.total_count)",
+    ),
+    (
+        r#"{"code":0,"data":{"total_count":"-","data_list":[]}}"#,
+        FailureClass::Permanent,
+        "the total (data.total_count) is no number: \"-\"",
+    ),
+    (
+        r#"{"code":0,"data":{"total_count":-1,"data_list":[]}}"#,
+        FailureClass::Permanent,
+        "the total (data.total_count) is no number: \"-1\"",
+    ),
+    (
+        r#"{"code":0,"request_id":"r","data":{"total_count":1}}"#,
+        FailureClass::Permanent,
+        "response without rows: data.data_list is missing or no array (request r)",
+    ),
+    (
+        r#"{"code":0,"data":{"total_count":1,"data_list":"x"}}"#,
+        FailureClass::Permanent,
+        "response without rows: data.data_list is missing or no array",
+    ),
+    (
+        "<html>\n<title>502</title>",
+        FailureClass::Transient,
+        "HTTP 200, but no JSON (no content type): <html> <title>502</title>",
+    ),
+    ("", FailureClass::Transient, "HTTP 200, but no JSON (no content type): empty"),
+    ("\u{feff}{}", FailureClass::Transient, "HTTP 200, but no JSON (no content type): \u{feff}{}"),
+    (
+        r#"{"code":0,"data":{"fee":"secret"#,
+        FailureClass::Transient,
+        "HTTP 200, but no JSON (no content type): EOF while parsing a string at line 1 column 31",
+    ),
+    (
+        r#"{"code":0} {}"#,
+        FailureClass::Transient,
+        "HTTP 200, but no JSON (no content type): trailing characters at line 1 column 12",
+    ),
+    ("[]", FailureClass::Transient, "HTTP 200, response without code (code or errorCode)"),
+];
+
 #[test]
 fn responses_that_are_no_page() {
     let none = r#"{"code":0,"data":{"total_count":0,"data_list":null}}"#;
     assert_eq!(decode(none).unwrap().rows.len(), 0, "some send null for none");
-    for (body, class, said) in [
-        (r#"{"code":10005,"msg":"x"}"#, FailureClass::Throttled, "HTTP 200, code 10005: x"),
-        (
-            r#"{"errorCode":"77","message":"Token 过期","request_id":7}"#,
-            FailureClass::Token,
-            "HTTP 200, code 77: Token 过期 (request 7)",
-        ),
-        (
-            r#"{"code":10002,"msg":"bad column","data":{"data_list":[7]}}"#,
-            FailureClass::Permanent,
-            "HTTP 200, code 10002: bad column",
-        ),
-        (
-            r#"{"data":{"total_count":0,"data_list":[]}}"#,
-            FailureClass::Transient,
-            "HTTP 200, response without code (code or errorCode)",
-        ),
-        (
-            r#"{"code":0,"data":{"data_list":[]}}"#,
-            FailureClass::Permanent,
-            "response without total (data.total_count)",
-        ),
-        (
-            r#"{"code":0,"data":{"total_count":"-","data_list":[]}}"#,
-            FailureClass::Permanent,
-            "the total (data.total_count) is no number: \"-\"",
-        ),
-        (
-            r#"{"code":0,"data":{"total_count":-1,"data_list":[]}}"#,
-            FailureClass::Permanent,
-            "the total (data.total_count) is no number: \"-1\"",
-        ),
-        (
-            r#"{"code":0,"request_id":"r","data":{"total_count":1}}"#,
-            FailureClass::Permanent,
-            "response without rows: data.data_list is missing or no array (request r)",
-        ),
-        (
-            r#"{"code":0,"data":{"total_count":1,"data_list":"x"}}"#,
-            FailureClass::Permanent,
-            "response without rows: data.data_list is missing or no array",
-        ),
-        (
-            "<html>\n<title>502</title>",
-            FailureClass::Transient,
-            "HTTP 200, but no JSON (no content type): <html> <title>502</title>",
-        ),
-        ("", FailureClass::Transient, "HTTP 200, but no JSON (no content type): empty"),
-        ("\u{feff}{}", FailureClass::Transient, "HTTP 200, but no JSON (no content type): \u{feff}{}"),
-        (
-            r#"{"code":0,"data":{"fee":"secret"#,
-            FailureClass::Transient,
-            "HTTP 200, but no JSON (no content type): EOF while parsing a string at line 1 column 31",
-        ),
-        (
-            r#"{"code":0} {}"#,
-            FailureClass::Transient,
-            "HTTP 200, but no JSON (no content type): trailing characters at line 1 column 12",
-        ),
-        ("[]", FailureClass::Transient, "HTTP 200, response without code (code or errorCode)"),
-    ] {
+    for (body, class, said) in NO_PAGES.iter().copied() {
         let failure = decode(body).expect_err(body);
         assert_eq!((failure.class, failure.message.as_str()), (class, said), "{body}");
     }
