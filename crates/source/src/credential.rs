@@ -30,7 +30,7 @@ impl From<&str> for Credential {
 }
 
 impl Credential {
-    /// What must never be told.
+    /// The secrets, which never go into a message.
     pub(crate) fn secrets(&self) -> Vec<&str> {
         let secrets = [Some(&self.token), self.secret.as_ref()];
         secrets.into_iter().flatten().map(ExposeSecret::expose_secret).filter(|s| !s.is_empty()).collect()

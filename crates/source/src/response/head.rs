@@ -26,7 +26,7 @@ pub(crate) struct ResponseHead {
     pub(crate) total: Option<String>,
     /// The header `Link`.
     pub(crate) link: Option<String>,
-    /// What was asked for.
+    /// The URL that was requested.
     pub(crate) url: Option<Url>,
     /// The body was kept, and the headers are gone.
     pub(crate) replayed: bool,

@@ -85,7 +85,7 @@ fn task(
     let poll = request::compile(poll, source.base_url, source.scope(&TASK))
         .map_err(|e| e.within(&["pager", "poll"]))?;
     if !poll.names(&["task"]) {
-        return Err(Wrong::at(["pager", "poll"], "{task} is nowhere: which task is asked for?"));
+        return Err(Wrong::at(["pager", "poll"], "{task} is nowhere: which task is polled?"));
     }
     if done.0.is_empty() {
         return Err(Wrong::at(["pager", "done"], "which states mean that it is done?"));
