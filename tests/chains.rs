@@ -64,7 +64,7 @@ async fn a_chain_goes_on_after_a_death_before_the_commit() {
 const TASK: &str = r#"
 title = "A report that is prepared first"
 time_zone = "UTC"
-answer = { code = "code", ok = 0, rows = "rows" }
+response = { code = "code", ok = 0, rows = "rows" }
 
 [stream.report]
 path = "/tasks"
@@ -80,13 +80,13 @@ columns = [
 
 [stream.report.pager]
 kind = "task"
-id = "id"
+task_id = "id"
 poll = { path = "/tasks/{task}", method = "GET" }
 state = "state"
 done = "READY"
 failed = "FAILED"
-url = "url"
-every = "100ms"
+file_url = "url"
+poll_every = "100ms"
 file = { format = "csv" }
 "#;
 

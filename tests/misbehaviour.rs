@@ -172,7 +172,7 @@ async fn pages_too_deep_to_be_shown_are_incomplete() {
 /// Where it is known how deep pages go, a day that is deeper is pulled by placement.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_day_that_is_too_deep_is_pulled_in_parts() {
-    let world = world(&["deep_page=11"], "stream.creative.pager.window = 1000").await;
+    let world = world(&["deep_page=11"], "stream.creative.pager.max_result_window = 1000").await;
     let _consumer = world.consumer();
     world.producer(&[]).await.ok();
     world.assert_sealed_truth().await;

@@ -170,7 +170,7 @@ async fn a_seal_of_before_ready_at_is_not_the_last_word() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn weeks_and_streams_without_dates_are_one_partition_each() {
     let world = World::of(50).await;
-    world.configure("", "stream.creative = { grid = 7 }");
+    world.configure("", "stream.creative = { days_per_partition = 7 }");
     let weeks = plan(&world, &["--from", "2026-01-01", "--to", DAY]).await.ok().json();
     let days: Vec<(&str, &str)> = weeks["partitions"]
         .as_array()

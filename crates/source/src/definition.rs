@@ -1,46 +1,38 @@
 //! A source, described as data.
 
-mod answer;
 mod auth;
-mod columns;
 mod compile;
+mod decode_hash;
 mod document;
 mod error;
-mod meaning;
 mod merge;
+mod names;
+mod pager;
+mod place;
 mod rate;
-mod request;
+mod response;
 mod stream;
-mod words;
 
 use std::{collections::BTreeMap, path::Path};
 
-use bytes::Bytes;
 use jiff::tz::TimeZone;
-use pagemill_core::{Failure, FetchedPage, PageJob, Restate, TableShape, TimeOfDay};
+use pagemill_core::{Failure, PageJob};
 use reqwest::Url;
 use toml::{Table, Value};
 
 pub use self::{
     error::DefinitionError,
     rate::{Rate, Windows},
+    stream::{Paging, Stream},
 };
 
 pub(crate) use self::{
-    answer::Answer,
-    auth::Auth,
+    auth::{Auth, OAuth, TokenPaths},
+    pager::{Pager, Task},
     rate::BudgetHeaders,
-    stream::{Pager, Split, Task},
+    response::ResponsePlan,
 };
-use crate::{
-    answer::{Received, page},
-    decode::{ColumnPlan, Origin, RowPlan, SumsPlan},
-    oauth::OAuth,
-    params::Params,
-    request::RequestPlan,
-    rules::Rule,
-    value::Reader,
-};
+use crate::{rules::Rule, value::Reader};
 
 /// Definitions that come with the program.
 const SHIPPED: [(&str, &str); 8] = [
@@ -54,7 +46,7 @@ const SHIPPED: [(&str, &str); 8] = [
     ("example", include_str!("../../../sources/example.toml")),
 ];
 
-/// A source: where it is, how it is asked, what its answers mean, and its streams.
+/// A source: where the API is, what requests and responses look like, and its streams.
 #[derive(Debug)]
 pub struct Definition {
     name: String,
@@ -68,48 +60,12 @@ pub struct Definition {
     pub(crate) budget: Option<BudgetHeaders>,
     pub(crate) limits: Limits,
     pub(crate) reader: Reader,
-    /// Of answers that hold no rows.
-    pub(crate) answer: Answer,
+    /// For responses that hold no rows.
+    pub(crate) response: ResponsePlan,
     pub(crate) rules: Vec<Rule>,
 }
 
-/// One endpoint of a source; it fills one table.
-#[derive(Debug)]
-pub struct Stream {
-    name: String,
-    title: String,
-    rate: Rate,
-    page_size: u32,
-    window: Option<u32>,
-    max_days: Option<u32>,
-    grid: u32,
-    ready_at: Option<TimeOfDay>,
-    restate: Vec<Restate>,
-    deletes_missing: bool,
-    monthly: bool,
-    splits: Vec<Split>,
-    table: TableShape,
-    meaning: i64,
-    pub(crate) request: RequestPlan,
-    pub(crate) pager: Pager,
-    /// Of answers that hold rows.
-    pub(crate) answer: Answer,
-    pub(crate) rows: RowPlan,
-    pub(crate) sums: SumsPlan,
-}
-
-/// How a partition's pages are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Paging {
-    /// Side by side, by their numbers; the total says how many there are.
-    Numbered,
-    /// One by one: each page names the next.
-    Chained,
-    /// There is one page, which holds all.
-    Single,
-}
-
-/// What an answer may cost.
+/// What a response may cost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) timeout: std::time::Duration,
@@ -162,14 +118,14 @@ impl Definition {
     /// # Errors
     /// As [`Definition::load`].
     pub fn parse(origin: &str, text: &str, overrides: Table) -> Result<Self, DefinitionError> {
-        let source = error::Source { origin, text, overrides: &overrides };
+        let source = place::Source { origin, text, overrides: &overrides };
         let written: Table = text.parse().map_err(|e| source.toml_error(&e))?;
         let merged = merge::merged(written, &overrides);
         let document = Value::Table(merged.clone());
         let document = serde_path_to_error::deserialize(document).map_err(|e| source.form_error(&e))?;
         let mut definition = compile::definition(document).map_err(|e| source.semantic_error(e))?;
         for stream in definition.streams.values_mut() {
-            stream.meaning = meaning::of(&merged, &stream.name);
+            stream.decode_hash = decode_hash::of(&merged, &stream.name);
         }
         Ok(definition)
     }
@@ -184,12 +140,12 @@ impl Definition {
         schema
     }
 
-    /// Its name: it begins the names of tables and queues.
+    /// The source's name: it begins the names of tables and queues.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its name for people.
+    /// The source's name for people.
     pub fn title(&self) -> &str {
         &self.title
     }
@@ -209,7 +165,7 @@ impl Definition {
         &self.reader.zone
     }
 
-    /// What it permits.
+    /// How much the API permits.
     pub fn rate(&self) -> &Rate {
         &self.rate
     }
@@ -224,42 +180,31 @@ impl Definition {
         self.auth.is_some()
     }
 
-    /// Whether it grants tokens and refreshes them; a token from the config will do as well.
+    /// Whether the source grants and refreshes tokens; a token from the config will do as well.
     pub fn refreshes_tokens(&self) -> bool {
         self.oauth().is_some()
     }
 
-    /// Its streams, by name.
+    /// The streams, by name.
     pub fn streams(&self) -> impl Iterator<Item = &Stream> {
         self.streams.values()
     }
 
-    /// Whether any of its streams is asked by account.
+    /// Whether requests of any stream name an account.
     pub fn names_accounts(&self) -> bool {
         self.streams().any(Stream::names_account)
     }
 
-    /// One of its streams.
+    /// The stream of a name.
     ///
     /// # Errors
-    /// [`UnknownStream`], listing those that there are.
+    /// [`UnknownStream`], listing the streams that there are.
     pub fn stream(&self, name: &str) -> Result<&Stream, UnknownStream> {
         self.streams.get(name).ok_or_else(|| UnknownStream {
             definition: self.name.clone(),
             stream: name.to_owned(),
             there: self.streams.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
         })
-    }
-
-    /// Reads the body of a good answer again, as [`crate::Client::fetch`] did: a table is rebuilt
-    /// from the bodies kept, without a request.
-    ///
-    /// # Errors
-    /// What is wrong with the answer.
-    pub fn decode(&self, job: &PageJob, body: Bytes) -> Result<FetchedPage, Failure> {
-        let stream = self.stream_of(job)?;
-        let received = Received { status: 200, replayed: true, ..Received::default() };
-        page(self, stream, &stream.params(job)?, &received, body)
     }
 
     /// Where the API is.
@@ -289,130 +234,6 @@ impl Definition {
             return Err(Failure::permanent(format!("a job of source {given} came to source {name}")));
         }
         self.stream(&job.slice.stream).map_err(|e| Failure::permanent(e.to_string()))
-    }
-}
-
-impl Stream {
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its name for people.
-    pub fn title(&self) -> &str {
-        &self.title
-    }
-
-    /// Rows a page.
-    pub fn page_size(&self) -> u32 {
-        self.page_size
-    }
-
-    /// The most days that one request may span.
-    pub fn max_days(&self) -> Option<u32> {
-        self.max_days
-    }
-
-    /// The table that it fills.
-    pub fn table_shape(&self) -> &TableShape {
-        &self.table
-    }
-
-    /// What the definition says of its answers, as a number: when it changes, the stored answers are
-    /// to be read again.
-    pub fn meaning(&self) -> i64 {
-        self.meaning
-    }
-
-    /// How a partition's pages are asked for.
-    pub fn paging(&self) -> Paging {
-        match self.pager {
-            Pager::Page { .. } | Pager::Offset { .. } => Paging::Numbered,
-            Pager::Cursor { .. } | Pager::Link { .. } => Paging::Chained,
-            Pager::Single | Pager::Task(_) => Paging::Single,
-        }
-    }
-
-    /// Whether it is asked, or its rows are told apart, by account.
-    pub fn names_account(&self) -> bool {
-        let by_account = |column: &ColumnPlan| matches!(column.origin, Origin::Account);
-        self.asks_with(&["account"]) || self.rows.columns.iter().any(by_account)
-    }
-
-    /// The deepest row that the API shows, where it doesn't show all.
-    pub fn window(&self) -> Option<u32> {
-        self.window
-    }
-
-    /// Dimensions by which a day is split that is too deep, with their values as
-    /// [`pagemill_core::Slice::part`] has them.
-    pub fn split_by(&self) -> Vec<(String, Vec<String>)> {
-        self.splits.iter().map(|split| (split.name.clone(), split.values.clone())).collect()
-    }
-
-    /// Positions of the additive columns in the table's columns, in the order of
-    /// [`FetchedPage::sums`].
-    pub fn sums(&self) -> &[usize] {
-        &self.sums.columns
-    }
-
-    /// Whether rows that a later, sealed pull no longer contains are deleted.
-    pub fn deletes_missing(&self) -> bool {
-        self.deletes_missing
-    }
-
-    /// Whether its table is partitioned by the months of its date.
-    pub fn is_monthly(&self) -> bool {
-        self.monthly
-    }
-
-    /// Days of a partition.
-    pub fn grid(&self) -> u32 {
-        self.grid
-    }
-
-    /// When a day's report is final, on the day after, in the source's zone unless it names one.
-    pub fn ready_at(&self) -> Option<&TimeOfDay> {
-        self.ready_at.as_ref()
-    }
-
-    /// How long the API still changes a day.
-    pub fn restate(&self) -> &[Restate] {
-        &self.restate
-    }
-
-    /// What it permits beside what its source does.
-    pub fn rate(&self) -> &Rate {
-        &self.rate
-    }
-
-    /// What a job asks of this stream.
-    pub(crate) fn params<'j>(&self, job: &'j PageJob) -> Result<Params<'j>, Failure> {
-        let params = Params::of(job);
-        let days = i64::from((params.to - params.from).get_days()) + 1;
-        if days < 1 || self.max_days.is_some_and(|most| days > i64::from(most)) {
-            let most = self.max_days.map_or_else(String::new, |most| format!(", and {most} is the most"));
-            return Err(Failure::permanent(format!("{} to {} is {days} days{most}", params.from, params.to)));
-        }
-        Ok(params)
-    }
-
-    /// The split by a dimension, which has this value.
-    pub(crate) fn split(&self, dimension: &str, value: &str) -> Result<&Split, Failure> {
-        let found = self.splits.iter().find(|s| s.name == dimension && s.values.iter().any(|v| v == value));
-        found.ok_or_else(|| {
-            let what = format!("stream {} has no part {dimension} = {value} in its split_by", self.name);
-            Failure::permanent(what)
-        })
-    }
-
-    /// Whether a request of its fills in one of these.
-    pub(crate) fn asks_with(&self, names: &[&str]) -> bool {
-        let poll = match &self.pager {
-            Pager::Task(task) => task.poll.names(names),
-            _ => false,
-        };
-        poll || self.request.names(names)
     }
 }
 

@@ -1,25 +1,30 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-mod answer;
-mod ask;
 mod client;
+mod credential;
 mod decode;
 mod definition;
-mod grammar;
+mod grant;
+mod http;
+mod json_paths;
 mod link;
 mod network;
-mod oauth;
+mod number;
+mod number_format;
 mod params;
 mod request;
+mod request_builder;
+mod response;
 mod rules;
 mod sign;
 mod template;
-mod trie;
 mod value;
 
-pub use ask::Credential;
-pub use client::{Client, ClientError, Fetch};
-pub use definition::{Definition, DefinitionError, Paging, Rate, Stream, UnknownStream, Windows};
-pub use oauth::{App, Granted};
+pub use self::{
+    client::{Client, ClientError, Fetch},
+    credential::Credential,
+    definition::{Definition, DefinitionError, Paging, Rate, Stream, UnknownStream, Windows},
+    grant::{App, Granted},
+};
 pub use pagemill_core::Restate;

@@ -16,7 +16,7 @@ pub(crate) struct Params<'j> {
 }
 
 impl<'j> Params<'j> {
-    /// What the job asks for.
+    /// The parameters of the job's request.
     pub(crate) fn of(job: &'j PageJob) -> Self {
         let slice = &job.slice;
         Self {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::template::{Template, Values, scalar_text};
 
-/// How to ask for something.
+/// A request before its placeholders are filled.
 #[derive(Debug)]
 pub(crate) struct RequestPlan {
     pub(crate) method: Method,
@@ -95,7 +95,7 @@ impl RequestPlan {
         url
     }
 
-    /// Whether one of these names fills a hole of it.
+    /// Whether one of these names fills one of its placeholders.
     pub(crate) fn names(&self, names: &[&str]) -> bool {
         let body = self.body.as_ref().is_some_and(|body| body.names(names));
         let headers = self.headers.iter().any(|(_, value)| value.names(names));
@@ -185,7 +185,7 @@ fn encoded(pairs: &[(String, String)]) -> String {
     url.query().unwrap_or_default().to_owned()
 }
 
-/// What fills a hole of a path stays within its part of the path.
+/// What fills a placeholder of a path stays within its part of the path.
 pub(crate) fn escape(text: &str) -> String {
     let byte = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
@@ -254,9 +254,9 @@ mod tests {
     fn what_fills_a_path_stays_within_it() {
         let base = "https://api.example.com/v1/".parse().unwrap();
         let url = |account: &str| {
-            let hole = crate::template::Piece::Hole(crate::template::Hole::Named("account"));
+            let piece = crate::template::Piece::Placeholder(crate::template::Placeholder::Named("account"));
             let mut plan = plan(Arrays::Json);
-            plan.path = Template::Text(vec![crate::template::Piece::Literal("/act/".into()), hole]);
+            plan.path = Template::Text(vec![crate::template::Piece::Literal("/act/".into()), piece]);
             plan.render(&base, &Values::default().with("account", account), Vec::new())
                 .map(|request| request.url.to_string())
         };

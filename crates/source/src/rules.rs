@@ -1,4 +1,4 @@
-//! What an answer that is no page means: the definition's rules, then the usual reading of HTTP.
+//! What a response that is no page means: the definition's rules, then the usual reading of HTTP.
 
 use pagemill_core::{FailureClass, QuotaScope};
 use regex::Regex;
@@ -20,7 +20,7 @@ pub(crate) enum StatusPattern {
     Hundred(u16),
 }
 
-/// What an answer says about itself.
+/// What a response says about itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Signs<'a> {
     pub(crate) status: u16,
@@ -47,17 +47,17 @@ impl StatusPattern {
     }
 }
 
-/// The class that the definition's own rules give an answer.
+/// The class that the definition's own rules give a response.
 pub(crate) fn class_by_rules(rules: &[Rule], signs: Signs<'_>) -> Option<FailureClass> {
     rules.iter().find(|rule| rule.matches(signs)).map(|rule| rule.class)
 }
 
-/// Whose quota a throttled answer speaks of.
+/// Whose quota a throttled response speaks of.
 pub(crate) fn quota_by_rules(rules: &[Rule], signs: Signs<'_>) -> QuotaScope {
     rules.iter().find(|rule| rule.matches(signs)).map(|rule| rule.quota).unwrap_or_default()
 }
 
-/// The class of an answer that is no page.
+/// The class of a response that is no page.
 pub(crate) fn classify(rules: &[Rule], signs: Signs<'_>) -> FailureClass {
     class_by_rules(rules, signs).unwrap_or(match signs.status {
         429 => FailureClass::Throttled,

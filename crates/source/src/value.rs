@@ -10,7 +10,7 @@ use jiff::{
 use pagemill_core::{Column, Kind};
 use rust_decimal::Decimal;
 
-use crate::grammar::{Grammar, Number};
+use crate::{number::Number, number_format::NumberFormat};
 
 /// One value, for columns that the request or the definition fills.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,14 +32,14 @@ pub(crate) enum Read {
     Mended,
     /// It means NULL; nothing was appended.
     Null,
-    /// It does not follow the grammar; nothing was appended.
+    /// It does not follow the format; nothing was appended.
     Unreadable,
 }
 
 /// What texts mean in a source.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader {
-    pub(crate) grammar: Grammar,
+    pub(crate) numbers: NumberFormat,
     pub(crate) zone: TimeZone,
 }
 
@@ -62,7 +62,7 @@ impl Reader {
         }
         let Some(text) = text_of(raw) else { return Read::Unreadable };
         let text = trimmed(&text);
-        if self.grammar.is_null(text) {
+        if self.numbers.is_null(text) {
             return Read::Null;
         }
         let read = match column {
@@ -76,7 +76,7 @@ impl Reader {
         if read.is_some() { Read::Value } else { Read::Unreadable }
     }
 
-    /// Reads a text as a type, if it follows the grammar.
+    /// Reads a text as a type, if it follows the format.
     pub(crate) fn cell(&self, kind: Kind, text: &str) -> Option<Cell> {
         match kind {
             Kind::Bigint => self.bigint(text).map(Cell::Bigint),
@@ -90,16 +90,16 @@ impl Reader {
 
     /// Whether a raw JSON text is an empty or NULL text: what a sentinel stands for.
     pub(crate) fn is_empty(&self, raw: &str) -> bool {
-        text_of(raw).is_some_and(|text| text.trim().is_empty() || self.grammar.is_null(text.trim()))
+        text_of(raw).is_some_and(|text| text.trim().is_empty() || self.numbers.is_null(text.trim()))
     }
 
     fn bigint(&self, text: &str) -> Option<i64> {
-        self.grammar.number(text).and_then(Number::to_i64)
+        self.numbers.number(text).and_then(Number::to_i64)
     }
 
     /// An exact number.
     pub(crate) fn numeric(&self, text: &str) -> Option<Decimal> {
-        self.grammar.number(text).and_then(Number::to_decimal)
+        self.numbers.number(text).and_then(Number::to_decimal)
     }
 
     /// A day; of an instant with an offset, its day in the source's zone.
@@ -185,10 +185,10 @@ mod tests {
     use jiff::civil::date;
 
     use super::*;
-    use crate::grammar::chinese;
+    use crate::number_format::chinese;
 
     fn reader() -> Reader {
-        Reader { grammar: chinese(), zone: TimeZone::get("Asia/Shanghai").unwrap() }
+        Reader { numbers: chinese(), zone: TimeZone::get("Asia/Shanghai").unwrap() }
     }
 
     #[test]

@@ -46,15 +46,15 @@ fn client(base_url: &str, overrides: &str) -> Client {
     Client::new(Arc::new(definition)).unwrap()
 }
 
-/// Answers one request with these bytes; returns the request.
-async fn answering(answer: Vec<u8>) -> (String, JoinHandle<String>) {
+/// Responses one request with these bytes; returns the request.
+async fn answering(response: Vec<u8>) -> (String, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let request = request(&mut stream).await;
         // The client may hang up in the middle: that is what some tests want.
-        let _ = stream.write_all(&answer).await;
+        let _ = stream.write_all(&response).await;
         let _ = stream.shutdown().await;
         request
     });
@@ -78,9 +78,9 @@ async fn request(stream: &mut TcpStream) -> String {
 }
 
 fn http(head: &str, body: &[u8]) -> Vec<u8> {
-    let mut answer = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
-    answer.extend_from_slice(body);
-    answer
+    let mut response = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
+    response.extend_from_slice(body);
+    response
 }
 
 fn gzip(body: &[u8]) -> Vec<u8> {
@@ -97,9 +97,9 @@ async fn ask(client: &Client, job: &PageJob) -> Result<FetchedPage, Failure> {
     }
 }
 
-/// What the client makes of an answer.
-async fn fetch(answer: Vec<u8>, overrides: &str) -> Result<FetchedPage, Failure> {
-    let (url, server) = answering(answer).await;
+/// What the client makes of a response.
+async fn fetch(response: Vec<u8>, overrides: &str) -> Result<FetchedPage, Failure> {
+    let (url, server) = answering(response).await;
     let page = ask(&client(&url, overrides), &job()).await;
     server.await.unwrap();
     if let Err(failure) = &page {
@@ -108,8 +108,8 @@ async fn fetch(answer: Vec<u8>, overrides: &str) -> Result<FetchedPage, Failure>
     page
 }
 
-async fn failure(answer: Vec<u8>, overrides: &str) -> (FailureClass, String) {
-    let failure = fetch(answer, overrides).await.unwrap_err();
+async fn failure(response: Vec<u8>, overrides: &str) -> (FailureClass, String) {
+    let failure = fetch(response, overrides).await.unwrap_err();
     (failure.class, failure.message)
 }
 
@@ -146,7 +146,7 @@ async fn a_compressed_page() {
     let broken = http("200 OK\r\ncontent-encoding: gzip", b"no gzip at all, though it says so");
     let (class, said) = failure(broken, "").await;
     assert_eq!(class, FailureClass::Transient);
-    assert!(said.starts_with("the answer of 127.0.0.1:"), "{said}");
+    assert!(said.starts_with("the response of 127.0.0.1:"), "{said}");
 }
 
 #[tokio::test]
@@ -163,7 +163,7 @@ async fn errors_in_a_good_status() {
     let body = |code: u32, message: &str| {
         http("200 OK", format!(r#"{{"code":{code},"msg":"{message}","request_id":"q"}}"#).as_bytes())
     };
-    for (answer, class, said) in [
+    for (response, class, said) in [
         (body(10005, "x"), FailureClass::Throttled, "HTTP 200, code 10005: x (request q)"),
         (
             body(1, "请求频繁,请稍后重试"),
@@ -179,21 +179,21 @@ async fn errors_in_a_good_status() {
         ),
         (body(9, "other"), FailureClass::Permanent, "HTTP 200, code 9: other (request q)"),
     ] {
-        assert_eq!(failure(answer, "").await, (class, said.to_owned()));
+        assert_eq!(failure(response, "").await, (class, said.to_owned()));
     }
 }
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let answer = http("302 Found\r\nlocation: http://169.254.169.254/latest?token=x", b"");
+    let response = http("302 Found\r\nlocation: http://169.254.169.254/latest?token=x", b"");
     let said = "HTTP 302: a redirect to 169.254.169.254:80, not followed".to_owned();
-    assert_eq!(failure(answer, "").await, (FailureClass::Permanent, said));
+    assert_eq!(failure(response, "").await, (FailureClass::Permanent, said));
 }
 
 #[tokio::test]
 async fn a_body_is_bounded_also_when_decompressed() {
-    let small = "limits.body = 100_000";
-    let said = (FailureClass::Permanent, "the answer is larger than 100000 bytes".to_owned());
+    let small = "limits.max_body_bytes = 100_000";
+    let said = (FailureClass::Permanent, "the response is larger than 100000 bytes".to_owned());
     assert_eq!(failure(http("200 OK", &vec![b' '; 100_001]), small).await, said);
     let bomb = gzip(&vec![b' '; 50_000_000]);
     assert!(bomb.len() < 100_000);
@@ -205,27 +205,27 @@ async fn a_body_is_bounded_also_when_decompressed() {
 
 #[tokio::test]
 async fn what_is_no_json() {
-    let answer = http("200 OK\r\ncontent-type: text/html", b"<html>\r\n502 Bad Gateway</html>");
+    let response = http("200 OK\r\ncontent-type: text/html", b"<html>\r\n502 Bad Gateway</html>");
     let said = "HTTP 200, but no JSON (text/html): <html> 502 Bad Gateway</html>".to_owned();
-    assert_eq!(failure(answer, "").await, (FailureClass::Transient, said));
-    let answer = http("502 Bad Gateway\r\ncontent-type: text/html", b"<html>");
-    assert_eq!(failure(answer, "").await, (FailureClass::Transient, "HTTP 502: <html>".to_owned()));
+    assert_eq!(failure(response, "").await, (FailureClass::Transient, said));
+    let response = http("502 Bad Gateway\r\ncontent-type: text/html", b"<html>");
+    assert_eq!(failure(response, "").await, (FailureClass::Transient, "HTTP 502: <html>".to_owned()));
 }
 
 #[tokio::test]
-async fn half_an_answer() {
-    let mut answer = http("200 OK", PAGE.as_bytes());
-    answer.truncate(answer.len() - 50);
-    let (class, said) = failure(answer, "").await;
+async fn half_a_response() {
+    let mut response = http("200 OK", PAGE.as_bytes());
+    response.truncate(response.len() - 50);
+    let (class, said) = failure(response, "").await;
     assert_eq!(class, FailureClass::Transient);
-    assert!(said.starts_with("no whole answer from 127.0.0.1:"), "{said}");
+    assert!(said.starts_with("no whole response from 127.0.0.1:"), "{said}");
 }
 
 #[tokio::test]
-async fn half_an_answer_that_throttles_still_does() {
-    let mut answer = http("429 Too Many Requests\r\nretry-after: 3", &[b' '; 500]);
-    answer.truncate(answer.len() - 50);
-    let failure = fetch(answer, "").await.unwrap_err();
+async fn half_a_response_that_throttles_still_does() {
+    let mut response = http("429 Too Many Requests\r\nretry-after: 3", &[b' '; 500]);
+    response.truncate(response.len() - 50);
+    let failure = fetch(response, "").await.unwrap_err();
     assert_eq!((failure.class, failure.retry_after), (FailureClass::Throttled, Some(Duration::from_secs(3))));
 }
 
@@ -244,7 +244,7 @@ async fn nobody_answers() {
     let place = listener.local_addr().unwrap();
     let client = client(&format!("http://{place}"), "limits.timeout = \"100ms\"");
     let failure = ask(&client, &job()).await.unwrap_err();
-    assert_eq!(failure, Failure::transient(format!("no whole answer from {place} within 100ms")));
+    assert_eq!(failure, Failure::transient(format!("no whole response from {place} within 100ms")));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Access granted: the requests as a definition writes them, and what their answers mean.
+//! Access granted: the requests as a definition writes them, and what their responses mean.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,14 +19,14 @@ rate = { per_second = 1 }
 auth.kind = "oauth2"
 auth.header = "Authorization"
 auth.prefix = "Bearer "
-auth.early = "5m"
-auth.authorize = "https://shop.example/grant?id={app_id}&to={redirect_uri}&state={state}"
+auth.refresh_before = "5m"
+auth.authorize_url = "https://shop.example/grant?id={app_id}&to={redirect_uri}&state={state}"
 auth.exchange = { path = "/token", encoding = "form", body = { grant_type = "authorization_code", client_id = "{app_id}", client_secret = "{secret}", code = "{code}" } }
 auth.refresh = { path = "/token", method = "GET", query = { id = "{app_id}", secret = "{secret}", token = "{refresh_token}" } }
-auth.answer = { access_token = ["data.token", "access_token"], access_expires_in = "expires_in", refresh_token = "refresh_token", refresh_expires_in = "lives", accounts = "data.shops", account = "id" }
-answer = { code = "code", ok = [0], message = "msg", rows = "rows", total = "total" }
-errors = [{ class = "transient", code = 9 }]
-stream.orders = { title = "Orders", path = "/orders", pager = { kind = "page", first = 1, size = 10 }, body = { page = "{page:int}" }, dates = "none", columns = [{ name = "id", type = "bigint", key = true }] }
+auth.response = { access_token = ["data.token", "access_token"], access_expires_in = "expires_in", refresh_token = "refresh_token", refresh_expires_in = "lives", accounts = "data.shops", account = "id" }
+response = { code = "code", ok = [0], message = "msg", rows = "rows", total = "total" }
+rules = [{ class = "transient", code = 9 }]
+stream.orders = { title = "Orders", path = "/orders", pager = { kind = "page", first_page = 1, size = 10 }, body = { page = "{page:int}" }, dates = "none", columns = [{ name = "id", type = "bigint", key = true }] }
 "#;
 
 fn parsed(overrides: &str) -> Result<Definition, String> {
@@ -41,11 +41,11 @@ fn app() -> App {
     App { id: "7".into(), secret: "hunter2&".into() }
 }
 
-/// A client for a server that gives this answer once, and what it then was asked.
+/// A client for a server that gives this response once, and what it then was asked.
 async fn answering(head: &str, body: &str) -> (Client, tokio::task::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = client(&format!("http://{}", listener.local_addr().unwrap()));
-    let answer =
+    let response =
         format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
     let asked = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -57,7 +57,7 @@ async fn answering(head: &str, body: &str) -> (Client, tokio::task::JoinHandle<S
             let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
             let length = head.lines().find_map(|l| l.strip_prefix("content-length: ")).unwrap_or("0");
             if body.len() == length.parse::<usize>().unwrap() {
-                stream.write_all(answer.as_bytes()).await.unwrap();
+                stream.write_all(response.as_bytes()).await.unwrap();
                 return text;
             }
         }
@@ -94,7 +94,7 @@ async fn a_code_becomes_tokens() {
 
 #[tokio::test]
 async fn a_refresh_token_becomes_the_next_ones() {
-    // The usual OAuth answer, without the source's own code.
+    // The usual OAuth response, without the source's own code.
     let (client, asked) = answering("200 OK", r#"{"access_token":"a2","expires_in":86399}"#).await;
     let granted = client.refresh(&app(), &"r1".into()).await.unwrap();
     assert_eq!(granted.access_token.expose_secret(), "a2");
@@ -141,7 +141,7 @@ fn the_url_that_a_person_opens() {
         "https://shop.example/grant?id=7%26x&to=https%3A%2F%2Fa%2Fb%3Fc%3Dd%26e&state=s%20t"
     );
     assert!(client.authorize_url("7", None, "s").unwrap_err().message.contains("--redirect-uri"));
-    assert_eq!(client.early(), Duration::from_secs(300));
+    assert_eq!(client.refresh_before(), Duration::from_secs(300));
 }
 
 #[test]
@@ -150,10 +150,10 @@ fn what_is_wrong_with_an_auth_is_named() {
         ("auth.refresh.query.token = \"x\"", ["auth.refresh", "must carry {refresh_token}"]),
         ("auth.exchange.body.code = \"x\"", ["auth.exchange", "must carry {code}"]),
         ("auth.exchange.body.code = \"{refresh_token}\"", ["auth.exchange.body.code", "no placeholder"]),
-        ("auth.answer.access_token = []", ["auth.answer.access_token", "access token"]),
-        ("auth.authorize = \"shop.example/{app_id}\"", ["auth.authorize", "https://"]),
-        ("auth.authorize = \"https://shop.example/{account}\"", ["auth.authorize", "no placeholder"]),
-        ("auth.early = \"soon\"", ["auth", "soon"]),
+        ("auth.response.access_token = []", ["auth.response.access_token", "access token"]),
+        ("auth.authorize_url = \"shop.example/{app_id}\"", ["auth.authorize_url", "https://"]),
+        ("auth.authorize_url = \"https://shop.example/{account}\"", ["auth.authorize_url", "no placeholder"]),
+        ("auth.refresh_before = \"soon\"", ["auth", "soon"]),
     ] {
         let error = parsed(overrides).unwrap_err();
         assert!(words.iter().all(|word| error.contains(word)), "{overrides}: {error}");

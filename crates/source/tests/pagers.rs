@@ -1,4 +1,4 @@
-//! Every pager, encoding and proof of identity, against a server that answers what a test says.
+//! Every pager, encoding and proof of identity, against a server that responses what a test says.
 
 use std::{sync::Arc, time::Duration};
 
@@ -64,11 +64,11 @@ fn row(id: u32) -> String {
     format!(r#"{{"day":"2026-11-23","id":{id},"fee":"{id}.50"}}"#)
 }
 
-/// Answers each request with the next of these; `{url}` in them is the server's own.
-async fn serving(answers: &[(&str, String)]) -> (String, JoinHandle<Vec<Request>>) {
+/// Responses each request with the next of these; `{url}` in them is the server's own.
+async fn serving(responses: &[(&str, String)]) -> (String, JoinHandle<Vec<Request>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let answers: Vec<_> = answers
+    let responses: Vec<_> = responses
         .iter()
         .map(|(head, body)| {
             let (head, body) = (head.replace("{url}", &url), body.replace("{url}", &url));
@@ -77,10 +77,10 @@ async fn serving(answers: &[(&str, String)]) -> (String, JoinHandle<Vec<Request>
         .collect();
     let server = tokio::spawn(async move {
         let mut requests = Vec::new();
-        for answer in answers {
+        for response in responses {
             let (mut stream, _) = listener.accept().await.unwrap();
             requests.push(read(&mut stream).await);
-            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.write_all(response.as_bytes()).await.unwrap();
             let _ = stream.shutdown().await;
         }
         requests
@@ -133,7 +133,7 @@ fn credential() -> Credential {
 
 async fn fetch(client: &Client, job: &PageJob) -> Result<Fetch, Failure> {
     let fetched = client.fetch(job, Some(&credential())).await;
-    if let Err(failure) | Ok(Fetch::Anew(failure)) = &fetched {
+    if let Err(failure) | Ok(Fetch::RestartTask(failure)) = &fetched {
         assert!(!failure.message.contains(TOKEN) && !failure.message.contains(SECRET), "{failure}");
     }
     fetched
@@ -160,9 +160,9 @@ async fn a_page_by_number_with_its_total_in_a_header() {
     let (url, server) = serving(&[("200 OK\r\nx-total: 7", format!("[{}]", list([3, 4])))]).await;
     let client = client(definition(
         &url,
-        "answer = { rows = \"$\", total_header = \"X-Total\" }",
+        "response = { rows = \"$\", total_header = \"X-Total\" }",
         r#"method = "GET"
-pager = { kind = "page", first = 0, size = 2, window = 100 }
+pager = { kind = "page", first_page = 0, size = 2, max_result_window = 100 }
 arrays = "repeat"
 headers = { X-Account = "{account}", X-Day = "{from:%Y%m%d}" }
 query = { p = "{page}", n = "{page_size}", id = [1, "{account}"], until = "{to+1}", in = { day = "{from:int}" } }"#,
@@ -183,9 +183,9 @@ async fn by_offset_as_a_form_with_the_token_in_the_body() {
     let (url, server) = serving(&[("200 OK", format!(r#"{{"n":9,"list":[{}]}}"#, list([5])))]).await;
     let definition = definition(
         &url,
-        "auth = { kind = \"token\" }\nanswer = { rows = \"list\", total = \"n\" }",
+        "auth = { kind = \"token\" }\nresponse = { rows = \"list\", total = \"n\" }",
         r#"encoding = "form"
-pager = { kind = "offset", first = 1, size = 2 }
+pager = { kind = "offset", first_offset = 1, size = 2 }
 arrays = "brackets"
 body = { start = "{offset:int}", token = "{token}", kinds = ["a&b", "c"], o = { x = [1] } }"#,
     );
@@ -200,19 +200,19 @@ body = { start = "{offset:int}", token = "{token}", kinds = ["a&b", "c"], o = { 
 
 #[tokio::test]
 async fn cursor_by_cursor() {
-    let answer =
+    let response =
         |ids: &[u32], after: &str| format!(r#"{{"data":[{}],"paging":{after}}}"#, list(ids.iter().copied()));
     let (url, server) = serving(&[
-        ("200 OK", answer(&[1, 2], r#"{"cursors":{"after":"c=1&x"},"next":"http://elsewhere/"}"#)),
-        ("200 OK", answer(&[3], r#"{"cursors":{"after":"c2"}}"#)),
-        ("200 OK", answer(&[], r#"{"cursors":{"after":""},"next":"x"}"#)),
+        ("200 OK", response(&[1, 2], r#"{"cursors":{"after":"c=1&x"},"next":"http://elsewhere/"}"#)),
+        ("200 OK", response(&[3], r#"{"cursors":{"after":"c2"}}"#)),
+        ("200 OK", response(&[], r#"{"cursors":{"after":""},"next":"x"}"#)),
     ])
     .await;
     let definition = definition(
         &url,
-        "answer = { rows = \"data\", error = \"error\", code = \"error.code\", message = \"error.message\" }",
+        "response = { rows = \"data\", error = \"error\", code = \"error.code\", message = \"error.message\" }",
         r#"method = "GET"
-pager = { kind = "cursor", size = 2, next = "paging.cursors.after", more = "paging.next" }
+pager = { kind = "cursor", size = 2, next = "paging.cursors.after", has_more = "paging.next" }
 query = { after = "{cursor}" }"#,
     );
     assert_eq!(definition.stream("rows").unwrap().paging(), Paging::Chained);
@@ -242,8 +242,8 @@ async fn an_error_that_only_failures_have() {
     let client = client(definition(
         &url,
         r#"auth = { kind = "token", header = "Authorization", prefix = "Bearer " }
-answer = { rows = "data", error = "error", code = "error.code", message = "error.message" }
-errors = [{ class = "throttled", code = 17 }]"#,
+response = { rows = "data", error = "error", code = "error.code", message = "error.message" }
+rules = [{ class = "throttled", code = 17 }]"#,
         "method = \"GET\"\npager = { kind = \"single\" }",
     ));
     for (class, said) in [
@@ -254,7 +254,7 @@ errors = [{ class = "throttled", code = 17 }]"#,
         let failure = fetch(&client, &job()).await.unwrap_err();
         assert_eq!((failure.class, failure.message.as_str()), (class, said));
     }
-    assert_eq!(page(&client, &job()).await.total, Some(0), "a single answer says its total by its rows");
+    assert_eq!(page(&client, &job()).await.total, Some(0), "a single response says its total by its rows");
 }
 
 #[tokio::test]
@@ -268,8 +268,8 @@ async fn link_by_link_within_one_origin() {
     .await;
     let client = client(definition(
         &url,
-        "auth = { kind = \"token\", header = \"X-Token\" }\nanswer = { rows = \"$\" }",
-        "method = \"GET\"\npager = { kind = \"link\", size = 2, header = true }\nquery = { access_token = \"{token}\", from = \"{from}\" }",
+        "auth = { kind = \"token\", header = \"X-Token\" }\nresponse = { rows = \"$\" }",
+        "method = \"GET\"\npager = { kind = \"link\", size = 2, link_header = true }\nquery = { access_token = \"{token}\", from = \"{from}\" }",
     ));
     let first = page(&client, &job()).await;
     let second_link = format!("{url}/v1/rows?page=2&k=v");
@@ -290,21 +290,21 @@ async fn link_by_link_within_one_origin() {
 
 #[tokio::test]
 async fn a_link_in_the_body() {
-    let answer = format!(r#"{{"rows":[{}],"next":"/v1/more?b=2"}}"#, list([1]));
-    let (url, _server) = serving(&[("200 OK", answer)]).await;
+    let response = format!(r#"{{"rows":[{}],"next":"/v1/more?b=2"}}"#, list([1]));
+    let (url, _server) = serving(&[("200 OK", response)]).await;
     let client = client(definition(
         &url,
-        "answer = { rows = \"rows\" }",
+        "response = { rows = \"rows\" }",
         "method = \"GET\"\npager = { kind = \"link\", size = 2, next = \"next\" }",
     ));
     assert_eq!(page(&client, &job()).await.next, Some(format!("{url}/v1/more?b=2")));
 }
 
 const TASK: &str = r#"encoding = "json"
-pager = { kind = "task", id = "data.id", state = "data.state", done = ["DONE"], failed = ["FAILED"], url = "data.url", every = "5s", poll = { path = "/tasks/{task}", method = "GET", query = { t = "{task}" } }, file = { format = "csv" } }
+pager = { kind = "task", task_id = "data.id", state = "data.state", done = ["DONE"], failed = ["FAILED"], file_url = "data.url", poll_every = "5s", poll = { path = "/tasks/{task}", method = "GET", query = { t = "{task}" } }, file = { format = "csv" } }
 body = { from = "{from}" }"#;
 
-const CODES: &str = "auth = { kind = \"token\", header = \"X-Token\" }\nanswer = { code = \"code\", ok = 0, message = \"msg\" }\nnumbers = { null = [\"\"] }";
+const CODES: &str = "auth = { kind = \"token\", header = \"X-Token\" }\nresponse = { code = \"code\", ok = 0, message = \"msg\" }\nnumbers = { null = [\"\"] }";
 
 #[tokio::test]
 async fn a_task_from_its_creation_to_its_file() {
@@ -320,7 +320,7 @@ async fn a_task_from_its_creation_to_its_file() {
     assert_eq!(definition.stream("rows").unwrap().paging(), Paging::Single);
     let client = client(definition);
     for (job, line) in [(job(), "POST /v1/rows HTTP/1.1"), (at(1, "77"), "GET /v1/tasks/77?t=77 HTTP/1.1")] {
-        let Fetch::Later { cursor, wait } = fetch(&client, &job).await.unwrap() else { panic!("{line}") };
+        let Fetch::Preparing { cursor, wait } = fetch(&client, &job).await.unwrap() else { panic!("{line}") };
         assert_eq!((cursor.as_str(), wait), ("77", Duration::from_secs(5)));
     }
     let got = page(&client, &at(1, "77")).await;
@@ -355,7 +355,9 @@ async fn a_task_that_fails_is_created_anew() {
         "the API's task ended as FAILED",
         "the API does not know the task, it seems: HTTP 404, code 40: no such task",
     ] {
-        let Fetch::Anew(failure) = fetch(&client, &at(1, "77")).await.unwrap() else { panic!("{said}") };
+        let Fetch::RestartTask(failure) = fetch(&client, &at(1, "77")).await.unwrap() else {
+            panic!("{said}")
+        };
         assert_eq!(failure, Failure::transient(said));
     }
     assert_eq!(fetch(&client, &at(1, "77")).await.unwrap_err(), Failure::transient("HTTP 503"));
@@ -366,12 +368,12 @@ async fn a_task_that_fails_is_created_anew() {
 
 #[tokio::test]
 async fn a_task_whose_last_look_holds_the_rows() {
-    let answer = format!(r#"{{"state":"ok","rows":[{}]}}"#, list(1..=9));
-    let (url, _server) = serving(&[("200 OK", answer)]).await;
+    let response = format!(r#"{{"state":"ok","rows":[{}]}}"#, list(1..=9));
+    let (url, _server) = serving(&[("200 OK", response)]).await;
     let client = client(definition(
         &url,
-        "answer = { rows = \"rows\" }",
-        "pager = { kind = \"task\", id = \"id\", state = \"state\", done = \"ok\", every = \"1s\", poll = { path = \"/t\", method = \"GET\", query = { id = \"{task}\" } } }",
+        "response = { rows = \"rows\" }",
+        "pager = { kind = \"task\", task_id = \"id\", state = \"state\", done = \"ok\", poll_every = \"1s\", poll = { path = \"/t\", method = \"GET\", query = { id = \"{task}\" } } }",
     ));
     let got = page(&client, &at(1, "x")).await;
     assert_eq!((got.rows.len(), got.total), (9, Some(9)), "more rows than two pages: it is all of them");
@@ -379,11 +381,11 @@ async fn a_task_whose_last_look_holds_the_rows() {
 
 #[tokio::test]
 async fn a_signed_request_is_new_each_time() {
-    let answer = ("200 OK", r#"{"rows":[],"n":0}"#.to_owned());
-    let (url, server) = serving(&[answer.clone(), answer]).await;
+    let response = ("200 OK", r#"{"rows":[],"n":0}"#.to_owned());
+    let (url, server) = serving(&[response.clone(), response]).await;
     let client = client(definition(
         &url,
-        r#"answer = { rows = "rows", total = "n" }
+        r#"response = { rows = "rows", total = "n" }
 [auth]
 kind = "token"
 [auth.sign]
@@ -415,17 +417,17 @@ text = "{method}{path}?{query}:{timestamp}{nonce}""#,
 
 #[tokio::test]
 async fn a_part_of_a_day() {
-    let answer = ("200 OK", r#"{"rows":[],"n":0}"#.to_owned());
-    let (url, server) = serving(&[answer]).await;
+    let response = ("200 OK", r#"{"rows":[],"n":0}"#.to_owned());
+    let (url, server) = serving(&[response]).await;
     let definition = definition(
         &url,
-        "answer = { rows = \"rows\", total = \"n\" }\nparams = { caliber = 1 }",
-        r#"pager = { kind = "page", size = 2, window = 10000 }
+        "response = { rows = \"rows\", total = \"n\" }\nparams = { caliber = 1 }",
+        r#"pager = { kind = "page", size = 2, max_result_window = 10000 }
 body = { page = "{page:int}", filters = [{ field = "a" }], caliber = "{params.caliber}" }
 split_by = [{ name = "placement", values = [1, 2], set = { placement = ["{value:int}"] } }, { name = "bid", values = ["x", "y"], set = { filters = [{ field = "bid", value = "{value}" }] } }]"#,
     );
     let stream = definition.stream("rows").unwrap();
-    assert_eq!(stream.window(), Some(10_000));
+    assert_eq!(stream.max_result_window(), Some(10_000));
     let of = |name: &str, values: [&str; 2]| (name.to_owned(), values.map(str::to_owned).to_vec());
     assert_eq!(stream.split_by(), [of("placement", ["1", "2"]), of("bid", ["x", "y"])]);
     let client = client(definition);
@@ -446,9 +448,9 @@ split_by = [{ name = "placement", values = [1, 2], set = { placement = ["{value:
 async fn what_is_asked_for_is_shown_without_secrets() {
     let definition = definition(
         "https://api.example.com",
-        "auth = { kind = \"token\", header = \"Authorization\", prefix = \"Bearer \" }\nanswer = { rows = \"$\" }",
+        "auth = { kind = \"token\", header = \"Authorization\", prefix = \"Bearer \" }\nresponse = { rows = \"$\" }",
         "pager = { kind = \"single\" }\nquery = { t = \"{token}\" }\nbody = { from = \"{from}\" }",
     );
     let text = "POST https://api.example.com/v1/rows?t=***\nauthorization: Bearer ***\ncontent-type: application/json\n{\"from\":\"2026-11-23\"}";
-    assert_eq!(definition.request(&job()).unwrap(), text);
+    assert_eq!(definition.describe_request(&job()).unwrap(), text);
 }

@@ -146,7 +146,7 @@ async fn tencents_parts_make_the_day() {
     let platform = Platform::new("tencent", 10_700).await;
     let stream = platform.definition.stream("creative").unwrap();
     let job = platform.job(stream);
-    assert_eq!((platform.page(&job).await.total, stream.window()), (Some(10_700), Some(10_000)));
+    assert_eq!((platform.page(&job).await.total, stream.max_result_window()), (Some(10_700), Some(10_000)));
     let [(dimension, values)] = &stream.split_by()[..] else { panic!("one dimension") };
     let mut rows = 0;
     for value in values {

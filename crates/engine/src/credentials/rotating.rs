@@ -206,7 +206,7 @@ impl RotatingToken {
     fn refresh_at(&self, at: Instant, age: Duration) -> Instant {
         let now = Instant::now();
         let life = at.saturating_duration_since(now) + age;
-        at.checked_sub(self.client.early().min(life / 2)).unwrap_or(now)
+        at.checked_sub(self.client.refresh_before().min(life / 2)).unwrap_or(now)
     }
 
     /// A refresh failed: the old token is used as long as it is valid.

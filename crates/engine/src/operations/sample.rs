@@ -48,9 +48,9 @@ pub async fn fetch_sample(
     loop {
         match client.fetch(&job, credential).await? {
             Fetch::Page(page) => return Ok(*page),
-            Fetch::Same { .. } => unreachable!("no page is known"),
-            Fetch::Anew(failure) => return Err(failure.into()),
-            Fetch::Later { cursor, wait } => {
+            Fetch::Unchanged { .. } => unreachable!("no page is known"),
+            Fetch::RestartTask(failure) => return Err(failure.into()),
+            Fetch::Preparing { cursor, wait } => {
                 anyhow::ensure!(Instant::now() + wait < until, "task {cursor} takes too long");
                 observe(&cursor, wait);
                 job.cursor = Some(cursor);

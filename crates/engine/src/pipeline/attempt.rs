@@ -46,7 +46,7 @@ async fn try_attempt<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) 
     crash::on_page(job.page);
     let token = token.newest();
     let digest = known.as_ref().map(|page| &page.body_digest);
-    let fetched = source.client.fetch_unless(job, token.credential(), digest).await;
+    let fetched = source.client.fetch_if_changed(job, token.credential(), digest).await;
     if fetched.is_ok() {
         token.accepted();
         source.times.record_fetch(sent_at.elapsed());
@@ -59,15 +59,15 @@ async fn try_attempt<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) 
             let write = PageWrite::new(table, job.clone(), *fetched, slot.at, body);
             Attempt::Fetched(Box::new(write), permit)
         }
-        Ok(Fetch::Same { request_id, budget }) => {
+        Ok(Fetch::Unchanged { request_id, budget }) => {
             observe_budget(source, &slot, budget).await;
             let rows = known.expect("only a known page can be unchanged").rows;
             let unchanged = UnchangedPage { rows, keeps_response: keeps_responses };
             let write = PageWrite::unchanged(job.clone(), unchanged, request_id, slot.at);
             Attempt::Fetched(Box::new(write), permit)
         }
-        Ok(Fetch::Later { cursor, wait }) => ended(PageEnd::Preparing { cursor, wait }),
-        Ok(Fetch::Anew(failure)) => ended(PageEnd::RestartTask(failure)),
+        Ok(Fetch::Preparing { cursor, wait }) => ended(PageEnd::Preparing { cursor, wait }),
+        Ok(Fetch::RestartTask(failure)) => ended(PageEnd::RestartTask(failure)),
         Err(failure) => {
             observe_failure(pipeline, source, &slot, &token, &failure).await;
             failed(failure)

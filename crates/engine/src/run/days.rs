@@ -21,7 +21,7 @@ pub(crate) struct StreamDays<'a> {
 impl<'a> StreamDays<'a> {
     pub(crate) fn of(source: &'a Source, stream: &'a Stream) -> Self {
         Self {
-            grid: stream.grid(),
+            grid: stream.days_per_partition(),
             whole: stream.table_shape().dates == DateScope::Whole,
             ready_at: stream.ready_at(),
             restate: stream.restate(),

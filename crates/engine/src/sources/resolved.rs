@@ -97,11 +97,11 @@ impl ResolvedSource {
         let rules = StreamRules {
             chained: stream.paging() != Paging::Numbered,
             sums: stream.sums().to_vec(),
-            window: stream.window(),
+            window: stream.max_result_window(),
             deletes_missing: stream.deletes_missing(),
             monthly: stream.is_monthly(),
         };
-        Ok(table.ruled(rules).decoded_by(stream.meaning()))
+        Ok(table.ruled(rules).decoded_by(stream.decode_hash()))
     }
 
     /// The authorization flow of one of its credentials.

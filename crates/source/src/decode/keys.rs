@@ -4,14 +4,14 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use serde::de::{DeserializeSeed, Deserializer, Visitor};
 
-use crate::trie::{Step, Trie};
+use crate::json_paths::{JsonPaths, Step};
 
 /// No more fields that no column takes are named.
 const MOST_UNMAPPED: usize = 256;
 
 /// A row's key: the one that stood here in the previous row, or looked up.
 pub(super) struct NextKey<'a, 'de> {
-    pub(super) trie: &'a Trie,
+    pub(super) json_paths: &'a JsonPaths,
     pub(super) node: usize,
     pub(super) order: &'a mut Vec<(&'de str, Step)>,
     pub(super) seen: &'a mut Seen<'de>,
@@ -39,7 +39,7 @@ impl<'de> Visitor<'de> for NextKey<'_, 'de> {
         {
             return Ok(*step);
         }
-        let step = self.trie.step(self.node, key);
+        let step = self.json_paths.step(self.node, key);
         self.seen.note(self.node, key, step);
         match self.order.get_mut(self.at) {
             Some(expected) => *expected = (key, step),
@@ -49,7 +49,7 @@ impl<'de> Visitor<'de> for NextKey<'_, 'de> {
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Step, E> {
-        let step = self.trie.step(self.node, key);
+        let step = self.json_paths.step(self.node, key);
         self.seen.note(self.node, key.to_owned(), step);
         Ok(step)
     }
@@ -58,7 +58,7 @@ impl<'de> Visitor<'de> for NextKey<'_, 'de> {
 /// Which fields rows had. Only a key that stands elsewhere than in the row before is looked at.
 #[derive(Debug, Default)]
 pub(super) struct Seen<'de> {
-    /// By leaf of the trie.
+    /// By leaf of the paths.
     pub(super) leaves: Vec<bool>,
     /// Node and key.
     pub(super) unmapped: BTreeSet<(usize, Cow<'de, str>)>,

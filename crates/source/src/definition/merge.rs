@@ -11,12 +11,12 @@ pub(super) fn merged(mut definition: Table, overrides: &Table) -> Table {
     let over_all = OVER_ALL.map(|key| (key, overrides.remove(key)));
     merge(&mut definition, &overrides);
     let table = |key: &str| definition.get(key).and_then(Value::as_table).cloned().unwrap_or_default();
-    let (defaults, answer) = (table("defaults"), table("answer"));
+    let (defaults, response) = (table("defaults"), table("response"));
     for stream in
         definition.get_mut("stream").and_then(Value::as_table_mut).into_iter().flat_map(Table::iter_mut)
     {
         let (_, Value::Table(stream)) = stream else { continue };
-        let mut whole = Table::from_iter([("answer".to_owned(), Value::Table(answer.clone()))]);
+        let mut whole = Table::from_iter([("response".to_owned(), Value::Table(response.clone()))]);
         merge(&mut whole, &defaults);
         merge(&mut whole, stream);
         for (key, value) in &over_all {

@@ -1,13 +1,8 @@
 //! What a source permits.
 
-use std::{borrow::Cow, fmt};
-
 use reqwest::header::HeaderName;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error, MapAccess, Unexpected, Visitor, value::MapAccessDeserializer},
-};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::error::Wrong;
 
@@ -25,7 +20,7 @@ pub struct Rate {
     pub burst: Option<u32>,
     /// What each account by itself is permitted, beside.
     pub account: Option<Windows>,
-    /// The header of an answer that says how many further requests are permitted.
+    /// The header of a response that says how many further requests are permitted.
     pub remaining_header: Option<String>,
     /// The header that says after how many seconds that begins anew.
     pub reset_header: Option<String>,
@@ -45,16 +40,12 @@ pub struct Windows {
     pub burst: Option<u32>,
 }
 
-/// Headers in which answers tell what is left.
+/// Headers in which responses tell what is left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BudgetHeaders {
     pub(crate) remaining: HeaderName,
     pub(crate) reset: Option<HeaderName>,
 }
-
-/// Windows, or `"unlimited"`: what a config writes over a definition's windows to be rid of them.
-#[derive(Clone, Debug, Default)]
-pub(super) struct RateDoc(pub(super) Rate);
 
 impl Rate {
     /// The source's or stream's own windows.
@@ -120,43 +111,5 @@ impl Windows {
             }
         }
         Ok(())
-    }
-}
-
-impl<'de> Deserialize<'de> for RateDoc {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Words;
-
-        impl<'de> Visitor<'de> for Words {
-            type Value = RateDoc;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("{ per_second = … } or \"unlimited\"")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<RateDoc, E> {
-                match text {
-                    "unlimited" => Ok(RateDoc::default()),
-                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
-                }
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RateDoc, A::Error> {
-                Rate::deserialize(MapAccessDeserializer::new(map)).map(RateDoc)
-            }
-        }
-
-        deserializer.deserialize_any(Words)
-    }
-}
-
-impl JsonSchema for RateDoc {
-    fn schema_name() -> Cow<'static, str> {
-        "RateOrUnlimited".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let rate = generator.subschema_for::<Rate>();
-        json_schema!({ "anyOf": [rate, { "const": "unlimited" }] })
     }
 }

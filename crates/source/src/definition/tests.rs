@@ -9,13 +9,13 @@ time_zone = "Asia/Shanghai"
 auth = { kind = "token", header = "Access-Token" }
 rate = { per_second = 2.5 }
 
-[answer]
+[response]
 code = "code"
 ok = 0
 total = "data.total"
 rows = "data.rows"
 
-[[errors]]
+[[rules]]
 class = "throttled"
 message = "too many"
 
@@ -103,93 +103,92 @@ fn a_wrong_override_is_named_as_the_configs() {
     }
 }
 
+const COLUMN: &str = r#"{ name = "day", type = "date", key = true }"#;
+
+const WRONG: &[(&str, &str, &str)] = &[
+    ("[response]", "[response", "demo.toml line 8: "),
+    ("title =", "titel =", "demo.toml line 2, key titel: unknown field `titel`"),
+    ("time_zone = \"Asia/Shanghai\"", "", "demo.toml line 1: missing field `time_zone`"),
+    ("per_second = 2.5", "per_sec = 2", "demo.toml line 6, key rate.per_sec: unknown field `per_sec`"),
+    ("per_second = 2.5", "per_second = 0", "demo.toml line 6, key rate.per_second: a rate is above 0"),
+    (
+        "per_second = 2.5",
+        "account = { per_day = 0 }",
+        "demo.toml line 6, key rate.account.per_day: a rate is above 0",
+    ),
+    (
+        "per_second = 2.5",
+        "reset_header = \"x-reset\"",
+        "demo.toml line 6, key rate.reset_header: it says nothing without remaining_header",
+    ),
+    ("kind = \"token\"", "kind = \"oauth\"", "demo.toml line 5, key auth"),
+    ("https://api", "ftp://api", "demo.toml line 3, key base_url: "),
+    ("\"demo\"", "\"Demo\"", "demo.toml line 1, key name: \"Demo\" is no name"),
+    ("\"throttled\"", "\"slow\"", "demo.toml line 15, key rules[0].class: unknown variant `slow`"),
+    ("\"too many\"", "\"(\"", "demo.toml line 16, key rules[0].message: regex parse error"),
+    ("\"data.total\"", "\"data.rows.n\"", "demo.toml line 11, key response.total: "),
+    ("ok = 0", "", "demo.toml line 8, key response.ok: code and ok go together"),
+    ("stream.daily", "stream.Daily", "demo.toml line 21, key stream.Daily: \"Daily\" is no name"),
+    ("\"/daily\"", "\"daily\"", "demo.toml line 22, key stream.daily.path: a path starts with /"),
+    ("size = 100", "size = 0", "demo.toml line 23, key stream.daily.pager.size: 0: "),
+    (
+        "within = \"day\"",
+        "within = \"fee\"",
+        "demo.toml line 24, key stream.daily.dates.within: fee is no column",
+    ),
+    ("within = \"day\"", "from = \"day\"", "demo.toml line 24, key stream.daily.dates: write { within"),
+    ("\"@basic\"", "\"@more\"", "demo.toml line 27, key stream.daily.columns[1]: there is no group @more"),
+    (
+        "\"@basic\"",
+        "\"@basic\", \"@basic\"",
+        "demo.toml line 27, key stream.daily.columns[2]: a second column fee",
+    ),
+    (
+        "\"fee\"",
+        "\"_run\"",
+        "demo.toml line 27, key stream.daily.columns[1]: column _run of @basic: \"_run\": names",
+    ),
+    (
+        COLUMN,
+        r#"{ name = "x\"y", type = "date", key = true }"#,
+        "demo.toml line 26, key stream.daily.columns[0].name: ",
+    ),
+    (
+        COLUMN,
+        r#"{ name = "day", type = "dat", key = true }"#,
+        "demo.toml line 26, key stream.daily.columns[0].type: unknown variant `dat`",
+    ),
+    (
+        COLUMN,
+        r#"{ name = "day", type = "date" }"#,
+        "demo.toml line 25, key stream.daily.columns: no column has key",
+    ),
+    (
+        COLUMN,
+        r#"{ name = "day", type = "date", key = true, const = "soon" }"#,
+        "demo.toml line 26, key stream.daily.columns[0].const: \"soon\" is no date",
+    ),
+    (
+        COLUMN,
+        r#"{ name = "day", type = "date", key = true, const = "2026-11-23", param = "from" }"#,
+        "demo.toml line 26, key stream.daily.columns[0]: one of path",
+    ),
+    (
+        COLUMN,
+        r#"{ name = "day", type = "bigint", key = true, param = "from" }"#,
+        "demo.toml line 26, key stream.daily.columns[0].type: a request's day",
+    ),
+    (
+        "\"{page:int}\"",
+        "\"{pag}\"",
+        "demo.toml line 31, key stream.daily.body.page: \"{pag}\" is no placeholder",
+    ),
+    ("\"{page:int}\"", "1", "demo.toml line 30, key stream.daily.body: {page} is nowhere"),
+];
+
 #[test]
 fn errors_name_file_line_and_key() {
-    let column = r#"{ name = "day", type = "date", key = true }"#;
-    for (from, to, said) in [
-        ("[answer]", "[answer", "demo.toml line 8: "),
-        ("title =", "titel =", "demo.toml line 2, key titel: unknown field `titel`"),
-        ("time_zone = \"Asia/Shanghai\"", "", "demo.toml line 1: missing field `time_zone`"),
-        ("per_second = 2.5", "per_sec = 2", "demo.toml line 6, key rate.per_sec: unknown field `per_sec`"),
-        ("per_second = 2.5", "per_second = 0", "demo.toml line 6, key rate.per_second: a rate is above 0"),
-        (
-            "per_second = 2.5",
-            "account = { per_day = 0 }",
-            "demo.toml line 6, key rate.account.per_day: a rate is above 0",
-        ),
-        (
-            "per_second = 2.5",
-            "reset_header = \"x-reset\"",
-            "demo.toml line 6, key rate.reset_header: it says nothing without remaining_header",
-        ),
-        ("kind = \"token\"", "kind = \"oauth\"", "demo.toml line 5, key auth"),
-        ("https://api", "ftp://api", "demo.toml line 3, key base_url: "),
-        ("\"demo\"", "\"Demo\"", "demo.toml line 1, key name: \"Demo\" is no name"),
-        ("\"throttled\"", "\"slow\"", "demo.toml line 15, key errors[0].class: unknown variant `slow`"),
-        ("\"too many\"", "\"(\"", "demo.toml line 16, key errors[0].message: regex parse error"),
-        ("\"data.total\"", "\"data.rows.n\"", "demo.toml line 11, key answer.total: "),
-        ("ok = 0", "", "demo.toml line 8, key answer.ok: code and ok go together"),
-        ("stream.daily", "stream.Daily", "demo.toml line 21, key stream.Daily: \"Daily\" is no name"),
-        ("\"/daily\"", "\"daily\"", "demo.toml line 22, key stream.daily.path: a path starts with /"),
-        ("size = 100", "size = 0", "demo.toml line 23, key stream.daily.pager.size: 0: "),
-        (
-            "within = \"day\"",
-            "within = \"fee\"",
-            "demo.toml line 24, key stream.daily.dates.within: fee is no column",
-        ),
-        ("within = \"day\"", "from = \"day\"", "demo.toml line 24, key stream.daily.dates: write { within"),
-        (
-            "\"@basic\"",
-            "\"@more\"",
-            "demo.toml line 27, key stream.daily.columns[1]: there is no group @more",
-        ),
-        (
-            "\"@basic\"",
-            "\"@basic\", \"@basic\"",
-            "demo.toml line 27, key stream.daily.columns[2]: a second column fee",
-        ),
-        (
-            "\"fee\"",
-            "\"_run\"",
-            "demo.toml line 27, key stream.daily.columns[1]: column _run of @basic: \"_run\": names",
-        ),
-        (
-            column,
-            r#"{ name = "x\"y", type = "date", key = true }"#,
-            "demo.toml line 26, key stream.daily.columns[0].name: ",
-        ),
-        (
-            column,
-            r#"{ name = "day", type = "dat", key = true }"#,
-            "demo.toml line 26, key stream.daily.columns[0].type: unknown variant `dat`",
-        ),
-        (
-            column,
-            r#"{ name = "day", type = "date" }"#,
-            "demo.toml line 25, key stream.daily.columns: no column has key",
-        ),
-        (
-            column,
-            r#"{ name = "day", type = "date", key = true, const = "soon" }"#,
-            "demo.toml line 26, key stream.daily.columns[0].const: \"soon\" is no date",
-        ),
-        (
-            column,
-            r#"{ name = "day", type = "date", key = true, const = "2026-11-23", param = "from" }"#,
-            "demo.toml line 26, key stream.daily.columns[0]: one of path",
-        ),
-        (
-            column,
-            r#"{ name = "day", type = "bigint", key = true, param = "from" }"#,
-            "demo.toml line 26, key stream.daily.columns[0].type: a request's day",
-        ),
-        (
-            "\"{page:int}\"",
-            "\"{pag}\"",
-            "demo.toml line 31, key stream.daily.body.page: \"{pag}\" is no placeholder",
-        ),
-        ("\"{page:int}\"", "1", "demo.toml line 30, key stream.daily.body: {page} is nowhere"),
-    ] {
+    for (from, to, said) in WRONG.iter().copied() {
         assert!(SMALL.contains(from), "{from}");
         let error = parse(&SMALL.replace(from, to)).expect_err(to).to_string();
         assert!(error.starts_with(said), "{to}\n  said     {error}\n  expected {said}");
@@ -203,7 +202,7 @@ base_url = "https://api.example.com/v1"
 time_zone = "Asia/Shanghai"
 params = { level = "AD" }
 
-[answer]
+[response]
 total = "total"
 rows = "rows"
 sums = "sums"
@@ -214,7 +213,7 @@ metrics = [{ name = "fee", type = "numeric", path = "metrics.fee" }, { name = "c
 [defaults]
 method = "GET"
 path = "/report"
-pager = { kind = "page", size = 100, window = 1000 }
+pager = { kind = "page", size = 100, max_result_window = 1000 }
 max_days = 30
 restate = ["7d", "30d weekly"]
 ready_at = "10:15"
@@ -227,8 +226,8 @@ page = "{page}"
 level = "{params.level}"
 
 [stream.daily]
-answer = { total = "page.total" }
-grid = 7
+response = { total = "page.total" }
+days_per_partition = 7
 
 [stream.whole]
 pager = { kind = "single" }
@@ -248,10 +247,13 @@ fn streams_share_their_defaults() {
     let (daily, whole) = (definition.stream("daily").unwrap(), definition.stream("whole").unwrap());
     assert_eq!((daily.paging(), whole.paging()), (Paging::Numbered, Paging::Single));
     assert_eq!(
-        (daily.answer.total.as_slice(), whole.answer.total.as_slice()),
+        (daily.response.total.as_slice(), whole.response.total.as_slice()),
         (&["page.total".to_owned()][..], &["total".to_owned()][..])
     );
-    assert_eq!((daily.grid(), whole.grid(), daily.window()), (7, 1, Some(1000)));
+    assert_eq!(
+        (daily.days_per_partition(), whole.days_per_partition(), daily.max_result_window()),
+        (7, 1, Some(1000))
+    );
     assert_eq!((daily.deletes_missing(), whole.deletes_missing()), (false, true));
     assert_eq!((daily.sums(), whole.table_shape().dates.clone()), (&[1, 2][..], DateScope::Whole));
     let window = |within_days, every_days| Restate { within_days, every_days };
@@ -280,75 +282,72 @@ fn a_config_goes_over_all_streams() {
     for (overrides, said) in [
         ("restate = \"soon\"", "config, key restate: 'soon' is not a restatement window"),
         ("defaults.pager.size = 0", "config, key defaults.pager.size: 0: a page holds"),
-        ("answer.sums = \"a..b\"", "config, key answer.sums: \"a..b\" is no path"),
-        ("stream.daily.grid = 31", "config, key stream.daily.grid: a partition holds"),
+        ("response.sums = \"a..b\"", "config, key response.sums: \"a..b\" is no path"),
+        (
+            "stream.daily.days_per_partition = 31",
+            "config, key stream.daily.days_per_partition: a partition holds",
+        ),
     ] {
         let error = shared(overrides).unwrap_err().to_string();
         assert!(error.starts_with(said), "{overrides}: {error}");
     }
 }
 
+const WRONG_SHARED: &[(&str, &str, &str)] = &[
+    ("size = 100", "size = 0", "demo.toml line 18, key defaults.pager.size: 0: a page holds"),
+    ("size = 100", "siz = 1", "demo.toml line 18, key defaults.pager.siz: unknown field `siz`"),
+    ("size = 100", "size = \"x\"", "demo.toml line 18, key defaults.pager: invalid type"),
+    ("\"page.total\"", "7", "demo.toml line 31, key stream.daily.response.total: invalid type: integer `7`"),
+    ("sums = \"sums\"", "", "demo.toml line 23, key defaults.sums: where does a response state them?"),
+    (
+        "sums = [\"@metrics\"]",
+        "sums = [\"day\"]",
+        "demo.toml line 23, key defaults.sums[0]: day is no number",
+    ),
+    (
+        "{params.level}",
+        "{params.leve}",
+        "demo.toml line 28, key defaults.query.level: there is no params leve",
+    ),
+    ("\"10:15\"", "\"noon\"", "demo.toml line 21, key defaults.ready_at: 'noon' is not a time of day"),
+    ("\"none\"", "\"never\"", "demo.toml line 36, key stream.whole.dates: invalid value"),
+    (
+        "max_result_window = 1000",
+        "max_result_window = 10",
+        "demo.toml line 18, key defaults.pager.max_result_window: 10: not even one page",
+    ),
+    (
+        "\"delete\"",
+        "\"delete\"\npartition_by = \"month\"",
+        "demo.toml line 38, key stream.whole.partition_by: the rows know no date",
+    ),
+    ("\"delete\"", "\"drop\"", "demo.toml line 37, key stream.whole.missing_rows: unknown variant `drop`"),
+    ("page = \"{page}\"", "page = \"{token}\"", "demo.toml line 26, key defaults.query: {page} is nowhere"),
+    (
+        "page = \"{page}\"",
+        "page = \"{page}\"\nt = \"{token}\"",
+        "demo.toml line 31, key stream.daily: a {token} in a request",
+    ),
+    (
+        "[columns]",
+        "auth = { kind = \"token\" }\n[columns]",
+        "demo.toml line 12, key response.auth: unknown field",
+    ),
+    (
+        "params = {",
+        "auth = { kind = \"token\" }\nparams = {",
+        "demo.toml line 5, key auth: the token goes nowhere",
+    ),
+    (
+        "days_per_partition = 7",
+        "body = { a = 1 }",
+        "demo.toml line 32, key stream.daily.body: a GET has no body",
+    ),
+];
+
 #[test]
 fn errors_lead_to_where_a_shared_key_is_written() {
-    for (from, to, said) in [
-        ("size = 100", "size = 0", "demo.toml line 18, key defaults.pager.size: 0: a page holds"),
-        ("size = 100", "siz = 1", "demo.toml line 18, key defaults.pager.siz: unknown field `siz`"),
-        ("size = 100", "size = \"x\"", "demo.toml line 18, key defaults.pager: invalid type"),
-        (
-            "\"page.total\"",
-            "7",
-            "demo.toml line 31, key stream.daily.answer.total: invalid type: integer `7`",
-        ),
-        ("sums = \"sums\"", "", "demo.toml line 23, key defaults.sums: where does an answer state them?"),
-        (
-            "sums = [\"@metrics\"]",
-            "sums = [\"day\"]",
-            "demo.toml line 23, key defaults.sums[0]: day is no number",
-        ),
-        (
-            "{params.level}",
-            "{params.leve}",
-            "demo.toml line 28, key defaults.query.level: there is no params leve",
-        ),
-        ("\"10:15\"", "\"noon\"", "demo.toml line 21, key defaults.ready_at: 'noon' is not a time of day"),
-        ("\"none\"", "\"never\"", "demo.toml line 36, key stream.whole.dates: invalid value"),
-        (
-            "window = 1000",
-            "window = 10",
-            "demo.toml line 18, key defaults.pager.window: 10: not even one page",
-        ),
-        (
-            "\"delete\"",
-            "\"delete\"\npartition_by = \"month\"",
-            "demo.toml line 38, key stream.whole.partition_by: the rows know no date",
-        ),
-        (
-            "\"delete\"",
-            "\"drop\"",
-            "demo.toml line 37, key stream.whole.missing_rows: unknown variant `drop`",
-        ),
-        (
-            "page = \"{page}\"",
-            "page = \"{token}\"",
-            "demo.toml line 26, key defaults.query: {page} is nowhere",
-        ),
-        (
-            "page = \"{page}\"",
-            "page = \"{page}\"\nt = \"{token}\"",
-            "demo.toml line 31, key stream.daily: a {token} in a request",
-        ),
-        (
-            "[columns]",
-            "auth = { kind = \"token\" }\n[columns]",
-            "demo.toml line 12, key answer.auth: unknown field",
-        ),
-        (
-            "params = {",
-            "auth = { kind = \"token\" }\nparams = {",
-            "demo.toml line 5, key auth: the token goes nowhere",
-        ),
-        ("grid = 7", "body = { a = 1 }", "demo.toml line 32, key stream.daily.body: a GET has no body"),
-    ] {
+    for (from, to, said) in WRONG_SHARED.iter().copied() {
         assert!(SHARED.contains(from), "{from}");
         let error = Definition::parse("demo.toml", &SHARED.replace(from, to), Table::new()).expect_err(to);
         assert!(error.to_string().starts_with(said), "{to}\n  said     {error}\n  expected {said}");
@@ -363,15 +362,15 @@ fn pagers_are_checked() {
         (r#"{ kind = "link", size = 9 }"#, "pager: write either next"),
         (r#"{ kind = "leaf" }"#, "pager.kind: unknown variant `leaf`"),
         (
-            r#"{ kind = "task", id = "id", state = "s", done = "D", every = "1s", poll = { path = "/t", method = "GET" } }"#,
+            r#"{ kind = "task", task_id = "id", state = "s", done = "D", poll_every = "1s", poll = { path = "/t", method = "GET" } }"#,
             "pager.poll: {task} is nowhere",
         ),
         (
-            r#"{ kind = "task", id = "id", state = "s", done = "D", every = "1s", url = "u", poll = { path = "/t/{task}" } }"#,
-            "pager.file: url and file go together",
+            r#"{ kind = "task", task_id = "id", state = "s", done = "D", poll_every = "1s", file_url = "u", poll = { path = "/t/{task}" } }"#,
+            "pager.file: file_url and file go together",
         ),
         (
-            r#"{ kind = "task", id = "id", state = "s", done = [], every = "1s", poll = { path = "/t/{task}" } }"#,
+            r#"{ kind = "task", task_id = "id", state = "s", done = [], poll_every = "1s", poll = { path = "/t/{task}" } }"#,
             "pager.done: which states",
         ),
     ] {
@@ -390,9 +389,17 @@ fn the_schema_knows_every_key() {
     let schema = Definition::schema();
     let stream = &schema["$defs"]["StreamDoc"];
     assert!(stream.get("required").is_none(), "the defaults may have it");
-    for key in
-        ["path", "pager", "split_by", "missing_rows", "partition_by", "restate", "ready_at", "grid", "sums"]
-    {
+    for key in [
+        "path",
+        "pager",
+        "split_by",
+        "missing_rows",
+        "partition_by",
+        "restate",
+        "ready_at",
+        "days_per_partition",
+        "sums",
+    ] {
         assert!(stream["properties"][key].is_object(), "{key}");
     }
     for key in ["name", "params", "defaults", "stream", "auth", "rate"] {
@@ -439,9 +446,9 @@ fn the_narrowest_window_sets_the_pace() {
 }
 
 #[test]
-fn the_meaning_changes_with_what_answers_mean() {
-    let meaning = |text: &str| parse(text).unwrap().stream("daily").unwrap().meaning();
-    let changed = |from: &str, to: &str| meaning(&SMALL.replace(from, to)) != meaning(SMALL);
+fn the_decode_hash_changes_with_what_responses_mean() {
+    let decode_hash = |text: &str| parse(text).unwrap().stream("daily").unwrap().decode_hash();
+    let changed = |from: &str, to: &str| decode_hash(&SMALL.replace(from, to)) != decode_hash(SMALL);
     assert!(changed("name = \"fee\"", "name = \"fee\", path = \"cost\""), "a group that it uses");
     assert!(changed("\"data.rows\"", "\"data.list\""));
     assert!(changed("Asia/Shanghai", "UTC"));
@@ -449,5 +456,5 @@ fn the_meaning_changes_with_what_answers_mean() {
     assert!(!changed("path = \"/daily\"", "path = \"/v2/daily\""));
     assert!(!changed("[columns]", "# a comment\n[columns]\nother = [{ name = \"x\", type = \"text\" }]"));
     let given = overridden("numbers = { percent = \"ratio\" }").unwrap();
-    assert_ne!(given.stream("daily").unwrap().meaning(), meaning(SMALL), "an override of the config");
+    assert_ne!(given.stream("daily").unwrap().decode_hash(), decode_hash(SMALL), "an override of the config");
 }

@@ -62,7 +62,7 @@ async fn check_live(definition: &Arc<Definition>, args: &CheckArgs, out: &mut Ou
     };
     let today = Timestamp::now().to_zoned(definition.zone().clone()).date();
     let job = first_page(definition, stream, account, args.date.resolve(today));
-    writeln!(out, "\n{}\n", definition.request(&job)?)?;
+    writeln!(out, "\n{}\n", definition.describe_request(&job)?)?;
     let client = Client::new(definition.clone())?;
     let mut wait =
         |task: &str, wait: Duration| eprintln!("task {task}: not ready, looking again in {wait:?}");

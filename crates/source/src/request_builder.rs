@@ -1,59 +1,21 @@
-//! From a job to the request that it asks for.
+//! From a job to the request for its page.
 
 use pagemill_core::{Failure, FailureClass, PageJob};
 use reqwest::{Url, header::HeaderValue};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 use crate::{
-    definition::{Definition, Pager, Paging, Stream},
+    credential::Credential,
+    definition::{Definition, Pager, Paging, Stream, Task},
+    network::place,
     params::Params,
     request::Request,
     sign::Stamps,
     template::Values,
 };
 
-/// What proves who asks: the token that covers an account, and the secret that signs requests.
-#[derive(Clone, Debug)]
-pub struct Credential {
-    /// The access token.
-    pub token: SecretString,
-    /// The secret behind signatures, for sources whose definition has `[auth.sign]`.
-    pub secret: Option<SecretString>,
-}
-
-impl From<SecretString> for Credential {
-    fn from(token: SecretString) -> Self {
-        Self { token, secret: None }
-    }
-}
-
-impl From<String> for Credential {
-    fn from(token: String) -> Self {
-        SecretString::from(token).into()
-    }
-}
-
-impl From<&str> for Credential {
-    fn from(token: &str) -> Self {
-        SecretString::from(token).into()
-    }
-}
-
-impl Credential {
-    /// What must never be told.
-    pub(crate) fn secrets(&self) -> Vec<&str> {
-        let secrets = [Some(&self.token), self.secret.as_ref()];
-        secrets.into_iter().flatten().map(ExposeSecret::expose_secret).filter(|s| !s.is_empty()).collect()
-    }
-
-    /// Takes its secrets out of a message, should the API have repeated one.
-    pub(crate) fn redact(&self, message: String) -> String {
-        self.secrets().into_iter().fold(message, |message, secret| message.replace(secret, "***"))
-    }
-}
-
-/// What is asked for, by whom, now.
-pub(crate) struct Ask<'a> {
+/// Builds the requests for a job.
+pub(crate) struct RequestBuilder<'a> {
     definition: &'a Definition,
     stream: &'a Stream,
     params: &'a Params<'a>,
@@ -61,7 +23,7 @@ pub(crate) struct Ask<'a> {
     credential: Option<&'a Credential>,
 }
 
-impl<'a> Ask<'a> {
+impl<'a> RequestBuilder<'a> {
     pub(crate) fn new(
         definition: &'a Definition,
         stream: &'a Stream,
@@ -88,8 +50,8 @@ impl<'a> Ask<'a> {
         }
     }
 
-    /// The request that asks how a task is.
-    pub(crate) fn poll(&self, task: &crate::definition::Task, id: &str) -> Result<Request, Failure> {
+    /// The request for the state of a task.
+    pub(crate) fn poll(&self, task: &Task, id: &str) -> Result<Request, Failure> {
         let stamps = Stamps::now();
         let values = self.values(&stamps)?.with("task", id);
         self.proved(task.poll.render(self.definition.url(), &values, Vec::new())?, &stamps)
@@ -178,21 +140,16 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// Host and port: all of a URL that is told.
-pub(crate) fn place(url: &Url) -> String {
-    format!("{}:{}", url.host_str().unwrap_or("?"), url.port_or_known_default().unwrap_or(0))
-}
-
 impl Definition {
     /// The request for a job as text, for people: with `***` for the token.
     ///
     /// # Errors
-    /// What keeps the job from being asked for.
-    pub fn request(&self, job: &PageJob) -> Result<String, Failure> {
+    /// What keeps the job from being requested.
+    pub fn describe_request(&self, job: &PageJob) -> Result<String, Failure> {
         let stream = self.stream_of(job)?;
         let params = stream.params(job)?;
         let credential = Credential { token: "***".into(), secret: Some("***".into()) };
-        let request = Ask::new(self, stream, &params, job, Some(&credential))?.page()?;
+        let request = RequestBuilder::new(self, stream, &params, job, Some(&credential))?.page()?;
         let mut text = format!("{} {}", request.method, request.url);
         for (name, value) in &request.headers {
             text.push_str(&format!("\n{name}: {}", value.to_str().unwrap_or("?")));

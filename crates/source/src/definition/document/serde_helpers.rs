@@ -1,4 +1,4 @@
-//! Small forms that a definition's values take, and names that it may give.
+//! Small forms that a definition's values take.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -12,37 +12,11 @@ use crate::rules::StatusPattern;
 
 /// One value or several: `"a"` or `["a", "b"]`.
 #[derive(Clone, Debug)]
-pub(super) struct OneOrMany<T>(pub(super) Vec<T>);
+pub(crate) struct OneOrMany<T>(pub(crate) Vec<T>);
 
 /// A text, whole number or truth value, as text.
 #[derive(Clone, Debug)]
-pub(super) struct Scalar(pub(super) String);
-
-/// Whether a text can name a column or a table: `^[a-z_][a-z0-9_]{0,62}$`, and `_` at the front is
-/// Pagemill's own.
-pub(super) fn check_identifier(text: &str) -> Result<(), String> {
-    if text.starts_with('_') {
-        return Err(format!("\"{text}\": names that start with _ are Pagemill's own"));
-    }
-    check_name(text, 63)
-}
-
-/// Whether a text can name a source or a stream: `^[a-z][a-z0-9_]{0,30}$`.
-pub(super) fn check_short_name(text: &str) -> Result<(), String> {
-    check_name(text, 31)
-}
-
-fn check_name(text: &str, most: usize) -> Result<(), String> {
-    let good = text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
-        && text.len() <= most;
-    if good {
-        return Ok(());
-    }
-    Err(format!(
-        "\"{text}\" is no name: a letter, then letters, digits and _, all lower case, {most} at most"
-    ))
-}
+pub(crate) struct Scalar(pub(crate) String);
 
 impl<T> Default for OneOrMany<T> {
     fn default() -> Self {

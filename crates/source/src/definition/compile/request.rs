@@ -1,74 +1,19 @@
-//! A request as it is written, and checked.
-
-use std::collections::BTreeMap;
+//! Checks a request.
 
 use reqwest::{
     Method, Url,
     header::{HeaderName, HeaderValue},
 };
-use schemars::JsonSchema;
-use serde::Deserialize;
-use toml::Table;
 
-use super::error::Wrong;
 use crate::{
+    definition::{
+        document::request::{ArraysDoc, EncodingDoc, MethodDoc, RequestDoc},
+        error::Wrong,
+    },
     request::{Arrays, RequestPlan},
     template::{Scope, Template, TemplateError},
 };
 
-/// A request besides a stream's own.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RequestDoc {
-    /// Behind base_url; placeholders within it are allowed.
-    pub(super) path: String,
-    #[serde(default)]
-    pub(super) method: MethodDoc,
-    #[serde(default)]
-    pub(super) encoding: EncodingDoc,
-    /// With placeholders.
-    #[serde(default)]
-    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
-    pub(super) query: Table,
-    /// With placeholders.
-    #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
-    pub(super) body: Option<Table>,
-    /// With placeholders.
-    #[serde(default)]
-    pub(super) headers: BTreeMap<String, String>,
-    #[serde(default)]
-    pub(super) arrays: ArraysDoc,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub(super) enum MethodDoc {
-    #[default]
-    Post,
-    Get,
-}
-
-/// Of a POST's body.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum EncodingDoc {
-    #[default]
-    Json,
-    Form,
-}
-
-/// How an array is written in query or form.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum ArraysDoc {
-    #[default]
-    Json,
-    Repeat,
-    Brackets,
-    Comma,
-}
-
-/// Checks a request.
 pub(super) fn compile(document: &RequestDoc, base_url: &Url, scope: Scope<'_>) -> Result<RequestPlan, Wrong> {
     let RequestDoc { path, method, encoding, query, body, headers, arrays } = document;
     if !path.starts_with('/') || path.contains(['?', '#']) {

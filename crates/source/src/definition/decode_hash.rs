@@ -1,5 +1,5 @@
-//! What a definition says of a stream's answers, as one number: when it changes, what is stored of
-//! them is to be read again.
+//! Hash of all that a definition says about decoding a stream's responses: when it changes, stored responses are
+//! to be decoded again.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use serde_json::Value as Json;
 use toml::{Table, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Keys that say how a source is asked, or are for people. All others count, a pager too (a task's
+/// Keys about requests, or for people. All others count, a pager too (a task's
 /// says how its file is read): reading once too often does no harm.
 const OF_SOURCE: [&str; 9] =
-    ["title", "base_url", "auth", "rate", "limits", "params", "errors", "columns", "stream"];
+    ["title", "base_url", "auth", "rate", "limits", "params", "rules", "columns", "stream"];
 const OF_STREAM: [&str; 16] = [
     "title",
     "rate",
@@ -21,7 +21,7 @@ const OF_STREAM: [&str; 16] = [
     "body",
     "headers",
     "arrays",
-    "grid",
+    "days_per_partition",
     "max_days",
     "ready_at",
     "restate",
@@ -30,7 +30,7 @@ const OF_STREAM: [&str; 16] = [
     "split_by",
 ];
 
-/// The same for the same meaning: comments, order and how the API is asked don't matter.
+/// The hash for a stream: comments, order and requests don't matter.
 pub(super) fn of(document: &Table, stream: &str) -> i64 {
     let named = document.get("stream").and_then(|streams| streams.get(stream));
     let stream = without(named, &OF_STREAM);

@@ -15,7 +15,7 @@ thousands = ","
 currency = "¥"
 null = ["", "-"]
 
-[answer]
+[response]
 code = ["code", "errorCode"]
 ok = 0
 message = ["msg", "message"]
@@ -23,16 +23,16 @@ request_id = "request_id"
 total = "data.total_count"
 rows = "data.data_list"
 
-[[errors]]
+[[rules]]
 class = "throttled"
 code = 10005
 
-[[errors]]
+[[rules]]
 class = "transient"
 status = 400
 message = "系统错误"
 
-[[errors]]
+[[rules]]
 class = "token"
 message = "(?i)token|过期"
 
@@ -47,7 +47,7 @@ columns = [
   { name = "caliber", type = "bigint", const = 0, key = true },
   { name = "time", type = "date", key = true },
   { name = "id", type = "bigint", key = true },
-  { name = "keyword", type = "text", key = true, empty = "" },
+  { name = "keyword", type = "text", key = true, if_missing = "" },
   { name = "name", type = "text", path = ["name", "title"] },
   { name = "fee", type = "numeric", path = ["fee", "data.fee"] },
   { name = "clicks", type = "bigint", path = "data.clicks" },
@@ -207,7 +207,7 @@ fn a_row_without_its_key_fails_the_page() {
 }
 
 #[test]
-fn bounds_on_what_an_answer_holds() {
+fn bounds_on_what_a_response_holds() {
     let row = r#"{"time":"2026-11-23","id":1}"#;
     assert_eq!(bad(&format!("[{}]", [row; 7].join(","))), "more than 6 rows on one page");
     let long = format!(r#"[{{"time":"2026-11-23","id":1,"name":"{}"}}]"#, "x".repeat(1 << 20));
@@ -217,71 +217,73 @@ fn bounds_on_what_an_answer_holds() {
     assert_eq!(good(deep.trim_matches(['[', ']'])).rows.len(), 1, "what nobody wants is not looked into");
 }
 
+const NO_PAGES: &[(&str, FailureClass, &str)] = &[
+    (r#"{"code":10005,"msg":"x"}"#, FailureClass::Throttled, "HTTP 200, code 10005: x"),
+    (
+        r#"{"errorCode":"77","message":"Token 过期","request_id":7}"#,
+        FailureClass::Token,
+        "HTTP 200, code 77: Token 过期 (request 7)",
+    ),
+    (
+        r#"{"code":10002,"msg":"bad column","data":{"data_list":[7]}}"#,
+        FailureClass::Permanent,
+        "HTTP 200, code 10002: bad column",
+    ),
+    (
+        r#"{"data":{"total_count":0,"data_list":[]}}"#,
+        FailureClass::Transient,
+        "HTTP 200, response without code (code or errorCode)",
+    ),
+    (
+        r#"{"code":0,"data":{"data_list":[]}}"#,
+        FailureClass::Permanent,
+        "response without total (data.total_count)",
+    ),
+    (
+        r#"{"code":0,"data":{"total_count":"-","data_list":[]}}"#,
+        FailureClass::Permanent,
+        "the total (data.total_count) is no number: \"-\"",
+    ),
+    (
+        r#"{"code":0,"data":{"total_count":-1,"data_list":[]}}"#,
+        FailureClass::Permanent,
+        "the total (data.total_count) is no number: \"-1\"",
+    ),
+    (
+        r#"{"code":0,"request_id":"r","data":{"total_count":1}}"#,
+        FailureClass::Permanent,
+        "response without rows: data.data_list is missing or no array (request r)",
+    ),
+    (
+        r#"{"code":0,"data":{"total_count":1,"data_list":"x"}}"#,
+        FailureClass::Permanent,
+        "response without rows: data.data_list is missing or no array",
+    ),
+    (
+        "<html>\n<title>502</title>",
+        FailureClass::Transient,
+        "HTTP 200, but no JSON (no content type): <html> <title>502</title>",
+    ),
+    ("", FailureClass::Transient, "HTTP 200, but no JSON (no content type): empty"),
+    ("\u{feff}{}", FailureClass::Transient, "HTTP 200, but no JSON (no content type): \u{feff}{}"),
+    (
+        r#"{"code":0,"data":{"fee":"secret"#,
+        FailureClass::Transient,
+        "HTTP 200, but no JSON (no content type): EOF while parsing a string at line 1 column 31",
+    ),
+    (
+        r#"{"code":0} {}"#,
+        FailureClass::Transient,
+        "HTTP 200, but no JSON (no content type): trailing characters at line 1 column 12",
+    ),
+    ("[]", FailureClass::Transient, "HTTP 200, response without code (code or errorCode)"),
+];
+
 #[test]
-fn answers_that_are_no_page() {
+fn responses_that_are_no_page() {
     let none = r#"{"code":0,"data":{"total_count":0,"data_list":null}}"#;
     assert_eq!(decode(none).unwrap().rows.len(), 0, "some send null for none");
-    for (body, class, said) in [
-        (r#"{"code":10005,"msg":"x"}"#, FailureClass::Throttled, "HTTP 200, code 10005: x"),
-        (
-            r#"{"errorCode":"77","message":"Token 过期","request_id":7}"#,
-            FailureClass::Token,
-            "HTTP 200, code 77: Token 过期 (request 7)",
-        ),
-        (
-            r#"{"code":10002,"msg":"bad column","data":{"data_list":[7]}}"#,
-            FailureClass::Permanent,
-            "HTTP 200, code 10002: bad column",
-        ),
-        (
-            r#"{"data":{"total_count":0,"data_list":[]}}"#,
-            FailureClass::Transient,
-            "HTTP 200, answer without code (code or errorCode)",
-        ),
-        (
-            r#"{"code":0,"data":{"data_list":[]}}"#,
-            FailureClass::Permanent,
-            "answer without total (data.total_count)",
-        ),
-        (
-            r#"{"code":0,"data":{"total_count":"-","data_list":[]}}"#,
-            FailureClass::Permanent,
-            "the total (data.total_count) is no number: \"-\"",
-        ),
-        (
-            r#"{"code":0,"data":{"total_count":-1,"data_list":[]}}"#,
-            FailureClass::Permanent,
-            "the total (data.total_count) is no number: \"-1\"",
-        ),
-        (
-            r#"{"code":0,"request_id":"r","data":{"total_count":1}}"#,
-            FailureClass::Permanent,
-            "answer without rows: data.data_list is missing or no array (request r)",
-        ),
-        (
-            r#"{"code":0,"data":{"total_count":1,"data_list":"x"}}"#,
-            FailureClass::Permanent,
-            "answer without rows: data.data_list is missing or no array",
-        ),
-        (
-            "<html>\n<title>502</title>",
-            FailureClass::Transient,
-            "HTTP 200, but no JSON (no content type): <html> <title>502</title>",
-        ),
-        ("", FailureClass::Transient, "HTTP 200, but no JSON (no content type): empty"),
-        ("\u{feff}{}", FailureClass::Transient, "HTTP 200, but no JSON (no content type): \u{feff}{}"),
-        (
-            r#"{"code":0,"data":{"fee":"secret"#,
-            FailureClass::Transient,
-            "HTTP 200, but no JSON (no content type): EOF while parsing a string at line 1 column 31",
-        ),
-        (
-            r#"{"code":0} {}"#,
-            FailureClass::Transient,
-            "HTTP 200, but no JSON (no content type): trailing characters at line 1 column 12",
-        ),
-        ("[]", FailureClass::Transient, "HTTP 200, answer without code (code or errorCode)"),
-    ] {
+    for (body, class, said) in NO_PAGES.iter().copied() {
         let failure = decode(body).expect_err(body);
         assert_eq!((failure.class, failure.message.as_str()), (class, said), "{body}");
     }
@@ -313,13 +315,14 @@ fn statuses_and_rules() {
             "HTTP 500, code 0",
         ),
     ] {
-        let received = Received { status, ..Received::default() };
+        let head = ResponseHead { status, ..ResponseHead::default() };
         let body = Bytes::copy_from_slice(body.as_bytes());
-        let failure = page(&definition, stream, &params, &received, body).unwrap_err();
+        let failure = page(&definition, stream, &params, &head, body).unwrap_err();
         assert_eq!((failure.class, failure.message.as_str()), (class, said));
     }
-    let received = Received { status: 302, location: Some("evil.example:443".into()), ..Received::default() };
-    let failure = page(&definition, stream, &params, &received, Bytes::new()).unwrap_err();
+    let head =
+        ResponseHead { status: 302, location: Some("evil.example:443".into()), ..ResponseHead::default() };
+    let failure = page(&definition, stream, &params, &head, Bytes::new()).unwrap_err();
     assert_eq!(failure.message, "HTTP 302: a redirect to evil.example:443, not followed");
     assert_eq!(failure.class, FailureClass::Permanent);
 }
@@ -356,15 +359,15 @@ fn jobs_that_cannot_be_asked_for() {
     }
 }
 
-/// The first page of a stream with this answer and these columns.
-fn page_of(answer: &str, stream: &str, body: &str) -> Result<FetchedPage, Failure> {
+/// The first page of a stream with this response and these columns.
+fn page_of(response: &str, stream: &str, body: &str) -> Result<FetchedPage, Failure> {
     let text = format!(
         r#"name = "demo"
 title = "Demo"
 base_url = "https://api.example.com"
 time_zone = "UTC"
-answer = {answer}
-errors = [{{ class = "throttled", message = "quota" }}]
+response = {response}
+rules = [{{ class = "throttled", message = "quota" }}]
 [stream.daily]
 path = "/daily"
 method = "GET"
@@ -397,8 +400,8 @@ fn fields_without_a_column_and_columns_without_a_field() {
 fn the_sums_that_the_api_states() {
     let stream = format!("{SINGLE}sums = [\"clicks\", \"fee\"]");
     let sums = |body: &str| {
-        let answer = r#"{ rows = "data.list", sums = "data.sums" }"#;
-        let page = page_of(answer, &stream, &format!(r#"{{"data":{{"list":[]{body}}}}}"#)).unwrap();
+        let response = r#"{ rows = "data.list", sums = "data.sums" }"#;
+        let page = page_of(response, &stream, &format!(r#"{{"data":{{"list":[]{body}}}}}"#)).unwrap();
         page.sums.into_iter().map(|sum| sum.map(|sum| sum.to_string())).collect::<Vec<_>>()
     };
     let some = |text: &str| Some(text.to_owned());
@@ -411,22 +414,22 @@ fn the_sums_that_the_api_states() {
 
 #[test]
 fn one_object_is_the_only_row() {
-    let answer = r#"{ rows = "$", one = true, code = "code", ok = 0, total = "fee" }"#;
-    let page = page_of(answer, SINGLE, r#"{"code":0,"day":"2026-11-23","fee":3}"#).unwrap();
-    assert_eq!((page.rows.len(), page.total), (1, Some(3)), "the answer is the row, and more");
-    let failure = page_of(answer, SINGLE, r#"{"code":7,"day":"x"}"#).unwrap_err();
+    let response = r#"{ rows = "$", single_row = true, code = "code", ok = 0, total = "fee" }"#;
+    let page = page_of(response, SINGLE, r#"{"code":0,"day":"2026-11-23","fee":3}"#).unwrap();
+    assert_eq!((page.rows.len(), page.total), (1, Some(3)), "the response is the row, and more");
+    let failure = page_of(response, SINGLE, r#"{"code":7,"day":"x"}"#).unwrap_err();
     assert_eq!(failure.message, "HTTP 200, code 7");
-    let inner = r#"{ rows = "data", one = true }"#;
+    let inner = r#"{ rows = "data", single_row = true }"#;
     assert_eq!(page_of(inner, SINGLE, r#"{"data":null}"#).unwrap().total, Some(0));
     let failure = page_of(inner, SINGLE, r#"{"data":[]}"#).unwrap_err();
-    assert_eq!(failure.message, "answer without rows: data is missing or no object");
+    assert_eq!(failure.message, "response without rows: data is missing or no object");
 }
 
 #[test]
 fn parts_that_failed() {
-    let answer = r#"{ rows = "rows", code = "status", ok = [0, 1], failures = "failures", message = "failures.0.message" }"#;
+    let response = r#"{ rows = "rows", code = "status", ok = [0, 1], partial_failures = "failures", message = "failures.0.message" }"#;
     let failed = |failures: &str| {
-        page_of(answer, SINGLE, &format!(r#"{{"status":1,"failures":{failures},"rows":[]}}"#)).map(|_| ())
+        page_of(response, SINGLE, &format!(r#"{{"status":1,"failures":{failures},"rows":[]}}"#)).map(|_| ())
     };
     assert_eq!(failed("[]"), Ok(()));
     assert_eq!(failed("null"), Ok(()));
@@ -438,11 +441,11 @@ fn parts_that_failed() {
 
 #[test]
 fn paths_through_arrays() {
-    let answer = r#"{ rows = "body.data.0.rows", total = "body.data.0.total" }"#;
+    let response = r#"{ rows = "body.data.0.rows", total = "body.data.0.total" }"#;
     let columns = r#"pager = { kind = "single" }
 columns = [{ name = "day", type = "date", path = "d.0", key = true }, { name = "first", type = "text", path = "list.1.id" }, { name = "list", type = "text" }]"#;
     let page = page_of(
-        answer,
+        response,
         columns,
         r#"{"body":{"data":[{"total":5,"rows":[{"d":["2026-11-23",1],"list":[{"id":1},{"id":"b"},3]},{"d":["2026-11-24"],"list":[]}]},{"total":9}]}}"#,
     )
@@ -471,9 +474,9 @@ columns = [{ name = "day", type = "date", path = "0", key = true }, { name = "fe
 #[test]
 fn a_csv_table_is_read_like_any_other() {
     assert_eq!(
-        csv_as_json("a, b\n1,\"x \"\"y\"\"\"\n,\n").unwrap(),
+        csv::as_json("a, b\n1,\"x \"\"y\"\"\"\n,\n").unwrap(),
         r#"[{"a":"1","b":"x \"y\""},{"a":"","b":""}]"#
     );
-    assert_eq!(csv_as_json("a,b\n").unwrap(), "[]");
-    assert!(csv_as_json("a,b\n1\n").unwrap_err().contains("found record with 1 fields"));
+    assert_eq!(csv::as_json("a,b\n").unwrap(), "[]");
+    assert!(csv::as_json("a,b\n1\n").unwrap_err().contains("found record with 1 fields"));
 }

@@ -2,13 +2,13 @@
 
 use pagemill_core::Kind;
 
-use crate::{trie::Trie, value::Cell};
+use crate::{json_paths::JsonPaths, value::Cell};
 
 /// How a stream's rows become columns.
 #[derive(Debug, Default)]
 pub(crate) struct RowPlan {
     /// Paths into a row.
-    pub(crate) trie: Trie,
+    pub(crate) json_paths: JsonPaths,
     /// Columns in the table's order.
     pub(crate) columns: Vec<ColumnPlan>,
 }
@@ -34,13 +34,13 @@ pub(crate) struct ColumnPlan {
     pub(crate) paths: Vec<String>,
     pub(crate) origin: Origin,
     /// Stands in the key for a dimension that a row lacks.
-    pub(crate) empty: Option<Cell>,
+    pub(crate) if_missing: Option<Cell>,
 }
 
 /// Where a column's values come from.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// From the row: leaves of the trie, the first that is there and not null.
+    /// From the row: leaves of the paths, the first that is there and not null.
     Row(Vec<usize>),
     /// The request's account.
     Account,

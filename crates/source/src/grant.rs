@@ -9,12 +9,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value as Json;
 
 use crate::{
-    Client,
-    answer::{self, Received},
-    definition::Definition,
+    client::Client,
+    definition::{Definition, OAuth, TokenPaths},
     request::{RequestPlan, escape},
+    response::{self, ResponseHead},
     sign::Stamps,
-    template::{Template, Values, scalar_text},
+    template::{Values, scalar_text},
 };
 
 /// No token is taken to live longer, whatever the API says.
@@ -23,7 +23,7 @@ const LONGEST: u64 = 10 * 366 * 86_400;
 /// An app that is registered with the API: access is granted to it.
 #[derive(Clone, Debug)]
 pub struct App {
-    /// Its id.
+    /// The app's id.
     pub id: String,
     /// What proves that it is the app.
     pub secret: SecretString,
@@ -37,7 +37,7 @@ pub struct Granted {
     pub access_token: SecretString,
     /// How long it lives, where the API says so.
     pub access_expires_in: Option<Duration>,
-    /// Buys the next tokens; an answer without one keeps the old one.
+    /// Buys the next tokens; a response without one keeps the old one.
     pub refresh_token: Option<SecretString>,
     /// How long that lives.
     pub refresh_expires_in: Option<Duration>,
@@ -45,31 +45,10 @@ pub struct Granted {
     pub accounts: Vec<String>,
 }
 
-/// How access is granted and renewed: the checked form of `[auth] kind = "oauth2"`.
-#[derive(Debug)]
-pub(crate) struct OAuth {
-    pub(crate) authorize: Option<Template>,
-    pub(crate) early: Duration,
-    pub(crate) exchange: Option<RequestPlan>,
-    pub(crate) refresh: RequestPlan,
-    pub(crate) answer: TokenAnswer,
-}
-
-/// Paths into the answers.
-#[derive(Debug, Default)]
-pub(crate) struct TokenAnswer {
-    pub(crate) access_token: Vec<String>,
-    pub(crate) access_expires_in: Vec<String>,
-    pub(crate) refresh_token: Vec<String>,
-    pub(crate) refresh_expires_in: Vec<String>,
-    pub(crate) accounts: Vec<String>,
-    pub(crate) account: Option<String>,
-}
-
 impl Client {
     /// How long before its end an access token is refreshed.
-    pub fn early(&self) -> Duration {
-        self.definition().oauth().map_or(Duration::ZERO, |oauth| oauth.early)
+    pub fn refresh_before(&self) -> Duration {
+        self.definition().oauth().map_or(Duration::ZERO, |oauth| oauth.refresh_before)
     }
 
     /// The URL at which a person grants access to the app.
@@ -83,8 +62,8 @@ impl Client {
         state: &str,
     ) -> Result<Url, Failure> {
         let source = self.definition().name();
-        let authorize = self.oauth()?.authorize.as_ref().ok_or_else(|| {
-            let what = format!("source {source} has no authorize in its [auth]: open the page of the API's docs, then give its --code");
+        let authorize = self.oauth()?.authorize_url.as_ref().ok_or_else(|| {
+            let what = format!("source {source} has no authorize_url in its [auth]: open the page of the API's docs, then give its --code");
             Failure::permanent(what)
         })?;
         if redirect_uri.is_none() && authorize.names(&["redirect_uri"]) {
@@ -96,7 +75,7 @@ impl Client {
             .with("redirect_uri", redirect_uri.unwrap_or_default())
             .with("state", state);
         let text = authorize.text(&values, escape)?;
-        text.parse().map_err(|_| Failure::permanent(format!("source {source}: authorize makes no URL")))
+        text.parse().map_err(|_| Failure::permanent(format!("source {source}: authorize_url makes no URL")))
     }
 
     /// Turns the code, with which a person's grant ends, into tokens.
@@ -147,9 +126,9 @@ impl Client {
             .with("nonce", &*stamps.nonce);
         let granted = async {
             let request = plan.render(self.definition().url(), &values, Vec::new())?;
-            let (received, body) = self.exchange(request, None).await?;
-            read(self.definition(), &self.oauth()?.answer, &received, &body)
-                .map_err(|failure| Failure { retry_after: received.retry_after, ..failure })
+            let (head, body) = self.exchange(request, None).await?;
+            read(self.definition(), &self.oauth()?.response, &head, &body)
+                .map_err(|failure| Failure { retry_after: head.retry_after, ..failure })
         };
         granted.await.map_err(|failure| {
             let secrets = [app.secret.expose_secret(), proof].into_iter().filter(|secret| !secret.is_empty());
@@ -170,11 +149,11 @@ impl Client {
 
 fn read(
     definition: &Definition,
-    paths: &TokenAnswer,
-    received: &Received,
+    paths: &TokenPaths,
+    head: &ResponseHead,
     body: &Bytes,
 ) -> Result<Granted, Failure> {
-    let good = (200..300).contains(&received.status);
+    let good = (200..300).contains(&head.status);
     let json: Option<Json> = serde_json::from_slice(body).ok();
     let text = |paths: &[String]| {
         let value = json.as_ref().and_then(|json| first(json, paths)).and_then(scalar_text);
@@ -183,11 +162,11 @@ fn read(
     let Some(access_token) = text(&paths.access_token).filter(|_| good) else {
         if good && json.is_none() {
             // It may hold a token in a form that nobody foresaw: not a word of it is repeated.
-            return Err(Failure::transient(format!("HTTP {}, but no JSON", received.status)));
+            return Err(Failure::transient(format!("HTTP {}, but no JSON", head.status)));
         }
-        answer::envelope(definition, &definition.answer, received, body)?;
+        response::envelope(definition, &definition.response, head, body)?;
         let path = paths.access_token.join(" or ");
-        return Err(Failure::permanent(format!("answer without an access token ({path})")));
+        return Err(Failure::permanent(format!("response without an access token ({path})")));
     };
     let span = |paths: &[String]| {
         let seconds = text(paths)?.parse::<f64>().ok().filter(|seconds| *seconds >= 1.0)?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 /// Paths by their keys: one step a key, no path text compared while decoding.
 #[derive(Debug)]
-pub(crate) struct Trie {
+pub(crate) struct JsonPaths {
     nodes: Vec<Node>,
     leaves: usize,
 }
@@ -38,13 +38,13 @@ pub(crate) struct Clash;
 /// The object that decoding starts in.
 pub(crate) const ROOT: usize = 0;
 
-impl Default for Trie {
+impl Default for JsonPaths {
     fn default() -> Self {
         Self { nodes: vec![Node::default()], leaves: 0 }
     }
 }
 
-impl Trie {
+impl JsonPaths {
     /// Adds a path; the same path has the same leaf.
     pub(crate) fn insert(&mut self, path: &str) -> Result<usize, Clash> {
         if path.split('.').any(str::is_empty) {
@@ -117,37 +117,40 @@ mod tests {
 
     #[test]
     fn paths_share_their_beginnings() {
-        let mut trie = Trie::default();
-        assert_eq!(trie.insert("data.fee"), Ok(0));
-        assert_eq!(trie.insert("data.click"), Ok(1));
-        assert_eq!(trie.insert("time"), Ok(2));
-        assert_eq!(trie.insert("data.fee"), Ok(0));
-        assert_eq!((trie.nodes(), trie.leaves()), (2, 3));
+        let mut json_paths = JsonPaths::default();
+        assert_eq!(json_paths.insert("data.fee"), Ok(0));
+        assert_eq!(json_paths.insert("data.click"), Ok(1));
+        assert_eq!(json_paths.insert("time"), Ok(2));
+        assert_eq!(json_paths.insert("data.fee"), Ok(0));
+        assert_eq!((json_paths.nodes(), json_paths.leaves()), (2, 3));
         for clash in ["", "data.", ".fee", "a..b"] {
-            assert_eq!(trie.insert(clash), Err(Clash), "{clash}");
+            assert_eq!(json_paths.insert(clash), Err(Clash), "{clash}");
         }
-        assert_eq!((trie.nodes(), trie.leaves()), (2, 3));
-        assert_eq!(trie.step(ROOT, "other"), Step::Skip);
-        assert_eq!(trie.path(1, "fee"), "data.fee");
+        assert_eq!((json_paths.nodes(), json_paths.leaves()), (2, 3));
+        assert_eq!(json_paths.step(ROOT, "other"), Step::Skip);
+        assert_eq!(json_paths.path(1, "fee"), "data.fee");
     }
 
     #[test]
     fn one_path_may_lead_through_anothers_value() {
-        let mut trie = Trie::default();
-        assert_eq!((trie.insert("error"), trie.insert("error.code")), (Ok(0), Ok(1)));
-        assert_eq!((trie.insert("data.id"), trie.insert("data")), (Ok(2), Ok(3)));
-        assert_eq!((trie.insert("error"), trie.insert("data.id")), (Ok(0), Ok(2)));
-        assert_eq!((trie.step(ROOT, "error"), trie.step(ROOT, "data")), (Step::Both(0, 1), Step::Both(3, 2)));
+        let mut json_paths = JsonPaths::default();
+        assert_eq!((json_paths.insert("error"), json_paths.insert("error.code")), (Ok(0), Ok(1)));
+        assert_eq!((json_paths.insert("data.id"), json_paths.insert("data")), (Ok(2), Ok(3)));
+        assert_eq!((json_paths.insert("error"), json_paths.insert("data.id")), (Ok(0), Ok(2)));
+        assert_eq!(
+            (json_paths.step(ROOT, "error"), json_paths.step(ROOT, "data")),
+            (Step::Both(0, 1), Step::Both(3, 2))
+        );
     }
 
     #[test]
     fn places_in_arrays() {
-        let mut trie = Trie::default();
-        assert_eq!(trie.insert("list.1.id"), Ok(0));
+        let mut json_paths = JsonPaths::default();
+        assert_eq!(json_paths.insert("list.1.id"), Ok(0));
         assert_eq!(
-            (trie.place(1, 0), trie.place(1, 1), trie.place(1, 2)),
+            (json_paths.place(1, 0), json_paths.place(1, 1), json_paths.place(1, 2)),
             (Some(Step::Skip), Some(Step::Inner(2)), None)
         );
-        assert_eq!(trie.place(ROOT, 0), None);
+        assert_eq!(json_paths.place(ROOT, 0), None);
     }
 }
