@@ -41,7 +41,7 @@ enum Command {
     Auth(commands::auth::Args),
     /// Read the stored answers again after a definition changed: no request is sent
     ///
-    /// Rebuilds the typed columns from pagemill.bodies with the definition as it is now. The tables
+    /// Rebuilds the typed columns from pagemill.responses with the definition as it is now. The tables
     /// are migrated first. Answers that this definition has read already are skipped, so a reload
     /// that was broken off goes on where it was; consumers may run meanwhile. Rows that the newest
     /// sealed pull no longer had are left as they are.

@@ -94,7 +94,7 @@ pub enum Workers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Raw {
-    /// The answer once a page, compressed, in `pagemill.bodies`.
+    /// The answer once a page, compressed, in `pagemill.responses`.
     Page,
     /// Nothing.
     Off,

@@ -10,7 +10,7 @@ mod seal;
 mod split;
 mod standing;
 
-pub(crate) use self::row::{PARTITION_COLUMNS, lane_name};
+pub(crate) use self::row::{PARTITION_COLUMNS, PROGRESS_COLUMNS, lane_name};
 pub use self::{
     recount::Recount,
     rescue::RescueOrder,

@@ -1,5 +1,4 @@
-//! Stored answers read again: the rows that a changed definition makes of them, and the attempts
-//! whose answers can be compared.
+//! Stored responses: read again, decoded by a changed definition, and compared.
 
 use deadpool_postgres::Transaction;
 use jiff::{Timestamp, civil::Date};
@@ -24,20 +23,20 @@ pub struct Slices {
     pub days: Option<(Date, Date)>,
 }
 
-/// An attempt at a slice, and what is there of its answers.
+/// An attempt at a slice, and how many of its responses are stored.
 #[derive(Clone, Debug)]
 pub struct Attempt {
     /// The partition.
     pub partition: PartitionRow,
     /// Pages stored.
     pub pages: u64,
-    /// Of these, pages whose answer is kept.
+    /// Of these, pages whose response is stored.
     pub responses: u64,
-    /// Of these, answers whose rows were not made by the table's definition, as far as is known.
+    /// Of these, responses that the table's definition did not decode, as far as is known.
     pub stale: u64,
 }
 
-/// The stored answer to a page's request.
+/// The stored response to a page's request.
 #[derive(Debug)]
 pub struct StoredResponse {
     /// Which page.
@@ -109,8 +108,8 @@ impl Responses {
         tx.batch_execute("set local statement_timeout = '10min'").await?;
         let sql = format!(
             "select {PARTITION_COLUMNS}, s.stored, s.responses, s.stale from pagemill.partitions p \
-             cross join lateral (select count(*), count(b.page), count(b.page) filter (where b.definition is distinct from $6) \
-                 from pagemill.pages g left join pagemill.bodies b on (b.partition, b.page) = (g.partition, g.page) \
+             cross join lateral (select count(*), count(b.page), count(b.page) filter (where b.decode_hash is distinct from $6) \
+                 from pagemill.pages g left join pagemill.responses b on (b.partition, b.page) = (g.partition, g.page) \
                  where g.partition = p.id and g.requested_at is not null) as s(stored, responses, stale) \
              where p.source = $1 and p.stream = $2 and (cardinality($3::text[]) = 0 or p.account = any($3)) \
                and ($4::date is null or p.to_date >= $4) and ($5::date is null or p.from_date <= $5) and {which} \
@@ -132,28 +131,28 @@ impl Responses {
             .collect())
     }
 
-    /// The pages of a partition whose answer is kept, that of the latest request first. With a
+    /// The pages of a partition whose response is stored, that of the latest request first. With a
     /// table, only those whose rows were not made by its definition.
     pub async fn pages(&self, partition: i64, stale: Option<&DataTable>) -> Result<Vec<u32>, StoreError> {
         let client = self.database.client().await?;
         let decode_hash = stale.and_then(|table| table.decode_hash);
         let rows = client
             .query(
-                "select b.page from pagemill.bodies b join pagemill.pages g on (g.partition, g.page) = (b.partition, b.page) \
-                 where b.partition = $1 and g.requested_at is not null and (not $2 or b.definition is distinct from $3) \
+                "select b.page from pagemill.responses b join pagemill.pages g on (g.partition, g.page) = (b.partition, b.page) \
+                 where b.partition = $1 and g.requested_at is not null and (not $2 or b.decode_hash is distinct from $3) \
                  order by g.requested_at desc, b.page desc",
                 &[&partition, &stale.is_some(), &decode_hash],
             )
             .await?;
-        Ok(rows.iter().map(|r| r.get::<_, i32>(0) as u32).collect())
+        Ok(rows.iter().map(|r| r.get::<_, i32>("page") as u32).collect())
     }
 
-    /// The stored answers to these pages of a partition, that of the latest request first.
+    /// The stored responses to these pages of a partition, that of the latest request first.
     pub async fn get(&self, partition: i64, pages: &[u32]) -> Result<Vec<StoredResponse>, StoreError> {
         let client = self.database.client().await?;
         let statement = client
             .prepare_cached(
-                "select b.page, g.requested_at, g.keys, b.body from pagemill.bodies b \
+                "select b.page, g.requested_at, g.keys, b.body from pagemill.responses b \
                  join pagemill.pages g on (g.partition, g.page) = (b.partition, b.page) \
                  where b.partition = $1 and b.page = any($2) and g.requested_at is not null \
                  order by g.requested_at desc, b.page desc",
@@ -164,10 +163,10 @@ impl Responses {
         Ok(rows
             .iter()
             .map(|r| StoredResponse {
-                page: r.get::<_, i32>(0) as u32,
-                requested_at: r.get(1),
-                keys: r.get::<_, Option<_>>(2).unwrap_or_default(),
-                body: decompress(r.get(3)).map_err(|e| format!("the stored answer is damaged: {e}")),
+                page: r.get::<_, i32>("page") as u32,
+                requested_at: r.get("requested_at"),
+                keys: r.get::<_, Option<_>>("keys").unwrap_or_default(),
+                body: decompress(r.get("body")).map_err(|e| format!("the stored response is damaged: {e}")),
             })
             .collect())
     }
@@ -190,7 +189,7 @@ impl Responses {
         );
         let params: [&(dyn ToSql + Sync); 4] = [&slice.account, &slice.from, &slice.to, &pages];
         let rows = client.query(&sql, &params).await?;
-        Ok(rows.iter().map(|r| r.get::<_, i32>(0) as u32).collect())
+        Ok(rows.iter().map(|r| r.get::<_, i32>("page") as u32).collect())
     }
 
     /// Stores pages of one partition as they are read now, in one transaction: their rows, which
@@ -228,7 +227,7 @@ impl Responses {
             .await?;
         let is_there = |page: &&PageWrite| {
             there.iter().any(|r| {
-                (r.get::<_, i32>(0), r.get::<_, Option<Timestamp>>(1))
+                (r.get::<_, i32>("page"), r.get::<_, Option<Timestamp>>("requested_at"))
                     == (page.job.page as i32, Some(page.requested_at))
             })
         };
@@ -236,8 +235,8 @@ impl Responses {
         let hash = |page: &&PageWrite| page.content_hash;
         let before = there
             .iter()
-            .filter(|r| kept.iter().any(|page| page.job.page as i32 == r.get::<_, i32>(0)))
-            .map(|r| r.get::<_, Option<i64>>(2).unwrap_or(0));
+            .filter(|r| kept.iter().any(|page| page.job.page as i32 == r.get::<_, i32>("page")))
+            .map(|r| r.get::<_, Option<i64>>("content_hash").unwrap_or(0));
         let moved =
             kept.iter().map(hash).fold(0, i64::wrapping_add).wrapping_sub(before.fold(0, i64::wrapping_add));
         update_ledger(&tx, table, partition, &kept).await?;
@@ -255,7 +254,7 @@ impl Responses {
 async fn is_superseded(tx: &Transaction<'_>, partition: i64) -> Result<bool, StoreError> {
     let states = tx
         .query(
-            "select n.id > w.id and n.parent is null and n.state = 'sealed' from pagemill.partitions p \
+            "select n.id > w.id and n.parent is null and n.state = 'sealed' as newer_sealed from pagemill.partitions p \
              join pagemill.partitions w on w.id = coalesce(p.top, p.id) \
              join pagemill.partitions n on n.id = p.id or (n.parent is null and n.id >= w.id \
                  and (n.source, n.stream, n.account, n.from_date, n.to_date) = (w.source, w.stream, w.account, w.from_date, w.to_date)) \
@@ -263,7 +262,7 @@ async fn is_superseded(tx: &Transaction<'_>, partition: i64) -> Result<bool, Sto
             &[&partition],
         )
         .await?;
-    Ok(states.iter().any(|r| r.get(0)))
+    Ok(states.iter().any(|r| r.get("newer_sealed")))
 }
 
 async fn update_ledger(
@@ -291,7 +290,7 @@ async fn update_ledger(
     )
     .await?;
     tx.execute(
-        "update pagemill.bodies set definition = $3 where partition = $1 and page = any($2)",
+        "update pagemill.responses set decode_hash = $3 where partition = $1 and page = any($2)",
         &[&partition, &numbers, &table.decode_hash],
     )
     .await?;
@@ -308,16 +307,17 @@ async fn update_proof(tx: &Transaction<'_>, partition: i64, moved: i64) -> Resul
         .query(
             "with recursive whole as (select id, parent from pagemill.partitions where id = $1 and parts is null \
                  union select p.id, p.parent from whole join pagemill.partitions p on p.id = whole.parent) \
-             select p.id, p.proof->>'content_hash' from pagemill.partitions p join whole using (id) \
+             select p.id, p.proof->>'content_hash' as content_hash from pagemill.partitions p join whole using (id) \
              where p.proof ? 'content_hash' order by p.id for no key update of p",
             &[&partition],
         )
         .await?;
     for row in proofs {
-        let hash = u64::from_str_radix(row.get(1), 16).unwrap_or_default().wrapping_add(moved as u64);
+        let hash =
+            u64::from_str_radix(row.get("content_hash"), 16).unwrap_or_default().wrapping_add(moved as u64);
         tx.execute(
             "update pagemill.partitions set proof = jsonb_set(proof, '{content_hash}', to_jsonb($2::text)) where id = $1",
-            &[&row.get::<_, i64>(0), &format!("{hash:016x}")],
+            &[&row.get::<_, i64>("id"), &format!("{hash:016x}")],
         )
         .await?;
     }

@@ -155,7 +155,7 @@ impl Runs {
                     &[&request.requested],
                 )
                 .await?
-                .get(0),
+                .get("id"),
             ),
         };
         if let Some(run) = run {
@@ -215,14 +215,14 @@ pub(super) async fn unfinished(
 ) -> Result<Option<(i64, Option<String>)>, StoreError> {
     let row = tx
         .query_opt(
-            "select r.id, case when r.lease_until > now() and r.lease_owner <> $2 then r.lease_owner end from pagemill.runs r \
+            "select r.id, case when r.lease_until > now() and r.lease_owner <> $2 then r.lease_owner end as lease_holder from pagemill.runs r \
              where r.request = $1 and exists (select from pagemill.run_partitions rp \
                  join pagemill.partitions p on p.id = rp.partition where rp.run = r.id and p.state = 'open') \
              order by r.id desc limit 1",
             &[&request.requested, &request.owner],
         )
         .await?;
-    Ok(row.map(|r| (r.get(0), r.get(1))))
+    Ok(row.map(|r| (r.get("id"), r.get("lease_holder"))))
 }
 
 /// The newest attempt at a slice.
@@ -239,13 +239,14 @@ pub(super) const NEWEST_COLUMNS: &str = "id, run, state, subset_first, subset_la
 
 impl Newest {
     pub(super) fn from_row(row: &Row) -> Self {
-        let subset: Option<(i32, i32)> = row.get::<_, Option<i32>>(3).zip(row.get(4));
+        let subset: Option<(i32, i32)> =
+            row.get::<_, Option<i32>>("subset_first").zip(row.get("subset_last"));
         Self {
-            id: row.get(0),
-            run: row.get(1),
-            state: row.get(2),
+            id: row.get("id"),
+            run: row.get("run"),
+            state: row.get("state"),
             subset: subset.map(|(first, last)| PageRange { first: first as u32, last: last as u32 }),
-            closed_at: row.get(5),
+            closed_at: row.get("closed_at"),
         }
     }
 
@@ -318,7 +319,7 @@ async fn open(
             ],
         )
         .await?;
-    Ok(row.get(0))
+    Ok(row.get("id"))
 }
 
 async fn open_partitions(

@@ -39,9 +39,9 @@ pub struct Recount {
     pub superseded_by: Option<String>,
     /// Parts that it was split into.
     pub parts: Option<u32>,
-    /// Requests whose answer is known.
+    /// Requests whose response is known.
     pub requests: u64,
-    /// The API's ids of the requests whose answers are stored, page by page.
+    /// The API's ids of the requests whose responses are stored, page by page.
     pub request_ids: Vec<Option<String>>,
     /// Rounds in which pages were fetched again because the proof failed.
     pub repairs: u32,
@@ -74,7 +74,7 @@ impl Recount {
 const CHUNK: usize = 4_096;
 
 /// The pages whose rows are the partition's own: of a whole, those of its parts.
-const PAGES: &str = "select g.keys, g.requests, g.request_id, g.state = 'done', p.parts is null \
+const PAGES: &str = "select g.keys, g.requests, g.request_id, g.state = 'done' as done, p.parts is null as is_unsplit \
     from pagemill.partitions p join pagemill.pages g on g.partition = p.id and g.page <= coalesce(p.last_page, g.page) \
     where coalesce(p.top, p.id) = $1 order by p.id, g.page";
 
@@ -93,25 +93,25 @@ impl Partitions {
         let s = &partition.slice;
         let superseded_by = tx
             .query_opt(
-                "select run::text from pagemill.partitions where source = $1 and stream = $2 and account = $3 and from_date = $4 \
+                "select run::text as run from pagemill.partitions where source = $1 and stream = $2 and account = $3 and from_date = $4 \
                  and to_date = $5 and id > $6 and parent is null order by id desc limit 1",
                 &[&s.source, &s.stream, &s.account, &s.from, &s.to, &partition.id],
             )
             .await?
-            .map(|r| r.get(0));
+            .map(|r| r.get("run"));
         let proof: Option<Value> = tx
             .query_one("select proof from pagemill.partitions where id = $1", &[&partition.id])
             .await?
-            .get(0);
+            .get("proof");
         let proof = proof.unwrap_or_default();
         let mut ledger = Vec::new();
         let (mut requests, mut request_ids) = (0, Vec::new());
         let mut pages = pin!(tx.query_raw(PAGES, [&partition.id]).await?);
         while let Some(row) = pages.try_next().await? {
-            requests += row.get::<_, i32>(1) as u64;
-            if row.get(3) && row.get(4) {
-                ledger.extend(row.get::<_, Option<Vec<i64>>>(0).unwrap_or_default());
-                request_ids.push(row.get(2));
+            requests += row.get::<_, i32>("requests") as u64;
+            if row.get("done") && row.get("is_unsplit") {
+                ledger.extend(row.get::<_, Option<Vec<i64>>>("keys").unwrap_or_default());
+                request_ids.push(row.get("request_id"));
             }
         }
         let pruned = partition.pruned_at.is_some();

@@ -48,12 +48,12 @@ const PAGES: &str = "with pages as (\
     newest as (select total from done where total is not null order by requested_at desc limit 1), \
     counted as (select count(*) as keys, count(distinct key) as distinct_keys from (select unnest(keys) as key from done) k) \
     select (select keys from counted), (select distinct_keys from counted), (select total from newest), \
-           (select count(*) from done where total <> (select total from newest)), count(*) filter (where state = 'dead'), \
-           (select sum(content_hash)::text from done), sum(requests)::bigint, (select max(requested_at) from done) \
+           (select count(*) from done where total <> (select total from newest)) as moved, count(*) filter (where state = 'dead') as dead, \
+           (select sum(content_hash)::text from done) as content_hash, sum(requests)::bigint as requests \
     from pages";
 
-const CURSOR_LOOP: &str = "select min(page), max(page) from pagemill.pages where partition = $1 and page between $2 and $3 \
-    and next_hash is not null group by next_hash having count(*) > 1 order by 2 limit 1";
+const CURSOR_LOOP: &str = "select min(page) as earlier, max(page) as page from pagemill.pages where partition = $1 and page between $2 and $3 \
+    and next_hash is not null group by next_hash having count(*) > 1 order by max(page) limit 1";
 
 /// The API's latest word on its sums, and the sums over the stored pages.
 const SUMS: &str = "with pages as (\
@@ -61,7 +61,7 @@ const SUMS: &str = "with pages as (\
     stored as (select name, sum(value::numeric) as value from pages, jsonb_each_text(facts->'sums') as s(name, value) group by name), \
     stated as (select name, value::numeric as value from jsonb_each_text(\
         (select facts->'stated' from pages where facts ? 'stated' order by requested_at desc limit 1)) as s(name, value)) \
-    select name, stated.value::text, stored.value::text from stored full join stated using (name) order by name";
+    select name, stated.value::text as stated, stored.value::text as stored from stored full join stated using (name) order by name";
 
 impl Partitions {
     /// Closes a partition if its every page is done or dead and all its parts are closed: sealed with
@@ -166,35 +166,40 @@ impl Proof {
         let range: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
             [&partition.id, &(progress.first_page as i32), &last];
         let row = tx.query_one(PAGES, &range).await?;
-        let count = |i: usize| row.get::<_, i64>(i) as u64;
-        let total: Option<i64> = row.get::<_, Option<i64>>(2).or(progress.total);
+        let count = |name| row.get::<_, i64>(name) as u64;
+        let total: Option<i64> = row.get::<_, Option<i64>>("total").or(progress.total);
         let cursor_loop = match partition.chained {
-            true => tx
-                .query_opt(CURSOR_LOOP, &range)
-                .await?
-                .map(|r| CursorLoop { page: r.get::<_, i32>(1) as u32, earlier: r.get::<_, i32>(0) as u32 }),
+            true => tx.query_opt(CURSOR_LOOP, &range).await?.map(|r| CursorLoop {
+                page: r.get::<_, i32>("page") as u32,
+                earlier: r.get::<_, i32>("earlier") as u32,
+            }),
             false => None,
         };
         let sums = tx.query(SUMS, &range).await?;
         let facts = SealFacts {
             total: total.map(|total| total as u64),
-            keys: count(0),
-            distinct_keys: count(1),
-            pages_moved: count(3),
-            pages_dead: count(4),
+            keys: count("keys"),
+            distinct_keys: count("distinct_keys"),
+            pages_moved: count("moved"),
+            pages_dead: count("dead"),
             cursor_loop,
-            sums_differ: sums.iter().filter_map(|r| differs(r.get(0), r.get(1), r.get(2))).collect(),
+            sums_differ: sums
+                .iter()
+                .filter_map(|r| differs(r.get("name"), r.get("stated"), r.get("stored")))
+                .collect(),
             subset: partition.subset,
         };
         let verdict = verdict(&facts);
         let quality = quality::of_pages(tx, partition, last).await?;
         let warnings = quality.warnings(tx, partition, facts.distinct_keys).await?;
-        let sums: serde_json::Map<String, Value> =
-            sums.iter().filter_map(|r| Some((r.get(0), r.get::<_, Option<&str>>(2)?.into()))).collect();
+        let sums: serde_json::Map<String, Value> = sums
+            .iter()
+            .filter_map(|r| Some((r.get("name"), r.get::<_, Option<&str>>("stored")?.into())))
+            .collect();
         let json = json!({
             "total": total, "pages": progress.done, "keys": facts.keys, "distinct_keys": facts.distinct_keys,
             "pages_moved": facts.pages_moved, "pages_dead": facts.pages_dead,
-            "content_hash": content_hash(row.get(5)), "requests": row.get::<_, Option<i64>>(6), "repairs": partition.repairs,
+            "content_hash": content_hash(row.get("content_hash")), "requests": row.get::<_, Option<i64>>("requests"), "repairs": partition.repairs,
             "sums": sums, "quality": quality.to_json(), "warnings": warnings,
         });
         let rows = facts.distinct_keys;
@@ -215,30 +220,30 @@ impl Proof {
                 &[&partition.id],
             )
             .await?;
-        let states: Vec<&str> = parts.iter().map(|r| r.get(0)).collect();
+        let states: Vec<&str> = parts.iter().map(|r| r.get("state")).collect();
         if states.contains(&"open") {
             return Ok(None);
         }
         let mut facts = PartsFacts {
             total: total as u64,
-            parts_total: parts.iter().filter_map(|r| r.get::<_, Option<i64>>(1)).sum::<i64>() as u64,
+            parts_total: parts.iter().filter_map(|r| r.get::<_, Option<i64>>("total")).sum::<i64>() as u64,
             parts: parts.len() as u64,
             ..PartsFacts::default()
         };
-        let mut incomplete = parts.iter().filter(|r| r.get::<_, &str>(0) != "sealed");
+        let mut incomplete = parts.iter().filter(|r| r.get::<_, &str>("state") != "sealed");
         if let Some(first) = incomplete.next() {
             let named = pagemill_core::Slice {
-                from: first.get(5),
-                to: first.get(6),
-                part: super::row::part_from(&first.get(4)),
+                from: first.get("from_date"),
+                to: first.get("to_date"),
+                part: super::row::part_from(&first.get("part")),
                 ..partition.slice.clone()
             };
-            let reason: Option<&str> = first.get(3);
+            let reason: Option<&str> = first.get("reason");
             facts.incomplete =
                 Some((1 + incomplete.count() as u64, format!("{named}: {}", reason.unwrap_or("incomplete"))));
         }
         let proofs: Vec<Value> =
-            parts.iter().map(|r| r.get::<_, Option<Value>>(2).unwrap_or_default()).collect();
+            parts.iter().map(|r| r.get::<_, Option<Value>>("proof").unwrap_or_default()).collect();
         if let Some(table) = table {
             facts.sums_differ = sums_of_parts(tx, partition, table, &proofs).await?;
         }
@@ -285,11 +290,11 @@ async fn sums_of_parts(
     let first = partition.progress.first_page as i32;
     let row = tx
         .query_opt(
-            "select facts->'stated' from pagemill.pages where partition = $1 and page = $2",
+            "select facts->'stated' as stated from pagemill.pages where partition = $1 and page = $2",
             &[&partition.id, &first],
         )
         .await?;
-    let stated: Option<Value> = row.and_then(|r| r.get(0));
+    let stated: Option<Value> = row.and_then(|r| r.get("stated"));
     let mut differ = Vec::new();
     for name in table.rules.sums.iter().map(|&i| &table.shape.columns[i].name) {
         let Some(stated) = stated.as_ref().and_then(|s| s[name].as_str()) else { continue };
