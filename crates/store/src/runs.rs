@@ -124,28 +124,10 @@ impl Runs {
         let (continued, lease_holder) = unfinished(&tx, request).await?.unzip();
         let lease_holder: Option<String> = lease_holder.flatten();
 
-        let mut sealed = Vec::new();
-        let mut due = Vec::new();
-        let mut adopt = Vec::new();
-        if continued.is_none() {
-            for partition in wanted {
-                match newest_attempt(&tx, &partition.slice).await? {
-                    Some(newest) if newest.state == "open" && newest.subset == partition.subset => {
-                        adopt.push(newest.id)
-                    }
-                    Some(newest) if newest.state == "open" => {
-                        supersede(&tx, newest.id).await?;
-                        due.push(partition);
-                    }
-                    Some(newest) if newest.is_final(partition) && !request.again => {
-                        let at =
-                            newest.closed_at.map(|t| t.strftime("%F %T UTC").to_string()).unwrap_or_default();
-                        sealed.push(Sealed { slice: partition.slice.clone(), run: newest.run, at });
-                    }
-                    _ => due.push(partition),
-                }
-            }
-        }
+        let Wanted { sealed, due, mut adopt } = match continued {
+            Some(_) => Wanted::default(),
+            None => Wanted::sort(&tx, request, wanted).await?,
+        };
         let run = match continued {
             Some(run) => Some(run),
             None if due.is_empty() && adopt.is_empty() => None,
@@ -205,6 +187,42 @@ impl Runs {
             )
             .await?;
         Ok(())
+    }
+}
+
+/// Wanted partitions by what planning does with them.
+#[derive(Default)]
+struct Wanted<'a> {
+    sealed: Vec<Sealed>,
+    due: Vec<&'a NewPartition>,
+    adopt: Vec<i64>,
+}
+
+impl<'a> Wanted<'a> {
+    async fn sort(
+        tx: &deadpool_postgres::Transaction<'_>,
+        request: &RunRequest,
+        wanted: &'a [NewPartition],
+    ) -> Result<Self, StoreError> {
+        let mut sorted = Self::default();
+        for partition in wanted {
+            match newest_attempt(tx, &partition.slice).await? {
+                Some(newest) if newest.state == "open" && newest.subset == partition.subset => {
+                    sorted.adopt.push(newest.id);
+                }
+                Some(newest) if newest.state == "open" => {
+                    supersede(tx, newest.id).await?;
+                    sorted.due.push(partition);
+                }
+                Some(newest) if newest.is_final(partition) && !request.again => {
+                    let at =
+                        newest.closed_at.map(|t| t.strftime("%F %T UTC").to_string()).unwrap_or_default();
+                    sorted.sealed.push(Sealed { slice: partition.slice.clone(), run: newest.run, at });
+                }
+                _ => sorted.due.push(partition),
+            }
+        }
+        Ok(sorted)
     }
 }
 

@@ -1,5 +1,6 @@
 use std::pin::pin;
 
+use deadpool_postgres::Transaction;
 use futures_util::TryStreamExt;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::Serialize;
@@ -104,26 +105,82 @@ impl Partitions {
             .await?
             .get("proof");
         let proof = proof.unwrap_or_default();
-        let mut ledger = Vec::new();
-        let (mut requests, mut request_ids) = (0, Vec::new());
+        let ledger = LedgerPages::read(&tx, partition).await?;
+        let found = FoundRows::read(&tx, table, partition, &ledger.keys).await?;
+        Ok(Recount {
+            partition: partition.id,
+            slice: s.to_string(),
+            state: partition.state.clone(),
+            reason: partition.reason.clone(),
+            total: partition.progress.total,
+            pages: ledger.request_ids.len() as u64,
+            ledger_keys: ledger.keys.len() as u64,
+            table_keys: found.keys,
+            older_rows: found.older,
+            content_hash: proof["content_hash"].as_str().map(str::to_owned),
+            table_content_hash: format!("{:016x}", found.content_hash),
+            superseded_by,
+            parts: partition.parts,
+            requests: ledger.requests,
+            request_ids: ledger.request_ids,
+            repairs: partition.repairs,
+            sums: proof["sums"].clone(),
+            warnings: proof["warnings"].clone(),
+            pruned_on: partition.pruned_at.map(day),
+        })
+    }
+}
+
+/// What the ledger has of a partition's pages.
+#[derive(Default)]
+struct LedgerPages {
+    /// Sorted, each once.
+    keys: Vec<i64>,
+    requests: u64,
+    request_ids: Vec<Option<String>>,
+}
+
+impl LedgerPages {
+    async fn read(tx: &Transaction<'_>, partition: &PartitionRow) -> Result<Self, StoreError> {
+        let mut ledger = Self::default();
         let mut pages = pin!(tx.query_raw(PAGES, [&partition.id]).await?);
         while let Some(row) = pages.try_next().await? {
-            requests += row.get::<_, i32>("requests") as u64;
+            ledger.requests += row.get::<_, i32>("requests") as u64;
             if row.get("done") && row.get("is_unsplit") {
-                ledger.extend(row.get::<_, Option<Vec<i64>>>("keys").unwrap_or_default());
-                request_ids.push(row.get("request_id"));
+                ledger.keys.extend(row.get::<_, Option<Vec<i64>>>("keys").unwrap_or_default());
+                ledger.request_ids.push(row.get("request_id"));
             }
         }
-        let pruned = partition.pruned_at.is_some();
-        ledger.sort_unstable();
-        ledger.dedup();
+        ledger.keys.sort_unstable();
+        ledger.keys.dedup();
+        Ok(ledger)
+    }
+}
 
+/// Rows of a partition's slice in its table.
+#[derive(Default)]
+struct FoundRows {
+    /// Rows whose key the ledger has, or all if its keys were pruned.
+    keys: u64,
+    /// The others.
+    older: u64,
+    content_hash: i64,
+}
+
+impl FoundRows {
+    async fn read(
+        tx: &Transaction<'_>,
+        table: &DataTable,
+        partition: &PartitionRow,
+        ledger: &[i64],
+    ) -> Result<Self, StoreError> {
         let columns: Vec<String> = table.shape.columns.iter().map(|c| quote(&c.name)).collect();
         let sql =
             format!("select {} from {} where {}", columns.join(", "), table.name, table.slice_condition());
+        let s = &partition.slice;
         let params: [&(dyn ToSql + Sync); 3] = [&s.account, &s.from, &s.to];
         let mut rows = pin!(tx.query_raw(&sql, params).await?);
-        let (mut table_keys, mut older_rows, mut content_hash) = (0, 0, 0_i64);
+        let mut found = Self::default();
         let mut chunk = Vec::with_capacity(CHUNK);
         loop {
             let row = rows.try_next().await?;
@@ -132,40 +189,19 @@ impl Partitions {
             if chunk.len() == CHUNK || last {
                 let rows = read_rows(&chunk, table.shape.columns.iter().map(|c| c.kind));
                 for (key, row) in rows.key_hashes(&table.key).iter().zip(rows.row_hashes()) {
-                    if pruned || ledger.binary_search(key).is_ok() {
-                        table_keys += 1;
-                        content_hash = content_hash.wrapping_add(row);
+                    if partition.pruned_at.is_some() || ledger.binary_search(key).is_ok() {
+                        found.keys += 1;
+                        found.content_hash = found.content_hash.wrapping_add(row);
                     } else {
-                        older_rows += 1;
+                        found.older += 1;
                     }
                 }
                 chunk.clear();
             }
             if last {
-                break;
+                return Ok(found);
             }
         }
-        Ok(Recount {
-            partition: partition.id,
-            slice: s.to_string(),
-            state: partition.state.clone(),
-            reason: partition.reason.clone(),
-            total: partition.progress.total,
-            pages: request_ids.len() as u64,
-            ledger_keys: ledger.len() as u64,
-            table_keys,
-            older_rows,
-            content_hash: proof["content_hash"].as_str().map(str::to_owned),
-            table_content_hash: format!("{content_hash:016x}"),
-            superseded_by,
-            parts: partition.parts,
-            requests,
-            request_ids,
-            repairs: partition.repairs,
-            sums: proof["sums"].clone(),
-            warnings: proof["warnings"].clone(),
-            pruned_on: partition.pruned_at.map(day),
-        })
     }
 }
 
