@@ -142,7 +142,7 @@ async fn a_day_pulled_again_keeps_its_rows_and_writes_none_anew() {
     .unwrap();
     world.producer(&["--wait", "--again"]).await.ok();
     world.assert_sealed_truth().await;
-    assert_eq!(count(&db, "select count(*) from pagemill.bodies").await, 30);
+    assert_eq!(count(&db, "select count(*) from pagemill.responses").await, 30);
     assert_eq!(world.simulator.stats().seen, 30);
 }
 
@@ -165,7 +165,7 @@ async fn a_day_that_did_not_change_is_known_again() {
     world.assert_sealed_truth().await;
     let stood = "select count(*) from pagemill.partitions where stands_on = (select min(id) from pagemill.partitions)";
     assert_eq!(count(&db, stood).await, 1);
-    let copied = "select count(*) from pagemill.bodies a join pagemill.bodies b using (page, body) where a.partition < b.partition";
+    let copied = "select count(*) from pagemill.responses a join pagemill.responses b using (page, body) where a.partition < b.partition";
     assert_eq!(count(&db, copied).await, 14, "all but the first page's, whose request has another id");
     let table = format!("{}_creative", world.source);
     db.batch_execute(&format!("update {table} set fee = 0")).await.unwrap();

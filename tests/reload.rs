@@ -99,7 +99,7 @@ async fn what_cannot_be_read_is_left_and_said() {
     world
         .db()
         .await
-        .batch_execute("update pagemill.bodies set body = '\\x00' where page = 2; delete from pagemill.bodies where page = 4")
+        .batch_execute("update pagemill.responses set body = '\\x00' where page = 2; delete from pagemill.responses where page = 4")
         .await
         .unwrap();
     let ran = world.pagemill(&["reload"]).await.exits(3);
@@ -166,7 +166,7 @@ async fn drift_tells_how_much_a_restated_day_moved() {
     assert_eq!((cents("before"), cents("after")), sums);
     world.pagemill(&asked).await.ok().says(&["run 1 against run 2: 300 rows, then 310", "fee", "percent"]);
 
-    let gone = "delete from pagemill.bodies where partition = (select min(id) from pagemill.partitions)";
+    let gone = "delete from pagemill.responses where partition = (select min(id) from pagemill.partitions)";
     world.db().await.batch_execute(gone).await.unwrap();
     world.pagemill(&asked).await.ok().says(&["not compared: the answers of run 1 are gone (3 of 3 pages)"]);
 }

@@ -1,4 +1,4 @@
-//! The raw answer, as the ledger keeps it.
+//! Response bodies, as the ledger keeps them.
 
 use std::cell::RefCell;
 
@@ -7,16 +7,16 @@ use zstd::{bulk::Compressor, zstd_safe::CParameter};
 /// Level 1: an eighth of the size, at less than half of what fetching and decoding cost.
 const LEVEL: i32 = 1;
 
-/// What compressing needs again for each answer. A thread keeps its own.
+/// What compressing needs again for each body. A thread keeps its own.
 struct Press {
     compressor: Compressor<'static>,
     room: Vec<u8>,
 }
 
-/// Room kept for the next answer; the rare larger ones get their own.
+/// Room kept for the next body; the rare larger ones get their own.
 const KEPT: usize = 256 << 10;
 
-/// What repeats in an answer are keys and whole beginnings of rows: long matches, a row or a few away. Looking
+/// What repeats in a body are keys and whole beginnings of rows: long matches, a row or a few away. Looking
 /// for nothing shorter, in a table that stays in the nearest cache, is quicker and finds more.
 const TUNED: [CParameter; 2] = [CParameter::MinMatch(7), CParameter::HashLog(12)];
 
@@ -32,7 +32,7 @@ impl Press {
     }
 }
 
-/// Compresses an answer's body (zstd).
+/// Compresses a response's body (zstd).
 pub fn compress(body: &[u8]) -> Vec<u8> {
     PRESS.with_borrow_mut(|Press { compressor, room }| {
         room.reserve(zstd::zstd_safe::compress_bound(body.len()));

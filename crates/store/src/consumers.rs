@@ -46,12 +46,12 @@ impl Consumers {
             .await?;
         let statement = client
             .prepare_cached(
-                "select s, count(*) from pagemill.consumers, unnest(sources) s \
+                "select s as source, count(*) as alive from pagemill.consumers, unnest(sources) s \
                  where s = any($1) and heartbeat_at > now() - make_interval(secs => $2) group by s",
             )
             .await?;
         let rows = client.query(&statement, &[&beat.sources, &ALIVE.as_secs_f64()]).await?;
-        Ok(rows.iter().map(|row| (row.get(0), row.get::<_, i64>(1) as u32)).collect())
+        Ok(rows.iter().map(|row| (row.get("source"), row.get::<_, i64>("alive") as u32)).collect())
     }
 
     /// How many consumers of these sources are alive.
@@ -59,11 +59,11 @@ impl Consumers {
         let client = self.database.client().await?;
         let statement = client
             .prepare_cached(
-                "select count(*) from pagemill.consumers where sources && $1 and heartbeat_at > now() - make_interval(secs => $2)",
+                "select count(*) as alive from pagemill.consumers where sources && $1 and heartbeat_at > now() - make_interval(secs => $2)",
             )
             .await?;
         let row = client.query_one(&statement, &[&sources, &ALIVE.as_secs_f64()]).await?;
-        Ok(row.get::<_, i64>(0) as u32)
+        Ok(row.get::<_, i64>("alive") as u32)
     }
 
     /// Leaves, and clears away those that died long ago.

@@ -4,12 +4,17 @@ mod list;
 mod requeue;
 
 use pagemill_core::{Failure, PageJob};
+use tokio_postgres::Row;
 
 pub use self::{
     list::{DeadFilter, DeadGroup, DeadRow},
     requeue::{DeadLock, Requeued},
 };
-use crate::{StoreError, database::Database, partitions::Progress};
+use crate::{
+    StoreError,
+    database::Database,
+    partitions::{PROGRESS_COLUMNS, Progress},
+};
 
 /// A dead letter, ready for the dead-letter queue.
 #[derive(Clone, Debug)]
@@ -24,6 +29,19 @@ pub struct DeadRecord {
     pub last_failed_at: String,
     /// Where its partition stands now; `None` for a message that belongs to none, or a closed one.
     pub progress: Option<Progress>,
+}
+
+impl DeadRecord {
+    /// A record that counts in no open partition.
+    fn from_row(row: &Row) -> Self {
+        Self {
+            id: row.get("id"),
+            attempts: row.get::<_, i32>("attempts") as u32,
+            first_failed_at: row.get("first_failed"),
+            last_failed_at: row.get("last_failed"),
+            progress: None,
+        }
+    }
 }
 
 const RFC3339: &str = "'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'";
@@ -77,7 +95,7 @@ impl DeadLetters {
                          fingerprint, first_failed_at, last_failed_at) \
                      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now()) \
                      on conflict (message_id) do update set error = excluded.error \
-                     returning id, attempts, to_char(first_failed_at, {RFC3339}), to_char(last_failed_at, {RFC3339})"
+                     returning id, attempts, to_char(first_failed_at, {RFC3339}) as first_failed, to_char(last_failed_at, {RFC3339}) as last_failed"
                 ),
                 &[
                     &job.id(),
@@ -87,17 +105,17 @@ impl DeadLetters {
                     &s.stream,
                     &s.account,
                     &(job.page as i32),
-                    &page.get::<_, i32>(0),
+                    &page.get::<_, i32>("attempts"),
                     &failure.message,
                     &failure.fingerprint(),
-                    &page.get::<_, jiff::Timestamp>(1),
+                    &page.get::<_, jiff::Timestamp>("first_failed_at"),
                 ],
             )
             .await?;
         let counted = tx
             .query_opt(
-                "update pagemill.partitions p set dead = p.dead + 1, progressed_at = now() where p.id = $1 and p.state = 'open' \
-                 returning p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null",
+                &format!("update pagemill.partitions p set dead = p.dead + 1, progressed_at = now() where p.id = $1 and p.state = 'open' \
+                 returning {PROGRESS_COLUMNS}"),
                 &[&job.partition],
             )
             .await?;
@@ -106,13 +124,7 @@ impl DeadLetters {
             return Ok(None);
         };
         tx.commit().await?;
-        Ok(Some(DeadRecord {
-            id: dead.get(0),
-            attempts: dead.get::<_, i32>(1) as u32,
-            first_failed_at: dead.get(2),
-            last_failed_at: dead.get(3),
-            progress: Some(Progress::from_row(&counted)),
-        }))
+        Ok(Some(DeadRecord { progress: Some(Progress::from_row(&counted)), ..DeadRecord::from_row(&dead) }))
     }
 
     /// Records a message that belongs to no partition (it could not be decoded, or the broker gave
@@ -134,7 +146,7 @@ impl DeadLetters {
                          fingerprint, first_failed_at, last_failed_at) \
                      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now(), now()) \
                      on conflict (message_id) do update set requeued_at = null, published_at = null, dropped_at = null \
-                     returning id, attempts, to_char(first_failed_at, {RFC3339}), to_char(last_failed_at, {RFC3339})"
+                     returning id, attempts, to_char(first_failed_at, {RFC3339}) as first_failed, to_char(last_failed_at, {RFC3339}) as last_failed"
                 ),
                 &[
                     &id,
@@ -150,16 +162,10 @@ impl DeadLetters {
                 ],
             )
             .await?;
-        Ok(DeadRecord {
-            id: row.get(0),
-            attempts: row.get::<_, i32>(1) as u32,
-            first_failed_at: row.get(2),
-            last_failed_at: row.get(3),
-            progress: None,
-        })
+        Ok(DeadRecord::from_row(&row))
     }
 
-    /// The dead-letter queue has it.
+    /// Notes that the dead-letter queue has the letter.
     pub async fn confirm(&self, message_id: &str) -> Result<(), StoreError> {
         let client = self.database.client().await?;
         let statement = client
@@ -175,19 +181,13 @@ impl DeadLetters {
         let row = client
             .query_opt(
                 &format!(
-                    "select id, attempts, to_char(first_failed_at, {RFC3339}), to_char(last_failed_at, {RFC3339}) \
+                    "select id, attempts, to_char(first_failed_at, {RFC3339}) as first_failed, to_char(last_failed_at, {RFC3339}) as last_failed \
                      from pagemill.dead_letters where message_id = $1"
                 ),
                 &[&message_id],
             )
             .await?;
-        Ok(row.map(|r| DeadRecord {
-            id: r.get(0),
-            attempts: r.get::<_, i32>(1) as u32,
-            first_failed_at: r.get(2),
-            last_failed_at: r.get(3),
-            progress: None,
-        }))
+        Ok(row.map(|r| DeadRecord::from_row(&r)))
     }
 
     /// Of these message ids, those whose copy in the dead-letter queue still stands for something:
@@ -196,17 +196,17 @@ impl DeadLetters {
         let client = self.database.client().await?;
         let rows = client
             .query(
-                &format!("select message_id, {OPEN} from pagemill.dead_letters where message_id = any($1)"),
+                &format!("select message_id, {OPEN} as is_open from pagemill.dead_letters where message_id = any($1)"),
                 &[&message_ids],
             )
             .await?;
-        Ok(rows.iter().map(|r| (r.get(0), r.get(1))).collect())
+        Ok(rows.iter().map(|r| (r.get("message_id"), r.get("is_open"))).collect())
     }
 
     /// How many dead letters of a source wait for an operator.
     pub async fn count(&self, source: &str) -> Result<u64, StoreError> {
         let client = self.database.client().await?;
-        let sql = format!("select count(*) from pagemill.dead_letters where source = $1 and {OPEN}");
-        Ok(client.query_one(&sql, &[&source]).await?.get::<_, i64>(0) as u64)
+        let sql = format!("select count(*) as count from pagemill.dead_letters where source = $1 and {OPEN}");
+        Ok(client.query_one(&sql, &[&source]).await?.get::<_, i64>("count") as u64)
     }
 }

@@ -40,11 +40,11 @@ impl Store {
     ) -> Result<(), StoreError> {
         let schemas: i64 = client
             .query_one(
-                "select count(*) from pg_namespace where nspname = any(array['pagemill', $1])",
+                "select count(*) as schemas from pg_namespace where nspname = any(array['pagemill', $1])",
                 &[&self.schema()],
             )
             .await?
-            .get(0);
+            .get("schemas");
         let wanted = if self.schema() == "pagemill" { 1 } else { 2 };
         if schemas < wanted {
             // Only when missing: `if not exists` asks for the right to create all the same.
@@ -88,7 +88,8 @@ impl Store {
             )
         };
         let mut client = self.database.client().await?;
-        let there: bool = client.query_one("select to_regclass($1) is not null", &[&HISTORY]).await?.get(0);
+        let there: bool =
+            client.query_one("select to_regclass($1) is not null as found", &[&HISTORY]).await?.get("found");
         if !there {
             return Err(behind("there is no ledger (schema pagemill)".into()));
         }
@@ -115,11 +116,11 @@ impl Store {
         for table in tables {
             let row = client
                 .query_opt(
-                    "select shape = $3 and to_regclass($4) is not null from pagemill.streams where source = $1 and stream = $2",
+                    "select shape = $3 and to_regclass($4) is not null as current from pagemill.streams where source = $1 and stream = $2",
                     &[&table.source, &table.stream, &table.recorded_shape(), &table.name],
                 )
                 .await?;
-            if !row.is_some_and(|r| r.get(0)) {
+            if !row.is_some_and(|r| r.get("current")) {
                 return Err(behind(format!(
                     "the table {} of {}.{} is missing or behind its definition",
                     table.name, table.source, table.stream

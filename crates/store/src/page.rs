@@ -28,22 +28,23 @@ pub struct PageWrite {
     pub request_id: Option<String>,
     /// When the request was sent, on the database's clock: the fence.
     pub requested_at: Timestamp,
-    /// The compressed answer, unless `keep_responses = false`.
+    /// The compressed body of the response, unless `keep_responses = false`.
     pub body: Option<Vec<u8>>,
     /// Values that became NULL.
     pub casts: Vec<CastFailure>,
-    /// What its answer is known again by.
+    /// Digest of the response body, without its request id.
     pub body_digest: Option<BodyDigest>,
-    /// It says the same as its page of the attempt that its partition stands on: the ledger takes all else from there.
+    /// Set if the response equals that of the page in the attempt that its partition stands on: the ledger
+    /// takes all else from there.
     pub unchanged: Option<UnchangedPage>,
 }
 
-/// What is to be known of a page that says the same as one before.
+/// A page whose response equals an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnchangedPage {
     /// How many rows it has.
     pub rows: u32,
-    /// Whether the answer of before is kept as its own.
+    /// Whether the earlier response is kept as its own.
     pub keeps_response: bool,
 }
 

@@ -9,7 +9,11 @@ use pagemill_core::{Failure, PageJob};
 
 pub use self::{following::Following, standing::StandingPage, write::Written};
 use self::{past::Pasts, standing::StandingPages};
-use crate::{StoreError, database::Database, partitions::Progress};
+use crate::{
+    StoreError,
+    database::Database,
+    partitions::{PROGRESS_COLUMNS, Progress},
+};
 
 /// What the ledger says when a job that may be a copy is about to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,19 +70,19 @@ impl Pages {
         let client = self.database.client().await?;
         let statement = client
             .prepare_cached(
-                "select p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null, p.state, \
-                        coalesce(g.generation, 0), g.state, coalesce(g.starts, 0), coalesce(g.alone_starts, 0) \
-                 from pagemill.partitions p left join pagemill.pages g on g.partition = p.id and g.page = $2 where p.id = $1",
+                &format!("select {PROGRESS_COLUMNS}, p.state, coalesce(g.generation, 0) as generation, g.state as page_state, \
+                        coalesce(g.starts, 0) as starts, coalesce(g.alone_starts, 0) as alone_starts \
+                 from pagemill.partitions p left join pagemill.pages g on g.partition = p.id and g.page = $2 where p.id = $1"),
             )
             .await?;
         let Some(row) = client.query_opt(&statement, &[&job.partition, &(job.page as i32)]).await? else {
             return Ok(PageStart::Unknown);
         };
         let progress = Progress::from_row(&row);
-        let open = row.get::<_, &str>(7) == "open";
-        let generation: i32 = row.get(8);
-        let (starts, alone_starts): (i32, i32) = (row.get(10), row.get(11));
-        match row.get::<_, Option<&str>>(9) {
+        let open = row.get::<_, &str>("state") == "open";
+        let generation: i32 = row.get("generation");
+        let (starts, alone_starts): (i32, i32) = (row.get("starts"), row.get("alone_starts"));
+        match row.get::<_, Option<&str>>("page_state") {
             _ if generation != job.generation as i32 => return Ok(PageStart::Obsolete),
             Some("done") if open => return Ok(PageStart::Done(progress)),
             Some("dead") => return Ok(PageStart::Dead(progress)),
@@ -115,14 +119,17 @@ impl Pages {
     }
 
     /// What the pages of a partition that are known to the ledger stand at: page, generation, and
-    /// whether it is done or dead. Pages that are not in the answer were never heard of.
+    /// whether it is done or dead. Pages that are not in the list were never heard of.
     pub async fn known(&self, partition: i64) -> Result<Vec<(u32, u32, bool)>, StoreError> {
         let client = self.database.client().await?;
         let statement = client
-            .prepare_cached("select page, generation, state in ('done', 'dead') from pagemill.pages where partition = $1 order by page")
+            .prepare_cached("select page, generation, state in ('done', 'dead') as ended from pagemill.pages where partition = $1 order by page")
             .await?;
         let rows = client.query(&statement, &[&partition]).await?;
-        Ok(rows.iter().map(|r| (r.get::<_, i32>(0) as u32, r.get::<_, i32>(1) as u32, r.get(2))).collect())
+        Ok(rows
+            .iter()
+            .map(|r| (r.get::<_, i32>("page") as u32, r.get::<_, i32>("generation") as u32, r.get("ended")))
+            .collect())
     }
 
     /// Starts that were cancelled gracefully are no suspicion.
@@ -146,7 +153,7 @@ impl Pages {
     /// is there and the message's own count plus one. Returns the attempts, or `None` when the
     /// ledger no longer wants this job.
     pub async fn record_failure(&self, job: &PageJob, failure: &Failure) -> Result<Option<u32>, StoreError> {
-        self.record_answer(job, failure, job.attempt + 1, 0).await
+        self.record_attempt(job, failure, job.attempt + 1, 0).await
     }
 
     /// Records that the API throttled a request: no attempt is spent.
@@ -155,10 +162,10 @@ impl Pages {
         job: &PageJob,
         failure: &Failure,
     ) -> Result<Option<u32>, StoreError> {
-        self.record_answer(job, failure, job.attempt, 1).await
+        self.record_attempt(job, failure, job.attempt, 1).await
     }
 
-    async fn record_answer(
+    async fn record_attempt(
         &self,
         job: &PageJob,
         failure: &Failure,
@@ -194,6 +201,6 @@ impl Pages {
                 ],
             )
             .await?;
-        Ok(row.map(|r| r.get::<_, i32>(0) as u32))
+        Ok(row.map(|r| r.get::<_, i32>("attempts") as u32))
     }
 }

@@ -1,6 +1,7 @@
 //! Partitions: attempts at a slice of a stream.
 
 mod missing;
+mod proof;
 mod quality;
 mod recount;
 mod repair;
@@ -10,7 +11,7 @@ mod seal;
 mod split;
 mod standing;
 
-pub(crate) use self::row::{PARTITION_COLUMNS, lane_name};
+pub(crate) use self::row::{PARTITION_COLUMNS, PROGRESS_COLUMNS, lane_name};
 pub use self::{
     recount::Recount,
     rescue::RescueOrder,

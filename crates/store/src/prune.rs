@@ -20,7 +20,7 @@ pub struct Pruned {
     pub attempts: u64,
     /// Page rows.
     pub pages: u64,
-    /// Raw answers.
+    /// Stored responses.
     pub responses: u64,
     /// Months that were dropped as a whole, with the disk space that came back at once.
     pub months: Vec<Month>,
@@ -54,11 +54,11 @@ const LOCK_PAUSE: Duration = Duration::from_millis(500);
 const LOCK_TRIES: usize = 60;
 
 /// Closed attempts, wholes only, that may have something left to lose.
-const CLOSED: &str = "select w.id, extract(epoch from now() - w.closed_at)::float8, \
-        exists (select from pagemill.partitions f where coalesce(f.top, f.id) = w.id and f.state = 'open'), \
+const CLOSED: &str = "select w.id, extract(epoch from now() - w.closed_at)::float8 as closed_for, \
+        exists (select from pagemill.partitions f where coalesce(f.top, f.id) = w.id and f.state = 'open') as has_open, \
         exists (select from pagemill.partitions f join pagemill.dead_letters d on d.partition = f.id \
-                where coalesce(f.top, f.id) = w.id and d.dropped_at is null and d.published_at is null), \
-        not n.newer or (w.state = 'sealed' and not n.newer_sealed) \
+                where coalesce(f.top, f.id) = w.id and d.dropped_at is null and d.published_at is null) as dead_wait, \
+        not n.newer or (w.state = 'sealed' and not n.newer_sealed) as stands \
     from pagemill.partitions w \
     cross join lateral (select count(*) > 0 as newer, coalesce(bool_or(n.state = 'sealed'), false) as newer_sealed \
         from pagemill.partitions n where (n.source, n.stream, n.account, n.from_date, n.to_date) \
@@ -67,21 +67,21 @@ const CLOSED: &str = "select w.id, extract(epoch from now() - w.closed_at)::floa
         and w.closed_at <= now() - make_interval(secs => $2) and (w.pruned_at is null or n.newer) \
     order by w.id limit $3";
 
-/// The attempts' partitions, and how many pages and answers each has to lose.
-const CHOSEN: &str = "select f.id, c.fate, \
-        case when c.fate <> 'answers' and f.pruned_at is null \
-            then (select count(*) from pagemill.pages g where g.partition = f.id) else 0 end, \
-        case when f.responses_pruned_at is null then (select count(*) from pagemill.bodies b where b.partition = f.id) else 0 end \
-    from unnest($1::bigint[], $2::text[]) as c(id, fate) join pagemill.partitions f on coalesce(f.top, f.id) = c.id";
+/// The attempts' partitions, and how many pages and responses each has to lose.
+const CHOSEN: &str = "select f.id, c.action, \
+        case when c.action <> 'responses' and f.pruned_at is null \
+            then (select count(*) from pagemill.pages g where g.partition = f.id) else 0 end as pages, \
+        case when f.responses_pruned_at is null then (select count(*) from pagemill.responses b where b.partition = f.id) else 0 end as responses \
+    from unnest($1::bigint[], $2::text[]) as c(id, action) join pagemill.partitions f on coalesce(f.top, f.id) = c.id";
 
 /// What is said of the partitions from now on.
 const MARK: &str = "update pagemill.partitions p set responses_pruned_at = coalesce(p.responses_pruned_at, now()), \
-        pruned_at = case when c.fate = 'answers' then p.pruned_at else coalesce(p.pruned_at, now()) end, \
-        pruned = case when c.fate = 'answers' or p.pruned_at is not null then p.pruned else (\
+        pruned_at = case when c.action = 'responses' then p.pruned_at else coalesce(p.pruned_at, now()) end, \
+        pruned = case when c.action = 'responses' or p.pruned_at is not null then p.pruned else (\
             select jsonb_build_object('rows', coalesce(sum(g.rows) filter (where g.state = 'done'), 0), \
                 'requests', coalesce(sum(g.requests), 0), 'throttled', coalesce(sum(g.throttled), 0)) \
             from pagemill.pages g where g.partition = p.id) end \
-    from unnest($1::bigint[], $2::text[]) as c(id, fate) where p.id = c.id";
+    from unnest($1::bigint[], $2::text[]) as c(id, action) where p.id = c.id";
 
 /// The newest attempts in whose place older ones stood.
 const MARK_NEWER: &str = "update pagemill.partitions p set older_pruned_at = now() from (\
@@ -92,12 +92,12 @@ const MARK_NEWER: &str = "update pagemill.partitions p set older_pruned_at = now
         where w.id = any($1)) n \
     where coalesce(p.top, p.id) = n.id";
 
-const NOTE: &str = "insert into pagemill.pruning as t (partition, fate) select * from unnest($1::bigint[], $2::text[]) \
-    on conflict (partition) do update set fate = excluded.fate";
+const NOTE: &str = "insert into pagemill.pruning as t (partition, action) select * from unnest($1::bigint[], $2::text[]) \
+    on conflict (partition) do update set action = excluded.action";
 
 /// Rows of the month `$1` to `$2` that stay; `$3` are partitions that a dry run would prune.
 const STAYS: &str = "select exists (select from pagemill.partitions p where p.id between $1 and $2 and p.id <> all($3) \
-    and (p.state = 'open' or p.{marked} is null and exists (select from pagemill.{month} g where g.partition = p.id)))";
+    and (p.state = 'open' or p.{marked} is null and exists (select from pagemill.{month} g where g.partition = p.id))) as stays";
 
 const RUNS: &str = "pagemill.runs r where r.created_at < now() - make_interval(secs => $1) \
     and coalesce(r.lease_until < now(), true) \
@@ -111,11 +111,11 @@ const LETTERS: &str = "pagemill.dead_letters d \
 const CONSUMERS: &str =
     "pagemill.consumers where heartbeat_at < now() - make_interval(secs => greatest($1::float8, 86400))";
 
-/// Partitions whose fate is decided, and that of each.
+/// Partitions that were decided on, and the action for each.
 #[derive(Default)]
 struct Decided {
     partitions: Vec<i64>,
-    fates: Vec<&'static str>,
+    actions: Vec<&'static str>,
 }
 
 impl Store {
@@ -158,7 +158,7 @@ impl Store {
             pruned.responses += counts.responses;
             if dry_run {
                 all.partitions.extend(decided.partitions);
-                all.fates.extend(decided.fates);
+                all.actions.extend(decided.actions);
             }
             last = next;
         }
@@ -181,31 +181,33 @@ impl Store {
             tx.batch_execute(PLAN_LOCK).await?;
         }
         let closed = tx.query(CLOSED, &[&after, &shortest.as_secs_f64(), &ATTEMPTS]).await?;
-        let (mut wholes, mut fates) = (Vec::new(), Vec::new());
+        let (mut wholes, mut actions) = (Vec::new(), Vec::new());
         for row in &closed {
-            if let Some(fate) = note(retention.action(&facts(row))) {
-                wholes.push(row.get::<_, i64>(0));
-                fates.push(fate);
+            if let Some(action) = note(retention.action(&facts(row))) {
+                wholes.push(row.get::<_, i64>("id"));
+                actions.push(action);
             }
         }
-        let mut counts =
-            Pruned { attempts: fates.iter().filter(|f| **f == ATTEMPT).count() as u64, ..Pruned::default() };
+        let mut counts = Pruned {
+            attempts: actions.iter().filter(|f| **f == ATTEMPT).count() as u64,
+            ..Pruned::default()
+        };
         let mut decided = Decided::default();
-        for row in tx.query(CHOSEN, &[&wholes, &fates]).await? {
-            decided.partitions.push(row.get(0));
-            decided.fates.extend(fates.iter().find(|f| **f == row.get::<_, &str>(1)));
-            counts.pages += row.get::<_, i64>(2) as u64;
-            counts.responses += row.get::<_, i64>(3) as u64;
+        for row in tx.query(CHOSEN, &[&wholes, &actions]).await? {
+            decided.partitions.push(row.get("id"));
+            decided.actions.extend(actions.iter().find(|f| **f == row.get::<_, &str>("action")));
+            counts.pages += row.get::<_, i64>("pages") as u64;
+            counts.responses += row.get::<_, i64>("responses") as u64;
         }
         if !dry_run && !wholes.is_empty() {
             let gone: Vec<i64> =
-                wholes.iter().zip(&fates).filter(|(_, f)| **f == ATTEMPT).map(|(id, _)| *id).collect();
-            tx.execute(MARK, &[&decided.partitions, &decided.fates]).await?;
+                wholes.iter().zip(&actions).filter(|(_, f)| **f == ATTEMPT).map(|(id, _)| *id).collect();
+            tx.execute(MARK, &[&decided.partitions, &decided.actions]).await?;
             tx.execute(MARK_NEWER, &[&gone]).await?;
-            tx.execute(NOTE, &[&decided.partitions, &decided.fates]).await?;
+            tx.execute(NOTE, &[&decided.partitions, &decided.actions]).await?;
         }
         tx.commit().await?;
-        let next = closed.last().filter(|_| closed.len() as i64 == ATTEMPTS).map(|row| row.get(0));
+        let next = closed.last().filter(|_| closed.len() as i64 == ATTEMPTS).map(|row| row.get("id"));
         Ok((next, counts, decided))
     }
 
@@ -220,16 +222,16 @@ impl Store {
             let client = self.database.client().await?;
             client
                 .query(
-                    "select p.relname::text, right(c.relname, 6), pg_total_relation_size(c.oid) from pg_inherits i \
+                    "select p.relname::text as parent, right(c.relname, 6) as month, pg_total_relation_size(c.oid) as bytes from pg_inherits i \
                      join pg_class c on c.oid = i.inhrelid join pg_class p on p.oid = i.inhparent \
-                     where i.inhparent = any(array['pagemill.pages', 'pagemill.bodies']::regclass[]) \
-                         and c.relname ~ '_[0-9]{6}$' and right(c.relname, 6) < to_char(now(), 'YYYYMM') order by 2, 1",
+                     where i.inhparent = any(array['pagemill.pages', 'pagemill.responses']::regclass[]) \
+                         and c.relname ~ '_[0-9]{6}$' and right(c.relname, 6) < to_char(now(), 'YYYYMM') order by month, parent",
                     &[],
                 )
                 .await?
         };
         for row in months {
-            let (parent, month): (&str, &str) = (row.get(0), row.get(1));
+            let (parent, month): (&str, &str) = (row.get("parent"), row.get("month"));
             let table = format!("{parent}_{month}");
             let lower = month.parse::<i64>().unwrap_or(0) * 100_000_000;
             let marked = if parent == "pages" { "pruned_at" } else { "responses_pruned_at" };
@@ -237,12 +239,12 @@ impl Store {
             let sql = STAYS.replace("{marked}", marked).replace("{month}", &table);
             let stays: bool = {
                 let client = self.database.client().await?;
-                client.query_one(&sql, &[&lower, &(lower + 99_999_999), &lost]).await?.get(0)
+                client.query_one(&sql, &[&lower, &(lower + 99_999_999), &lost]).await?.get("stays")
             };
             if stays {
                 continue;
             }
-            let bytes = if dry_run { Some(row.get(2)) } else { self.drop_month(parent, month).await? };
+            let bytes = if dry_run { Some(row.get("bytes")) } else { self.drop_month(parent, month).await? };
             pruned.months.extend(bytes.map(|bytes: i64| Month { table, bytes: bytes as u64 }));
         }
         Ok(())
@@ -255,7 +257,10 @@ impl Store {
             let mut client = self.database.client().await?;
             let tx = client.transaction().await?;
             tx.batch_execute(LOCK_WAIT).await?;
-            let bytes = tx.query_one("select pagemill.drop_month($1, $2)", &[&parent, &month]).await?.get(0);
+            let bytes = tx
+                .query_one("select pagemill.drop_month($1, $2) as bytes", &[&parent, &month])
+                .await?
+                .get("bytes");
             tx.commit().await?;
             Ok::<_, StoreError>(bytes)
         };
@@ -273,12 +278,12 @@ impl Store {
     /// Does what is noted, for some partitions; whether there were any. Parts come before their whole.
     async fn clear(&self) -> Result<bool, StoreError> {
         let client = self.database.client().await?;
-        let sql = "select partition, fate from pagemill.pruning order by partition desc limit $1";
+        let sql = "select partition, action from pagemill.pruning order by partition desc limit $1";
         let noted = client.query(sql, &[&PARTITIONS]).await?;
-        let of = |fates: &[&str]| -> Vec<i64> {
-            noted.iter().filter(|r| fates.contains(&r.get(1))).map(|r| r.get(0)).collect()
+        let of = |actions: &[&str]| -> Vec<i64> {
+            noted.iter().filter(|r| actions.contains(&r.get("action"))).map(|r| r.get("partition")).collect()
         };
-        delete_rows(&client, "bodies", &of(&[ANSWERS, PAGES, ATTEMPT])).await?;
+        delete_rows(&client, "responses", &of(&[RESPONSES, PAGES, ATTEMPT])).await?;
         delete_rows(&client, "pages", &of(&[PAGES, ATTEMPT])).await?;
         drop(client);
         with_retry(|| self.remove(&noted)).await?;
@@ -289,8 +294,11 @@ impl Store {
     async fn remove(&self, noted: &[Row]) -> Result<(), StoreError> {
         let mut client = self.database.client().await?;
         let tx = client.transaction().await?;
-        let going: Vec<i64> =
-            noted.iter().filter(|r| r.get::<_, &str>(1) == ATTEMPT).map(|r| r.get(0)).collect();
+        let going: Vec<i64> = noted
+            .iter()
+            .filter(|r| r.get::<_, &str>("action") == ATTEMPT)
+            .map(|r| r.get("partition"))
+            .collect();
         for sql in [
             "delete from pagemill.dead_letters where partition = any($1)",
             "delete from pagemill.run_partitions where partition = any($1)",
@@ -298,13 +306,13 @@ impl Store {
         ] {
             tx.execute(sql, &[&going]).await?;
         }
-        let (partitions, fates): (Vec<i64>, Vec<&str>) =
-            noted.iter().map(|r| (r.get::<_, i64>(0), r.get::<_, &str>(1))).unzip();
+        let (partitions, actions): (Vec<i64>, Vec<&str>) =
+            noted.iter().map(|r| (r.get::<_, i64>("partition"), r.get::<_, &str>("action"))).unzip();
         // A note may have become a stronger one meanwhile.
         tx.execute(
-            "delete from pagemill.pruning t using unnest($1::bigint[], $2::text[]) as u(partition, fate) \
-             where t.partition = u.partition and t.fate = u.fate",
-            &[&partitions, &fates],
+            "delete from pagemill.pruning t using unnest($1::bigint[], $2::text[]) as u(partition, action) \
+             where t.partition = u.partition and t.action = u.action",
+            &[&partitions, &actions],
         )
         .await?;
         tx.commit().await?;
@@ -330,40 +338,40 @@ impl Store {
     }
 }
 
-const ANSWERS: &str = "answers";
+const RESPONSES: &str = "responses";
 const PAGES: &str = "pages";
 const ATTEMPT: &str = "attempt";
 
 /// As the ledger notes it.
-fn note(fate: PruneAction) -> Option<&'static str> {
-    match fate {
+fn note(action: PruneAction) -> Option<&'static str> {
+    match action {
         PruneAction::Stays => None,
-        PruneAction::LosesResponses => Some(ANSWERS),
+        PruneAction::LosesResponses => Some(RESPONSES),
         PruneAction::LosesPages => Some(PAGES),
         PruneAction::Goes => Some(ATTEMPT),
     }
 }
 
 fn facts(row: &Row) -> AttemptFacts {
-    let closed = Duration::try_from_secs_f64(row.get::<_, f64>(1).max(0.0)).ok();
+    let closed = Duration::try_from_secs_f64(row.get::<_, f64>("closed_for").max(0.0)).ok();
     AttemptFacts {
-        closed: closed.filter(|_| !row.get::<_, bool>(2)),
-        dead_wait: row.get(3),
-        stands: row.get(4),
+        closed: closed.filter(|_| !row.get::<_, bool>("has_open")),
+        dead_wait: row.get("dead_wait"),
+        stands: row.get("stands"),
     }
 }
 
 impl Decided {
-    /// Partitions that lose their pages, or their answers.
+    /// Partitions that lose their pages, or their responses.
     fn losing(&self, pages: bool) -> impl Iterator<Item = i64> {
-        let all = self.partitions.iter().zip(&self.fates);
-        all.filter(move |(_, fate)| !pages || **fate != ANSWERS).map(|(id, _)| *id)
+        let all = self.partitions.iter().zip(&self.actions);
+        all.filter(move |(_, action)| !pages || **action != RESPONSES).map(|(id, _)| *id)
     }
 
     /// Partitions that go altogether.
     fn gone(&self) -> Vec<i64> {
-        let all = self.partitions.iter().zip(&self.fates);
-        all.filter(|(_, fate)| **fate == ATTEMPT).map(|(id, _)| *id).collect()
+        let all = self.partitions.iter().zip(&self.actions);
+        all.filter(|(_, action)| **action == ATTEMPT).map(|(id, _)| *id).collect()
     }
 }
 
@@ -384,7 +392,8 @@ async fn count_or_delete(
     params: &[&(dyn tokio_postgres::types::ToSql + Sync)],
 ) -> Result<u64, StoreError> {
     if dry_run {
-        let count: i64 = tx.query_one(&format!("select count(*) from {rows}"), params).await?.get(0);
+        let count: i64 =
+            tx.query_one(&format!("select count(*) as count from {rows}"), params).await?.get("count");
         return Ok(count as u64);
     }
     Ok(tx.execute(&format!("delete from {rows}"), params).await?)

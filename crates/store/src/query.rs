@@ -25,6 +25,7 @@ impl Store {
                     rows.clear();
                 }
                 SimpleQueryMessage::Row(row) => {
+                    // By position: the columns are those of an operator's statement.
                     rows.push((0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect())
                 }
                 _ => {}

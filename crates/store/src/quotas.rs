@@ -1,5 +1,5 @@
 //! Request slots, reserved in PostgreSQL: exact for any number of replicas. The rules are in
-//! `migrations/V5__quota.sql`.
+//! `migrations/V4__quotas.sql`.
 
 use std::time::{Duration, Instant};
 
@@ -52,14 +52,14 @@ pub struct SlotGrant {
     pub waits: Vec<Option<(Duration, Option<usize>)>>,
 }
 
-/// What became of a quota after a throttled answer.
+/// State of a quota after a throttled response.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct QuotaBackOff {
     /// Slots of an older epoch are void.
     pub epoch: i64,
-    /// What is left of the rate.
+    /// What throttling leaves of the rate.
     pub rate_factor: f64,
-    /// Whether this answer narrowed it.
+    /// Whether the rate backed off because of this response.
     pub backed_off: bool,
 }
 
@@ -90,13 +90,13 @@ pub struct QuotaRow {
     pub opens_at: String,
     /// Seconds until then, if it is in the future.
     pub opens_in: f64,
-    /// When it was last narrowed.
+    /// When the rate last backed off.
     pub backed_off_at: Option<String>,
     /// Round trips that reserved slots.
     pub reservations: i64,
     /// Slots granted.
     pub requests: i64,
-    /// Throttled answers.
+    /// Throttled responses.
     pub throttled: i64,
 }
 
@@ -110,17 +110,18 @@ const ENSURE: &str = "insert into pagemill.quotas as q (key, per_second, per_min
 const RESERVE: &str = "select at, epochs, slot_groups, slots, waits, bindings \
     from pagemill.reserve_slots($1, $2, $3, $4, $5, $6, $7)";
 
-const NARROW: &str = "select new_epoch, new_share, narrowed from pagemill.narrow_quota($1, $2, $3, $4) where new_epoch is not null";
+const BACK_OFF: &str = "select new_epoch, new_rate_factor, backed_off from pagemill.back_off_quota($1, $2, $3, $4) \
+    where new_epoch is not null";
 
-const LIST: &str = "select q.key, coalesce(q.set_second, q.per_second), coalesce(q.set_minute, q.per_minute), \
-        coalesce(q.set_day, q.per_day), q.burst, coalesce(q.set_second, q.set_minute, q.set_day) is not null, \
-        pagemill.quota_share(q, now()), 1 / nullif(pagemill.quota_interval(q, now(), $2), 0), \
+const LIST: &str = "select q.key, coalesce(q.set_second, q.per_second) as per_second, coalesce(q.set_minute, q.per_minute) as per_minute, \
+        coalesce(q.set_day, q.per_day) as per_day, q.burst, coalesce(q.set_second, q.set_minute, q.set_day) is not null as set, \
+        pagemill.quota_rate_factor(q, now()) as rate_factor, 1 / nullif(pagemill.quota_interval(q, now(), $2), 0) as rate, \
         coalesce((select sum(q.minute[n % 61 + 1]) from generate_series(greatest(q.minute_at - 60, \
-            floor(extract(epoch from now()))::bigint - 60), q.minute_at) n), 0)::bigint, \
-        case when q.day = (now() at time zone q.zone)::date then q.day_used else 0 end, \
-        o.at, extract(epoch from o.at - now())::float8, q.narrowed_at, q.reservations, q.requests, q.throttled \
+            floor(extract(epoch from now()))::bigint - 60), q.minute_at) n), 0)::bigint as minute_used, \
+        case when q.day = (now() at time zone q.zone)::date then q.day_used else 0 end as day_used, \
+        o.at as opens_at, extract(epoch from o.at - now())::float8 as opens_in, q.backed_off_at, q.reservations, q.requests, q.throttled \
     from pagemill.quotas q cross join lateral (select greatest(now(), q.next_slot, \
-        case when q.told <= 0 then q.told_until end, \
+        case when q.api_remaining <= 0 then q.api_remaining_until end, \
         case when q.day_used >= coalesce(q.set_day, q.per_day) then (q.day + 1)::timestamp at time zone q.zone end) as at) o \
     where $1::text is null or q.key = $1 order by q.key collate \"C\"";
 
@@ -128,8 +129,8 @@ const SET: &str = "update pagemill.quotas set set_second = coalesce($2, set_seco
         set_minute = coalesce($3, set_minute), set_day = coalesce($4, set_day), \
         epoch = epoch + 1, next_slot = least(next_slot, now() + interval '1 s') where key = $1";
 
-const RESET: &str = "update pagemill.quotas set set_second = null, set_minute = null, set_day = null, share = 1, \
-        narrowed_at = null, widens_at = now(), hits = 0, told = null, told_until = null, minute_at = 0, \
+const RESET: &str = "update pagemill.quotas set set_second = null, set_minute = null, set_day = null, rate_factor = 1, \
+        backed_off_at = null, recovers_at = now(), throttle_streak = 0, api_remaining = null, api_remaining_until = null, minute_at = 0, \
         minute = array_fill(0, array[61]), day = null, day_used = 0, epoch = epoch + 1, next_slot = now() + interval '1 s' \
     where $1::text is null or key = $1";
 
@@ -175,7 +176,7 @@ impl Quotas {
         let row = client
             .query_one(&statement, &[&request.keys, &of_group, &of_key, &wants, lead, horizon, jitter])
             .await?;
-        let clock = row.get::<_, Option<Timestamp>>(0);
+        let clock = row.get::<_, Option<Timestamp>>("at");
         Ok(clock.map(|at| {
             let clock = DatabaseClock::tie(at, sent, Instant::now());
             SlotGrant::from_row(&row, clock, request.groups.len())
@@ -183,7 +184,7 @@ impl Quotas {
     }
 
     /// A request with a slot of `epoch` was throttled. For `pause`, if the API named one, nobody sends,
-    /// and the slots reserved are void; the rate narrows if this was no single one.
+    /// and the slots reserved are void; the rate backs off if this was no single one.
     pub async fn back_off(
         &self,
         key: &str,
@@ -191,17 +192,21 @@ impl Quotas {
         pause: Option<Duration>,
     ) -> Result<Option<QuotaBackOff>, StoreError> {
         let client = self.database.client().await?;
-        let statement = client.prepare_cached(NARROW).await?;
+        let statement = client.prepare_cached(BACK_OFF).await?;
         let pause = pause.map(|pause| pause.as_secs_f64());
         let row = client.query_opt(&statement, &[&key, &epoch, &pause, &JITTER.as_secs_f64()]).await?;
-        Ok(row.map(|row| QuotaBackOff { epoch: row.get(0), rate_factor: row.get(1), backed_off: row.get(2) }))
+        Ok(row.map(|row| QuotaBackOff {
+            epoch: row.get("new_epoch"),
+            rate_factor: row.get("new_rate_factor"),
+            backed_off: row.get("backed_off"),
+        }))
     }
 
     /// The API said that it permits `remaining` further requests within `reset`.
     pub async fn observe_budget(&self, key: &str, remaining: u32, reset: Duration) -> Result<(), StoreError> {
         let client = self.database.client().await?;
-        let sql = "update pagemill.quotas set told = case when told_until > now() then least(told, $2) else $2 end, \
-                told_until = now() + make_interval(secs => $3) where key = $1";
+        let sql = "update pagemill.quotas set api_remaining = case when api_remaining_until > now() then least(api_remaining, $2) else $2 end, \
+                api_remaining_until = now() + make_interval(secs => $3) where key = $1";
         let statement = client.prepare_cached(sql).await?;
         let remaining = i32::try_from(remaining).unwrap_or(i32::MAX);
         client.execute(&statement, &[&key, &remaining, &reset.as_secs_f64()]).await?;
@@ -261,14 +266,15 @@ impl Quotas {
 impl SlotGrant {
     fn from_row(row: &Row, clock: DatabaseClock, groups: usize) -> Self {
         let mut slots = vec![Vec::new(); groups];
-        let of_group: Vec<i32> = row.get(2);
-        for (group, at) in of_group.into_iter().zip(row.get::<_, Vec<f64>>(3)) {
+        let of_group: Vec<i32> = row.get("slot_groups");
+        for (group, at) in of_group.into_iter().zip(row.get::<_, Vec<f64>>("slots")) {
             slots[group as usize - 1].push(span(at));
         }
-        let waits: Vec<Option<f64>> = row.get(4);
-        let bindings = row.get::<_, Vec<i32>>(5).into_iter().map(|key| usize::try_from(key - 1).ok());
+        let waits: Vec<Option<f64>> = row.get("waits");
+        let bindings =
+            row.get::<_, Vec<i32>>("bindings").into_iter().map(|key| usize::try_from(key - 1).ok());
         let waits = waits.into_iter().zip(bindings).map(|(wait, key)| Some((span(wait?), key))).collect();
-        Self { clock, epochs: row.get(1), slots, waits }
+        Self { clock, epochs: row.get("epochs"), slots, waits }
     }
 }
 
@@ -276,22 +282,22 @@ impl QuotaRow {
     fn from_row(row: &Row) -> Self {
         let text = |at: Timestamp| at.to_string();
         Self {
-            key: row.get(0),
-            per_second: row.get(1),
-            per_minute: row.get(2),
-            per_day: row.get(3),
-            burst: row.get(4),
-            set: row.get(5),
-            rate_factor: row.get(6),
-            rate: row.get(7),
-            minute_used: row.get(8),
-            day_used: row.get(9),
-            opens_at: text(row.get(10)),
-            opens_in: row.get(11),
-            backed_off_at: row.get::<_, Option<Timestamp>>(12).map(text),
-            reservations: row.get(13),
-            requests: row.get(14),
-            throttled: row.get(15),
+            key: row.get("key"),
+            per_second: row.get("per_second"),
+            per_minute: row.get("per_minute"),
+            per_day: row.get("per_day"),
+            burst: row.get("burst"),
+            set: row.get("set"),
+            rate_factor: row.get("rate_factor"),
+            rate: row.get("rate"),
+            minute_used: row.get("minute_used"),
+            day_used: row.get("day_used"),
+            opens_at: text(row.get("opens_at")),
+            opens_in: row.get("opens_in"),
+            backed_off_at: row.get::<_, Option<Timestamp>>("backed_off_at").map(text),
+            reservations: row.get("reservations"),
+            requests: row.get("requests"),
+            throttled: row.get("throttled"),
         }
     }
 }

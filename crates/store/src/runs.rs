@@ -124,28 +124,10 @@ impl Runs {
         let (continued, lease_holder) = unfinished(&tx, request).await?.unzip();
         let lease_holder: Option<String> = lease_holder.flatten();
 
-        let mut sealed = Vec::new();
-        let mut due = Vec::new();
-        let mut adopt = Vec::new();
-        if continued.is_none() {
-            for partition in wanted {
-                match newest_attempt(&tx, &partition.slice).await? {
-                    Some(newest) if newest.state == "open" && newest.subset == partition.subset => {
-                        adopt.push(newest.id)
-                    }
-                    Some(newest) if newest.state == "open" => {
-                        supersede(&tx, newest.id).await?;
-                        due.push(partition);
-                    }
-                    Some(newest) if newest.is_final(partition) && !request.again => {
-                        let at =
-                            newest.closed_at.map(|t| t.strftime("%F %T UTC").to_string()).unwrap_or_default();
-                        sealed.push(Sealed { slice: partition.slice.clone(), run: newest.run, at });
-                    }
-                    _ => due.push(partition),
-                }
-            }
-        }
+        let Wanted { sealed, due, mut adopt } = match continued {
+            Some(_) => Wanted::default(),
+            None => Wanted::sort(&tx, request, wanted).await?,
+        };
         let run = match continued {
             Some(run) => Some(run),
             None if due.is_empty() && adopt.is_empty() => None,
@@ -155,7 +137,7 @@ impl Runs {
                     &[&request.requested],
                 )
                 .await?
-                .get(0),
+                .get("id"),
             ),
         };
         if let Some(run) = run {
@@ -208,6 +190,42 @@ impl Runs {
     }
 }
 
+/// Wanted partitions by what planning does with them.
+#[derive(Default)]
+struct Wanted<'a> {
+    sealed: Vec<Sealed>,
+    due: Vec<&'a NewPartition>,
+    adopt: Vec<i64>,
+}
+
+impl<'a> Wanted<'a> {
+    async fn sort(
+        tx: &deadpool_postgres::Transaction<'_>,
+        request: &RunRequest,
+        wanted: &'a [NewPartition],
+    ) -> Result<Self, StoreError> {
+        let mut sorted = Self::default();
+        for partition in wanted {
+            match newest_attempt(tx, &partition.slice).await? {
+                Some(newest) if newest.state == "open" && newest.subset == partition.subset => {
+                    sorted.adopt.push(newest.id);
+                }
+                Some(newest) if newest.state == "open" => {
+                    supersede(tx, newest.id).await?;
+                    sorted.due.push(partition);
+                }
+                Some(newest) if newest.is_final(partition) && !request.again => {
+                    let at =
+                        newest.closed_at.map(|t| t.strftime("%F %T UTC").to_string()).unwrap_or_default();
+                    sorted.sealed.push(Sealed { slice: partition.slice.clone(), run: newest.run, at });
+                }
+                _ => sorted.due.push(partition),
+            }
+        }
+        Ok(sorted)
+    }
+}
+
 /// The unfinished run of the same asking, and who else holds its lease.
 pub(super) async fn unfinished(
     tx: &deadpool_postgres::Transaction<'_>,
@@ -215,14 +233,14 @@ pub(super) async fn unfinished(
 ) -> Result<Option<(i64, Option<String>)>, StoreError> {
     let row = tx
         .query_opt(
-            "select r.id, case when r.lease_until > now() and r.lease_owner <> $2 then r.lease_owner end from pagemill.runs r \
+            "select r.id, case when r.lease_until > now() and r.lease_owner <> $2 then r.lease_owner end as lease_holder from pagemill.runs r \
              where r.request = $1 and exists (select from pagemill.run_partitions rp \
                  join pagemill.partitions p on p.id = rp.partition where rp.run = r.id and p.state = 'open') \
              order by r.id desc limit 1",
             &[&request.requested, &request.owner],
         )
         .await?;
-    Ok(row.map(|r| (r.get(0), r.get(1))))
+    Ok(row.map(|r| (r.get("id"), r.get("lease_holder"))))
 }
 
 /// The newest attempt at a slice.
@@ -239,13 +257,14 @@ pub(super) const NEWEST_COLUMNS: &str = "id, run, state, subset_first, subset_la
 
 impl Newest {
     pub(super) fn from_row(row: &Row) -> Self {
-        let subset: Option<(i32, i32)> = row.get::<_, Option<i32>>(3).zip(row.get(4));
+        let subset: Option<(i32, i32)> =
+            row.get::<_, Option<i32>>("subset_first").zip(row.get("subset_last"));
         Self {
-            id: row.get(0),
-            run: row.get(1),
-            state: row.get(2),
+            id: row.get("id"),
+            run: row.get("run"),
+            state: row.get("state"),
             subset: subset.map(|(first, last)| PageRange { first: first as u32, last: last as u32 }),
-            closed_at: row.get(5),
+            closed_at: row.get("closed_at"),
         }
     }
 
@@ -318,7 +337,7 @@ async fn open(
             ],
         )
         .await?;
-    Ok(row.get(0))
+    Ok(row.get("id"))
 }
 
 async fn open_partitions(

@@ -85,7 +85,7 @@ impl DataTable {
         Self { rules, ..self }
     }
 
-    /// The same, filled by a definition of this decode_hash: it is recorded with the answers.
+    /// The table as a definition of this decode hash fills it: the hash is stored with the responses.
     pub fn decoded_by(self, decode_hash: i64) -> Self {
         Self { decode_hash: Some(decode_hash), ..self }
     }
@@ -239,9 +239,9 @@ impl DataTable {
     async fn existing(&self, tx: &tokio_postgres::Transaction<'_>) -> Result<Vec<Existing>, StoreError> {
         let rows = tx
             .query(
-                "select a.attname::text, case a.atttypid when 'timestamptz'::regtype then 'timestamptz' \
-                        else format_type(a.atttypid, null) end, \
-                        coalesce(a.attnum = any(i.indkey), false) \
+                "select a.attname::text as name, case a.atttypid when 'timestamptz'::regtype then 'timestamptz' \
+                        else format_type(a.atttypid, null) end as type, \
+                        coalesce(a.attnum = any(i.indkey), false) as key \
                  from pg_attribute a \
                  join pg_class c on c.oid = a.attrelid \
                  join pg_namespace n on n.oid = c.relnamespace \
@@ -251,7 +251,10 @@ impl DataTable {
                 &[&self.schema, &self.shape.name],
             )
             .await?;
-        Ok(rows.iter().map(|r| Existing { name: r.get(0), sql_type: r.get(1), key: r.get(2) }).collect())
+        Ok(rows
+            .iter()
+            .map(|r| Existing { name: r.get("name"), sql_type: r.get("type"), key: r.get("key") })
+            .collect())
     }
 
     fn create_sql(&self) -> String {
@@ -297,15 +300,15 @@ const OWN_COLUMNS: [(&str, &str); 3] =
 
 /// Which rows give way.
 enum Fence {
-    /// Those of earlier requests: an answer that came.
+    /// Those of earlier requests: a response that came.
     Later,
-    /// Those of the same request too: an answer that is read again.
+    /// Those of the same request too: a response that is read again.
     Same,
 }
 
 /// A row is overwritten only by a page requested later, and only if it differs: an unchanged row is
 /// not written again. Within one attempt it is written all the same, so that its fence moves on and
-/// a late older copy from the same attempt cannot pass under it. An answer that is read again also
+/// a late older copy from the same attempt cannot pass under it. A response that is read again also
 /// overwrites its own rows, with the fence that they had.
 ///
 /// Rows that would stay as they are are left out beforehand: `on conflict` locks each row that it

@@ -117,9 +117,9 @@ impl Tokens {
         let client = self.database.client().await?;
         let statement = client
             .prepare_cached(
-                "select access_token, extract(epoch from access_expires_at - clock_timestamp())::float8, \
-                     refresh_token is not null, accounts, version, \
-                     extract(epoch from clock_timestamp() - refreshed_at)::float8 \
+                "select access_token, extract(epoch from access_expires_at - clock_timestamp())::float8 as seconds_left, \
+                     refresh_token is not null as refreshable, accounts, version, \
+                     extract(epoch from clock_timestamp() - refreshed_at)::float8 as age \
                  from pagemill.tokens where source = $1 and credential = $2",
             )
             .await?;
@@ -132,7 +132,7 @@ impl Tokens {
         let client = self.database.client().await?;
         let sql = "select accounts from pagemill.tokens where source = $1 and credential = $2";
         let row = client.query_opt(sql, &[&place.source, &place.credential]).await?;
-        Ok(row.map(|row| row.get(0)))
+        Ok(row.map(|row| row.get("accounts")))
     }
 
     /// Claims the purchase of the pair after `version`, for 30 s: of many who ask at once, one
@@ -160,11 +160,11 @@ impl Tokens {
             )
             .await?;
         if let Some(row) = row {
-            return Ok(Claimed::Mine(key.open(place, "refresh", row.get(0))?));
+            return Ok(Claimed::Mine(key.open(place, "refresh", row.get("refresh_token"))?));
         }
-        let sql = "select version, refresh_token is not null from pagemill.tokens where source = $1 and credential = $2";
+        let sql = "select version, refresh_token is not null as refreshable from pagemill.tokens where source = $1 and credential = $2";
         let now = client.query_opt(sql, &[source, credential]).await?;
-        Ok(match now.map(|row| (row.get::<_, i64>(0), row.get::<_, bool>(1))) {
+        Ok(match now.map(|row| (row.get::<_, i64>("version"), row.get::<_, bool>("refreshable"))) {
             Some((newest, _)) if newest != version => Claimed::Newer,
             Some((_, true)) => Claimed::Theirs,
             Some((_, false)) | None => Claimed::NotRefreshable,
@@ -242,7 +242,7 @@ impl Tokens {
                 &[source, credential, &access, &access_left, &refresh, &refresh_left, &new.accounts, &after],
             )
             .await?;
-        Ok(row.map(|row| row.get(0)))
+        Ok(row.map(|row| row.get("version")))
     }
 
     /// Gives a claim back: the purchase failed, and may be tried again.
@@ -262,13 +262,13 @@ impl Tokens {
         let client = self.database.client().await?;
         let rows = client
             .query(
-                "select credential, to_char(access_expires_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
-                     floor(extract(epoch from access_expires_at - clock_timestamp()))::bigint, \
-                     to_char(refresh_expires_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
-                     floor(extract(epoch from refresh_expires_at - clock_timestamp()))::bigint, \
-                     refresh_token is not null, accounts, version, \
-                     to_char(refreshed_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
-                     case when refreshing_until > clock_timestamp() then refreshing_by end \
+                "select credential, to_char(access_expires_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as access_expires, \
+                     floor(extract(epoch from access_expires_at - clock_timestamp()))::bigint as access_left, \
+                     to_char(refresh_expires_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as refresh_expires, \
+                     floor(extract(epoch from refresh_expires_at - clock_timestamp()))::bigint as refresh_left, \
+                     refresh_token is not null as refreshable, accounts, version, \
+                     to_char(refreshed_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as refreshed, \
+                     case when refreshing_until > clock_timestamp() then refreshing_by end as refreshing_by \
                  from pagemill.tokens where source = $1 order by credential",
                 &[&source],
             )
@@ -277,16 +277,16 @@ impl Tokens {
             .iter()
             .map(|row| TokenStatus {
                 source: source.to_owned(),
-                credential: row.get(0),
-                access_expires_at: row.get(1),
-                access_expires_in: row.get(2),
-                refresh_expires_at: row.get(3),
-                refresh_expires_in: row.get(4),
-                refreshable: row.get(5),
-                accounts: row.get(6),
-                version: row.get(7),
-                refreshed_at: row.get(8),
-                refreshing_by: row.get(9),
+                credential: row.get("credential"),
+                access_expires_at: row.get("access_expires"),
+                access_expires_in: row.get("access_left"),
+                refresh_expires_at: row.get("refresh_expires"),
+                refresh_expires_in: row.get("refresh_left"),
+                refreshable: row.get("refreshable"),
+                accounts: row.get("accounts"),
+                version: row.get("version"),
+                refreshed_at: row.get("refreshed"),
+                refreshing_by: row.get("refreshing_by"),
             })
             .collect())
     }
@@ -294,13 +294,13 @@ impl Tokens {
 
 fn stored(key: &TokenKey, place: &TokenPlace, row: &Row) -> Result<StoredTokens, StoreError> {
     let now = Instant::now();
-    let left: Option<f64> = row.get(1);
+    let left: Option<f64> = row.get("seconds_left");
     Ok(StoredTokens {
-        access_token: key.open(place, "access", row.get(0))?,
+        access_token: key.open(place, "access", row.get("access_token"))?,
         expires_at: left.and_then(|left| now.checked_add(Duration::try_from_secs_f64(left.max(0.0)).ok()?)),
-        refreshable: row.get(2),
-        accounts: row.get(3),
-        version: row.get(4),
-        age: Duration::from_secs_f64(row.get::<_, f64>(5).max(0.0)),
+        refreshable: row.get("refreshable"),
+        accounts: row.get("accounts"),
+        version: row.get("version"),
+        age: Duration::from_secs_f64(row.get::<_, f64>("age").max(0.0)),
     })
 }

@@ -40,7 +40,7 @@ impl World {
     /// What a dry run says is what a prune does, and a dry run does nothing.
     async fn prune(&self, retention: &Retention) -> Pruned {
         let counts = async || {
-            let tables = ["partitions", "pages", "bodies", "runs", "dead_letters", "pruning"];
+            let tables = ["partitions", "pages", "responses", "runs", "dead_letters", "pruning"];
             let mut counts = Vec::new();
             for table in tables {
                 counts.push(self.count(&format!("pagemill.{table}")).await);
@@ -71,7 +71,7 @@ async fn replaced_attempts_go_and_the_newest_keeps_its_proof() {
     assert_eq!(pruned, Pruned { attempts: 1, pages: 4, responses: 4, runs: 1, ..Pruned::default() });
     assert!(store.partitions.get(first.partition).await.is_err());
     assert!(store.runs.status(first.run).await.is_err());
-    for empty in ["pagemill.pages", "pagemill.bodies"] {
+    for empty in ["pagemill.pages", "pagemill.responses"] {
         assert_eq!(world.count(empty).await, 0, "{empty}");
     }
     // What was sealed stays sealed, and can be held against the table.
@@ -197,7 +197,7 @@ async fn a_month_of_which_nothing_stays_is_dropped() {
     world.execute(AGED).await;
     let pruned = world.prune(&NINETY_DAYS).await;
     let months: Vec<&str> = pruned.months.iter().map(|m| m.table.as_str()).collect();
-    assert_eq!(months, ["bodies_202603", "pages_202603"]);
+    assert_eq!(months, ["pages_202603", "responses_202603"]);
     assert!(pruned.months.iter().all(|m| m.bytes > 0));
     assert_eq!((pruned.pages, pruned.responses), (2, 2));
     assert_eq!(world.count("pagemill.pages").await, 0);
@@ -227,7 +227,7 @@ async fn others_go_on_while_a_month_cannot_be_dropped_yet() {
     world.execute(AGED).await;
     let mut holder = world.connect().await;
     let held = holder.transaction().await.unwrap();
-    held.batch_execute("lock table pagemill.bodies in row exclusive mode").await.unwrap();
+    held.batch_execute("lock table pagemill.responses in row exclusive mode").await.unwrap();
     let store = world.store.clone();
     let pruning = tokio::spawn(async move { store.prune(&NINETY_DAYS, false).await.unwrap() });
     let waits = "pg_locks l join pg_database d on d.oid = l.database where d.datname = current_database() and not granted";

@@ -137,9 +137,8 @@ async fn single_throttled_answers_change_nothing_and_many_narrow_the_rate() {
     assert_eq!(slots[1].duration_since(slots[0]).as_micros() / 100, 151, "66.5 a second");
 
     // Met while it widens, it goes back a little, and a single one takes nothing back.
-    let widened =
-        "update pagemill.quotas set share = 0.35, hits = 0, widens_at = clock_timestamp() - interval '9 s'";
-    world.execute(widened).await;
+    let recovering = "update pagemill.quotas set rate_factor = 0.35, throttle_streak = 0, recovers_at = clock_timestamp() - interval '9 s'";
+    world.execute(recovering).await;
     assert!(!throttle(2, None).await.backed_off);
     let share = store.quotas.list(Some("test")).await.unwrap()[0].rate_factor;
     assert!((0.49..0.51).contains(&share), "{share}: 0.35 after 9 s at 4 % each");

@@ -93,11 +93,11 @@ impl World {
     /// What the ledger says of an attempt's pages beside their requests, their answers, and each row's version.
     async fn said(&self, attempt: i64) -> [String; 3] {
         let pages = format!(
-            "select md5(string_agg(concat(page, state, rows, total, keys, content_hash, facts, casts, imprint, imprint_before, \
-             imprint_after, definition), ',' order by page)) from pagemill.pages where partition = {attempt}"
+            "select md5(string_agg(concat(page, state, rows, total, keys, content_hash, facts, casts, body_digest, body_digest_before, \
+             body_digest_after, decode_hash), ',' order by page)) from pagemill.pages where partition = {attempt}"
         );
         let bodies = format!(
-            "select string_agg(convert_from(body, 'UTF8'), ',' order by page) from pagemill.bodies where partition = {attempt}"
+            "select string_agg(convert_from(body, 'UTF8'), ',' order by page) from pagemill.responses where partition = {attempt}"
         );
         let rows = "select md5(string_agg(concat(id, ctid, xmin, xmax), ',' order by id)) from test_rows";
         [self.text(&pages).await, self.text(&bodies).await, self.text(rows).await]
@@ -155,9 +155,9 @@ async fn rows_that_somebody_was_at_do_not_stand() {
         // As from another server's backup.
         "update pagemill.pages set written = '9000000', horizon = '9000000'",
         "update pagemill.pages set horizon = written where page = 3",
-        "update pagemill.pages set definition = 77 where page = 3",
-        "update pagemill.pages set imprint = null where page = 3",
-        "delete from pagemill.bodies where page = 3",
+        "update pagemill.pages set decode_hash = 77 where page = 3",
+        "update pagemill.pages set body_digest = null where page = 3",
+        "delete from pagemill.responses where page = 3",
         "delete from pagemill.pages where page = 3",
         "update pagemill.streams set migrated_at = now()",
         "update pagemill.partitions set pruned_at = now()",
@@ -223,7 +223,7 @@ async fn what_is_no_longer_there_cannot_be_the_same() {
         batch.push(world.same(&job, number, first.partition, 200).await);
     }
     let gone = format!(
-        "delete from pagemill.pages where partition = {0} and page = 3; delete from pagemill.bodies where partition = {0} and page = 4",
+        "delete from pagemill.pages where partition = {0} and page = 3; delete from pagemill.responses where partition = {0} and page = 4",
         first.partition
     );
     world.execute(&gone).await;

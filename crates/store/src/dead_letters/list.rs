@@ -71,7 +71,7 @@ impl DeadLetters {
             .query(
                 &format!(
                     "select id, source, stream, account, page, partition, attempts, error, fingerprint, \
-                            to_char(first_failed_at, {RFC3339}), to_char(last_failed_at, {RFC3339}), message \
+                            to_char(first_failed_at, {RFC3339}) as first_failed, to_char(last_failed_at, {RFC3339}) as last_failed, message \
                      from pagemill.dead_letters where {UNPUBLISHED} and {FILTER} order by id"
                 ),
                 &filter.params(),
@@ -80,18 +80,18 @@ impl DeadLetters {
         Ok(rows
             .iter()
             .map(|r| DeadRow {
-                id: r.get(0),
-                source: r.get(1),
-                stream: r.get(2),
-                account: r.get(3),
-                page: r.get(4),
-                partition: r.get(5),
-                attempts: r.get(6),
-                error: r.get(7),
-                fingerprint: r.get(8),
-                first_failed_at: r.get(9),
-                last_failed_at: r.get(10),
-                message: r.get(11),
+                id: r.get("id"),
+                source: r.get("source"),
+                stream: r.get("stream"),
+                account: r.get("account"),
+                page: r.get("page"),
+                partition: r.get("partition"),
+                attempts: r.get("attempts"),
+                error: r.get("error"),
+                fingerprint: r.get("fingerprint"),
+                first_failed_at: r.get("first_failed"),
+                last_failed_at: r.get("last_failed"),
+                message: r.get("message"),
             })
             .collect())
     }
@@ -102,7 +102,7 @@ impl DeadLetters {
         let rows = client
             .query(
                 &format!(
-                    "select fingerprint, count(*), source, stream, max(error), to_char(max(last_failed_at), {RFC3339}) \
+                    "select fingerprint, count(*) as count, source, stream, max(error) as error, to_char(max(last_failed_at), {RFC3339}) as last_failed \
                      from pagemill.dead_letters where {UNPUBLISHED} group by fingerprint, source, stream order by count(*) desc, fingerprint"
                 ),
                 &[],
@@ -111,12 +111,12 @@ impl DeadLetters {
         Ok(rows
             .iter()
             .map(|r| DeadGroup {
-                fingerprint: r.get(0),
-                count: r.get(1),
-                source: r.get(2),
-                stream: r.get(3),
-                error: r.get(4),
-                last_failed_at: r.get(5),
+                fingerprint: r.get("fingerprint"),
+                count: r.get("count"),
+                source: r.get("source"),
+                stream: r.get("stream"),
+                error: r.get("error"),
+                last_failed_at: r.get("last_failed"),
             })
             .collect())
     }

@@ -36,7 +36,7 @@ impl DeadLetters {
         let letters = tx
             .query(
                 &format!(
-                    "select id, message, requeued_at is not null from pagemill.dead_letters \
+                    "select id, message, requeued_at is not null as decided from pagemill.dead_letters \
                      where {UNPUBLISHED} and {FILTER} order by id for update"
                 ),
                 &filter.params(),
@@ -44,10 +44,10 @@ impl DeadLetters {
             .await?;
         let mut requeued = Vec::with_capacity(letters.len());
         for letter in &letters {
-            let id: i64 = letter.get(0);
-            let job = match PageJob::decode(letter.get(1)) {
+            let id: i64 = letter.get("id");
+            let job = match PageJob::decode(letter.get("message")) {
                 Err(e) => Err(format!("{e}: it can only be dropped")),
-                Ok(job) => reopen(&tx, &job, letter.get(2)).await?,
+                Ok(job) => reopen(&tx, &job, letter.get("decided")).await?,
             };
             if job.is_ok() {
                 tx.execute("update pagemill.dead_letters set requeued_at = coalesce(requeued_at, now()) where id = $1", &[&id]).await?;
@@ -115,7 +115,7 @@ async fn reopen(
     if let Some(newer) = newer {
         return Ok(Err(format!(
             "{s} was pulled again by run {}: drop this dead letter",
-            newer.get::<_, i64>(0)
+            newer.get::<_, i64>("run")
         )));
     }
     if decided {
@@ -126,7 +126,7 @@ async fn reopen(
                 &[&dead.partition, &(dead.page as i32)],
             )
             .await?;
-        let state: String = page.get(1);
+        let state: String = page.get("state");
         if state == "done" || state == "dead" {
             tx.execute(
                 "update pagemill.dead_letters set published_at = now() where message_id = $1",
@@ -135,7 +135,7 @@ async fn reopen(
             .await?;
             return Ok(Err(format!("requeued before, and {state} since")));
         }
-        return Ok(Ok(dead.at(dead.page, page.get::<_, i32>(0) as u32)));
+        return Ok(Ok(dead.at(dead.page, page.get::<_, i32>("generation") as u32)));
     }
     let page = tx
         .query_opt(
@@ -162,5 +162,5 @@ async fn reopen(
         &[&partition.id],
     )
     .await?;
-    Ok(Ok(dead.at(dead.page, page.get::<_, i32>(0) as u32)))
+    Ok(Ok(dead.at(dead.page, page.get::<_, i32>("generation") as u32)))
 }

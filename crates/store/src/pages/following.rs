@@ -25,8 +25,8 @@ impl Pages {
         let client = self.database.client().await?;
         let statement = client
             .prepare_cached(
-                "select g.next, coalesce(n.generation, 0), coalesce(n.state in ('done', 'dead'), false), \
-                        exists (select from pagemill.pages e where e.partition = g.partition and e.next_hash = g.next_hash and e.page < g.page) \
+                "select g.next, coalesce(n.generation, 0) as generation, coalesce(n.state in ('done', 'dead'), false) as ended, \
+                        exists (select from pagemill.pages e where e.partition = g.partition and e.next_hash = g.next_hash and e.page < g.page) as repeated \
                  from pagemill.pages g left join pagemill.pages n on n.partition = g.partition and n.page = g.page + 1 \
                  where g.partition = $1 and g.page = $2 and g.state = 'done' and g.next is not null",
             )
@@ -34,7 +34,7 @@ impl Pages {
         let Some(row) = client.query_opt(&statement, &[&partition, &(page as i32)]).await? else {
             return Ok(Following::Nothing);
         };
-        if row.get(3) {
+        if row.get("repeated") {
             client
                 .execute(
                     "update pagemill.partitions set end_page = $2 where id = $1 and state = 'open'",
@@ -43,9 +43,9 @@ impl Pages {
                 .await?;
             return Ok(Following::CursorLoop);
         }
-        if row.get(2) {
+        if row.get("ended") {
             return Ok(Following::Nothing);
         }
-        Ok(Following::Page { cursor: row.get(0), generation: row.get::<_, i32>(1) as u32 })
+        Ok(Following::Page { cursor: row.get("next"), generation: row.get::<_, i32>("generation") as u32 })
     }
 }

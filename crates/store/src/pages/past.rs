@@ -17,10 +17,10 @@ pub(crate) enum Past {
     Other,
 }
 
-/// Follows `returning …, ` of a query on `pagemill.partitions p`: a column for [`Past::read`].
+/// Follows `returning …, ` of a query on `pagemill.partitions p`: the column of [`Past::from_row`].
 pub(crate) const PAST: &str = "p.parent is null and not exists (select from pagemill.partitions o \
         where (o.source, o.stream, o.account, o.from_date, o.to_date) = (p.source, p.stream, p.account, p.from_date, p.to_date) \
-          and o.parent is null and o.id <> p.id)";
+          and o.parent is null and o.id <> p.id) as first_pull";
 
 /// Partitions remembered; beyond, all are forgotten and learnt again, at the price of one upsert each.
 const MOST: usize = 10_000;
@@ -33,9 +33,9 @@ pub(crate) struct Pasts {
 }
 
 impl Past {
-    /// From the column of [`PAST`], which is at `column`.
-    pub(crate) fn read(row: &Row, column: usize) -> Self {
-        if row.get(column) { Self::Nothing } else { Self::Other }
+    /// From the column of [`PAST`].
+    pub(crate) fn from_row(row: &Row) -> Self {
+        if row.get("first_pull") { Self::Nothing } else { Self::Other }
     }
 }
 

@@ -11,13 +11,13 @@ use tokio::sync::OnceCell;
 use super::Pages as Handle;
 use crate::StoreError;
 
-/// Attempts whose imprints are remembered.
+/// Attempts whose digests are remembered.
 const MOST_ATTEMPTS: usize = 16;
 
 /// A page of an attempt whose rows stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StandingPage {
-    /// What its answer is known again by.
+    /// Digest of its response body, without its request id.
     pub body_digest: BodyDigest,
     /// How many rows it has.
     pub rows: u32,
@@ -54,15 +54,19 @@ impl Handle {
         let client = self.database.client().await?;
         let rows = client
             .query(
-                "select page, rows, imprint, imprint_before, imprint_after from pagemill.pages \
-                 where partition = $1 and state = 'done' and imprint is not null",
+                "select page, rows, body_digest, body_digest_before, body_digest_after from pagemill.pages \
+                 where partition = $1 and state = 'done' and body_digest is not null",
                 &[&attempt],
             )
             .await?;
         let page = |row: &tokio_postgres::Row| {
-            let number = |i: usize| row.get::<_, i32>(i) as u32;
-            let body_digest = BodyDigest { hash: row.get(2), before: number(3), after: number(4) };
-            (number(0), StandingPage { body_digest, rows: number(1) })
+            let number = |name| row.get::<_, i32>(name) as u32;
+            let body_digest = BodyDigest {
+                hash: row.get("body_digest"),
+                before: number("body_digest_before"),
+                after: number("body_digest_after"),
+            };
+            (number("page"), StandingPage { body_digest, rows: number("rows") })
         };
         Ok(rows.iter().map(page).collect())
     }

@@ -25,7 +25,7 @@ pub(super) async fn delete_missing(
     partition: &PartitionRow,
 ) -> Result<u64, StoreError> {
     let row = tx.query_one(KEYS, &[&partition.id]).await?;
-    let (mut keys, newest): (Vec<i64>, Option<jiff::Timestamp>) = (row.get(0), row.get(1));
+    let (mut keys, newest): (Vec<i64>, Option<jiff::Timestamp>) = (row.get("keys"), row.get("newest"));
     keys.sort_unstable();
     let s = &partition.slice;
     let columns: Vec<String> = table.key.iter().map(|&k| quote(&table.shape.columns[k].name)).collect();
@@ -67,7 +67,7 @@ pub(super) async fn delete_missing(
 }
 
 /// The keys of all pages of a whole, and when the last of them was requested.
-const KEYS: &str = "select coalesce(array_agg(key), '{}'), max(requested_at) from (\
+const KEYS: &str = "select coalesce(array_agg(key), '{}') as keys, max(requested_at) as newest from (\
         select unnest(g.keys) as key, g.requested_at from pagemill.partitions p join pagemill.pages g on g.partition = p.id \
         where coalesce(p.top, p.id) = $1 and p.parts is null and g.state = 'done') k";
 

@@ -29,14 +29,14 @@ const ROWS: f64 = 20.0;
 
 const LISTS: &str = "with pages as (\
         select facts, casts from pagemill.pages where partition = $1 and page between $2 and $3 and state = 'done' and rows > 0) \
-    select 'blank', name, null::bigint, null::text from pages, jsonb_array_elements_text(facts->'blank') as name \
+    select 'blank' as list, name, null::bigint as count, null::text as sample from pages, jsonb_array_elements_text(facts->'blank') as name \
         group by name having count(*) = (select count(*) from pages) \
     union all select 'absent', name, null, null from pages, jsonb_array_elements_text(facts->'absent') as name \
         group by name having count(*) = (select count(*) from pages) \
     union all select 'unmapped', name, null, null from pages, jsonb_array_elements_text(facts->'unmapped') as name group by name \
     union all select 'casts', c->>'column', sum((c->>'count')::bigint)::bigint, min(c->>'sample') \
         from pages, jsonb_array_elements(casts) as c group by c->>'column' \
-    order by 1, 2";
+    order by list, name";
 
 pub(super) async fn of_pages(
     tx: &Transaction<'_>,
@@ -46,12 +46,16 @@ pub(super) async fn of_pages(
     let first = partition.progress.first_page as i32;
     let mut quality = Quality::default();
     for row in tx.query(LISTS, &[&partition.id, &first, &last]).await? {
-        let name: String = row.get(1);
-        match row.get::<_, &str>(0) {
+        let name: String = row.get("name");
+        match row.get::<_, &str>("list") {
             "blank" => quality.blank.push(name),
             "absent" => quality.absent.push(name),
             "unmapped" => quality.unmapped.push(name),
-            _ => quality.casts.push((name, row.get(2), row.get::<_, Option<String>>(3).unwrap_or_default())),
+            _ => quality.casts.push((
+                name,
+                row.get("count"),
+                row.get::<_, Option<String>>("sample").unwrap_or_default(),
+            )),
         }
     }
     Ok(quality)
@@ -82,7 +86,7 @@ impl Quality {
         let s = &partition.slice;
         let earlier = tx
             .query(
-                "select from_date::text, (proof->>'distinct_keys')::bigint, proof->'quality' from pagemill.partitions \
+                "select from_date::text as day, (proof->>'distinct_keys')::bigint as rows, proof->'quality' as quality from pagemill.partitions \
                  where source = $1 and stream = $2 and account = $3 and state = 'sealed' and parent is null and id <> $4 \
                    and proof->'quality' is not null order by from_date desc, id desc limit $5",
                 &[&s.source, &s.stream, &s.account, &partition.id, &EARLIER],
@@ -90,9 +94,9 @@ impl Quality {
             .await?;
         let earlier: Vec<Earlier> = (earlier.iter())
             .map(|r| Earlier {
-                day: r.get(0),
-                rows: r.get::<_, Option<i64>>(1).unwrap_or(0),
-                quality: r.get(2),
+                day: r.get("day"),
+                rows: r.get::<_, Option<i64>>("rows").unwrap_or(0),
+                quality: r.get("quality"),
             })
             .collect();
         warnings.extend(self.against(&earlier, rows));

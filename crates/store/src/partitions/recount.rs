@@ -1,5 +1,6 @@
 use std::pin::pin;
 
+use deadpool_postgres::Transaction;
 use futures_util::TryStreamExt;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::Serialize;
@@ -39,9 +40,9 @@ pub struct Recount {
     pub superseded_by: Option<String>,
     /// Parts that it was split into.
     pub parts: Option<u32>,
-    /// Requests whose answer is known.
+    /// Requests whose response is known.
     pub requests: u64,
-    /// The API's ids of the requests whose answers are stored, page by page.
+    /// The API's ids of the requests whose responses are stored, page by page.
     pub request_ids: Vec<Option<String>>,
     /// Rounds in which pages were fetched again because the proof failed.
     pub repairs: u32,
@@ -74,7 +75,7 @@ impl Recount {
 const CHUNK: usize = 4_096;
 
 /// The pages whose rows are the partition's own: of a whole, those of its parts.
-const PAGES: &str = "select g.keys, g.requests, g.request_id, g.state = 'done', p.parts is null \
+const PAGES: &str = "select g.keys, g.requests, g.request_id, g.state = 'done' as done, p.parts is null as is_unsplit \
     from pagemill.partitions p join pagemill.pages g on g.partition = p.id and g.page <= coalesce(p.last_page, g.page) \
     where coalesce(p.top, p.id) = $1 order by p.id, g.page";
 
@@ -93,37 +94,93 @@ impl Partitions {
         let s = &partition.slice;
         let superseded_by = tx
             .query_opt(
-                "select run::text from pagemill.partitions where source = $1 and stream = $2 and account = $3 and from_date = $4 \
+                "select run::text as run from pagemill.partitions where source = $1 and stream = $2 and account = $3 and from_date = $4 \
                  and to_date = $5 and id > $6 and parent is null order by id desc limit 1",
                 &[&s.source, &s.stream, &s.account, &s.from, &s.to, &partition.id],
             )
             .await?
-            .map(|r| r.get(0));
+            .map(|r| r.get("run"));
         let proof: Option<Value> = tx
             .query_one("select proof from pagemill.partitions where id = $1", &[&partition.id])
             .await?
-            .get(0);
+            .get("proof");
         let proof = proof.unwrap_or_default();
-        let mut ledger = Vec::new();
-        let (mut requests, mut request_ids) = (0, Vec::new());
+        let ledger = LedgerPages::read(&tx, partition).await?;
+        let found = FoundRows::read(&tx, table, partition, &ledger.keys).await?;
+        Ok(Recount {
+            partition: partition.id,
+            slice: s.to_string(),
+            state: partition.state.clone(),
+            reason: partition.reason.clone(),
+            total: partition.progress.total,
+            pages: ledger.request_ids.len() as u64,
+            ledger_keys: ledger.keys.len() as u64,
+            table_keys: found.keys,
+            older_rows: found.older,
+            content_hash: proof["content_hash"].as_str().map(str::to_owned),
+            table_content_hash: format!("{:016x}", found.content_hash),
+            superseded_by,
+            parts: partition.parts,
+            requests: ledger.requests,
+            request_ids: ledger.request_ids,
+            repairs: partition.repairs,
+            sums: proof["sums"].clone(),
+            warnings: proof["warnings"].clone(),
+            pruned_on: partition.pruned_at.map(day),
+        })
+    }
+}
+
+/// What the ledger has of a partition's pages.
+#[derive(Default)]
+struct LedgerPages {
+    /// Sorted, each once.
+    keys: Vec<i64>,
+    requests: u64,
+    request_ids: Vec<Option<String>>,
+}
+
+impl LedgerPages {
+    async fn read(tx: &Transaction<'_>, partition: &PartitionRow) -> Result<Self, StoreError> {
+        let mut ledger = Self::default();
         let mut pages = pin!(tx.query_raw(PAGES, [&partition.id]).await?);
         while let Some(row) = pages.try_next().await? {
-            requests += row.get::<_, i32>(1) as u64;
-            if row.get(3) && row.get(4) {
-                ledger.extend(row.get::<_, Option<Vec<i64>>>(0).unwrap_or_default());
-                request_ids.push(row.get(2));
+            ledger.requests += row.get::<_, i32>("requests") as u64;
+            if row.get("done") && row.get("is_unsplit") {
+                ledger.keys.extend(row.get::<_, Option<Vec<i64>>>("keys").unwrap_or_default());
+                ledger.request_ids.push(row.get("request_id"));
             }
         }
-        let pruned = partition.pruned_at.is_some();
-        ledger.sort_unstable();
-        ledger.dedup();
+        ledger.keys.sort_unstable();
+        ledger.keys.dedup();
+        Ok(ledger)
+    }
+}
 
+/// Rows of a partition's slice in its table.
+#[derive(Default)]
+struct FoundRows {
+    /// Rows whose key the ledger has, or all if its keys were pruned.
+    keys: u64,
+    /// The others.
+    older: u64,
+    content_hash: i64,
+}
+
+impl FoundRows {
+    async fn read(
+        tx: &Transaction<'_>,
+        table: &DataTable,
+        partition: &PartitionRow,
+        ledger: &[i64],
+    ) -> Result<Self, StoreError> {
         let columns: Vec<String> = table.shape.columns.iter().map(|c| quote(&c.name)).collect();
         let sql =
             format!("select {} from {} where {}", columns.join(", "), table.name, table.slice_condition());
+        let s = &partition.slice;
         let params: [&(dyn ToSql + Sync); 3] = [&s.account, &s.from, &s.to];
         let mut rows = pin!(tx.query_raw(&sql, params).await?);
-        let (mut table_keys, mut older_rows, mut content_hash) = (0, 0, 0_i64);
+        let mut found = Self::default();
         let mut chunk = Vec::with_capacity(CHUNK);
         loop {
             let row = rows.try_next().await?;
@@ -132,40 +189,19 @@ impl Partitions {
             if chunk.len() == CHUNK || last {
                 let rows = read_rows(&chunk, table.shape.columns.iter().map(|c| c.kind));
                 for (key, row) in rows.key_hashes(&table.key).iter().zip(rows.row_hashes()) {
-                    if pruned || ledger.binary_search(key).is_ok() {
-                        table_keys += 1;
-                        content_hash = content_hash.wrapping_add(row);
+                    if partition.pruned_at.is_some() || ledger.binary_search(key).is_ok() {
+                        found.keys += 1;
+                        found.content_hash = found.content_hash.wrapping_add(row);
                     } else {
-                        older_rows += 1;
+                        found.older += 1;
                     }
                 }
                 chunk.clear();
             }
             if last {
-                break;
+                return Ok(found);
             }
         }
-        Ok(Recount {
-            partition: partition.id,
-            slice: s.to_string(),
-            state: partition.state.clone(),
-            reason: partition.reason.clone(),
-            total: partition.progress.total,
-            pages: request_ids.len() as u64,
-            ledger_keys: ledger.len() as u64,
-            table_keys,
-            older_rows,
-            content_hash: proof["content_hash"].as_str().map(str::to_owned),
-            table_content_hash: format!("{content_hash:016x}"),
-            superseded_by,
-            parts: partition.parts,
-            requests,
-            request_ids,
-            repairs: partition.repairs,
-            sums: proof["sums"].clone(),
-            warnings: proof["warnings"].clone(),
-            pruned_on: partition.pruned_at.map(day),
-        })
     }
 }
 

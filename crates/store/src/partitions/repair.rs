@@ -39,13 +39,13 @@ pub(super) async fn repair(
     let ordered = if partition.chained { first } else { last };
     let pages = tx
         .query(
-            "select n, coalesce(g.generation, 0) from generate_series($2::int, $3::int) as n \
+            "select n as page, coalesce(g.generation, 0) as generation from generate_series($2::int, $3::int) as n \
              left join pagemill.pages g on g.partition = $1 and g.page = n where coalesce(g.state, 'planned') = 'planned' order by n",
             &[&partition.id, &first, &ordered],
         )
         .await?;
     let job = |r: &tokio_postgres::Row| -> PageJob {
-        repaired.job(r.get::<_, i32>(0) as u32, r.get::<_, i32>(1) as u32)
+        repaired.job(r.get::<_, i32>("page") as u32, r.get::<_, i32>("generation") as u32)
     };
     let jobs = pages.iter().map(job).collect();
     Ok(RescueOrder { partition: repaired, jobs })
@@ -89,5 +89,5 @@ async fn suspects(tx: &Transaction<'_>, partition: &PartitionRow, last: i32) -> 
             &[&partition.id, &partition.progress.total, &last, &i64::from(partition.page_size)],
         )
         .await?;
-    Ok(rows.iter().map(|r| r.get(0)).collect())
+    Ok(rows.iter().map(|r| r.get("page")).collect())
 }

@@ -52,10 +52,10 @@ impl Partitions {
         let client = self.database.client().await?;
         let statement = client
             .prepare_cached(
-                "select exists (select from pagemill.partitions where state = 'open' and source = any($1))",
+                "select exists (select from pagemill.partitions where state = 'open' and source = any($1)) as found",
             )
             .await?;
-        Ok(client.query_one(&statement, &[&sources]).await?.get(0))
+        Ok(client.query_one(&statement, &[&sources]).await?.get("found"))
     }
 }
 
@@ -83,8 +83,8 @@ async fn order_missing(client: &Object, claimed: Option<Row>) -> Result<Option<R
     let jobs = missing
         .iter()
         .map(|r| PageJob {
-            attempt: r.get::<_, i32>(2) as u32,
-            ..partition.job(r.get::<_, i32>(0) as u32, r.get::<_, i32>(1) as u32)
+            attempt: r.get::<_, i32>("attempts") as u32,
+            ..partition.job(r.get::<_, i32>("page") as u32, r.get::<_, i32>("generation") as u32)
         })
         .collect();
     Ok(Some(RescueOrder { partition, jobs }))
@@ -101,7 +101,7 @@ async fn order_next(client: &Object, partition: PartitionRow) -> Result<RescueOr
         .await?;
     let (page, cursor) = match &last {
         None => (first, None),
-        Some(row) => (row.get::<_, i32>(0) + 1, row.get::<_, Option<String>>(1)),
+        Some(row) => (row.get::<_, i32>("page") + 1, row.get::<_, Option<String>>("next")),
     };
     if partition.progress.last_page.is_some_and(|last| page > last as i32) {
         return Ok(RescueOrder { partition, jobs: Vec::new() });
@@ -115,9 +115,9 @@ async fn order_next(client: &Object, partition: PartitionRow) -> Result<RescueOr
         )
         .await?;
     let job = |row: &Row| PageJob {
-        attempt: row.get::<_, i32>(1) as u32,
+        attempt: row.get::<_, i32>("attempts") as u32,
         cursor,
-        ..partition.job(page as u32, row.get::<_, i32>(0) as u32)
+        ..partition.job(page as u32, row.get::<_, i32>("generation") as u32)
     };
     let jobs = ordered.as_ref().map(job).into_iter().collect();
     Ok(RescueOrder { partition, jobs })

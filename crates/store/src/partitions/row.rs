@@ -27,16 +27,16 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// `id, done, dead, total, first_page, last_page, published`
+    /// From the columns [`PROGRESS_COLUMNS`].
     pub(crate) fn from_row(row: &Row) -> Self {
         Self {
-            partition: row.get(0),
-            done: row.get::<_, i32>(1).into(),
-            dead: row.get::<_, i32>(2).into(),
-            total: row.get(3),
-            first_page: row.get::<_, i32>(4) as u32,
-            last_page: row.get::<_, Option<i32>>(5).map(|p| p as u32),
-            published: row.get(6),
+            partition: row.get("id"),
+            done: row.get::<_, i32>("done").into(),
+            dead: row.get::<_, i32>("dead").into(),
+            total: row.get("total"),
+            first_page: row.get::<_, i32>("first_page") as u32,
+            last_page: row.get::<_, Option<i32>>("last_page").map(|p| p as u32),
+            published: row.get("published"),
         }
     }
 
@@ -77,7 +77,7 @@ pub struct PartitionRow {
     pub parts: Option<u32>,
     /// Rounds in which pages were fetched again because the proof failed.
     pub repairs: u32,
-    /// When its stored answers were pruned.
+    /// When its stored responses were pruned.
     pub responses_pruned_at: Option<Timestamp>,
     /// When its pages were pruned.
     pub pruned_at: Option<Timestamp>,
@@ -89,37 +89,41 @@ pub struct PartitionRow {
     pub progress: Progress,
 }
 
-/// The columns that [`PartitionRow::from_row`] reads, of `pagemill.partitions p`.
-pub(crate) const PARTITION_COLUMNS: &str = "p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null, \
-    p.run, p.source, p.stream, p.account, p.from_date, p.to_date, p.lane, p.page_size, p.state, p.reason, p.subset_first is not null, \
+/// Columns that [`Progress::from_row`] reads, of `pagemill.partitions p`.
+pub(crate) const PROGRESS_COLUMNS: &str =
+    "p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null as published";
+
+/// Columns that [`PartitionRow::from_row`] reads, of `pagemill.partitions p`.
+pub(crate) const PARTITION_COLUMNS: &str = "p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null as published, \
+    p.run, p.source, p.stream, p.account, p.from_date, p.to_date, p.lane, p.page_size, p.state, p.reason, p.subset_first is not null as subset, \
     p.part, p.chained, p.parent, p.parts, p.repairs, p.responses_pruned_at, p.pruned_at, p.older_pruned_at, p.stands_on";
 
 impl PartitionRow {
     pub(crate) fn from_row(row: &Row) -> Self {
         Self {
-            id: row.get(0),
-            run: row.get(7),
+            id: row.get("id"),
+            run: row.get("run"),
             slice: Slice {
-                source: row.get(8),
-                stream: row.get(9),
-                account: row.get(10),
-                from: row.get(11),
-                to: row.get(12),
-                part: part_from(&row.get(18)),
+                source: row.get("source"),
+                stream: row.get("stream"),
+                account: row.get("account"),
+                from: row.get("from_date"),
+                to: row.get("to_date"),
+                part: part_from(&row.get("part")),
             },
-            lane: lane_from(row.get(13)),
-            page_size: row.get::<_, i32>(14) as u32,
-            state: row.get(15),
-            reason: row.get(16),
-            subset: row.get(17),
-            chained: row.get(19),
-            parent: row.get(20),
-            parts: row.get::<_, Option<i32>>(21).map(|n| n as u32),
-            repairs: row.get::<_, i32>(22) as u32,
-            responses_pruned_at: row.get(23),
-            pruned_at: row.get(24),
-            older_pruned_at: row.get(25),
-            stands_on: row.get(26),
+            lane: lane_from(row.get("lane")),
+            page_size: row.get::<_, i32>("page_size") as u32,
+            state: row.get("state"),
+            reason: row.get("reason"),
+            subset: row.get("subset"),
+            chained: row.get("chained"),
+            parent: row.get("parent"),
+            parts: row.get::<_, Option<i32>>("parts").map(|n| n as u32),
+            repairs: row.get::<_, i32>("repairs") as u32,
+            responses_pruned_at: row.get("responses_pruned_at"),
+            pruned_at: row.get("pruned_at"),
+            older_pruned_at: row.get("older_pruned_at"),
+            stands_on: row.get("stands_on"),
             progress: Progress::from_row(row),
         }
     }

@@ -1,17 +1,12 @@
 //! The proof of completeness. Where it fails and fetching again may mend it, pages are ordered anew,
 //! in bounded rounds, before a partition is closed as incomplete.
 
-use deadpool_postgres::Transaction;
-use pagemill_core::{
-    CursorLoop, IncompleteReason, PartsFacts, SealFacts, SumDiffers, Verdict, verdict, verdict_of_parts,
-};
-use rust_decimal::Decimal;
-use serde_json::{Value, json};
+use pagemill_core::{IncompleteReason, Verdict};
 
 use super::Partitions;
 use super::{
     missing::delete_missing,
-    quality,
+    proof::Proof,
     repair::{repair, take_total},
     rescue::RescueOrder,
     row::{PARTITION_COLUMNS, PartitionRow},
@@ -39,29 +34,6 @@ pub struct SealReport {
     /// What is odd about the data although it is complete.
     pub warnings: Vec<String>,
 }
-
-/// What the done pages of a partition say; `$2`, `$3` are its first and last page. Sorting the keys
-/// to count them takes a quarter of the time that hashing and keeping them takes.
-const PAGES: &str = "with pages as (\
-        select * from pagemill.pages where partition = $1 and page between $2 and $3), \
-    done as (select * from pages where state = 'done'), \
-    newest as (select total from done where total is not null order by requested_at desc limit 1), \
-    counted as (select count(*) as keys, count(distinct key) as distinct_keys from (select unnest(keys) as key from done) k) \
-    select (select keys from counted), (select distinct_keys from counted), (select total from newest), \
-           (select count(*) from done where total <> (select total from newest)), count(*) filter (where state = 'dead'), \
-           (select sum(content_hash)::text from done), sum(requests)::bigint, (select max(requested_at) from done) \
-    from pages";
-
-const CURSOR_LOOP: &str = "select min(page), max(page) from pagemill.pages where partition = $1 and page between $2 and $3 \
-    and next_hash is not null group by next_hash having count(*) > 1 order by 2 limit 1";
-
-/// The API's latest word on its sums, and the sums over the stored pages.
-const SUMS: &str = "with pages as (\
-        select facts, requested_at from pagemill.pages where partition = $1 and page between $2 and $3 and state = 'done'), \
-    stored as (select name, sum(value::numeric) as value from pages, jsonb_each_text(facts->'sums') as s(name, value) group by name), \
-    stated as (select name, value::numeric as value from jsonb_each_text(\
-        (select facts->'stated' from pages where facts ? 'stated' order by requested_at desc limit 1)) as s(name, value)) \
-    select name, stated.value::text, stored.value::text from stored full join stated using (name) order by name";
 
 impl Partitions {
     /// Closes a partition if its every page is done or dead and all its parts are closed: sealed with
@@ -144,164 +116,4 @@ impl Partitions {
         let Proof { rows, verdict, warnings, .. } = proof;
         Ok(Some(Sealing::Closed(SealReport { partition, rows, verdict, warnings })))
     }
-}
-
-/// What a partition is closed with.
-struct Proof {
-    verdict: Verdict,
-    /// The API's latest word on the total.
-    total: Option<i64>,
-    /// Rows counted, of a sealed partition whose API states no total.
-    counted: Option<i64>,
-    rows: u64,
-    warnings: Vec<String>,
-    /// As the ledger keeps it.
-    facts: Value,
-}
-
-impl Proof {
-    async fn of_pages(tx: &Transaction<'_>, partition: &PartitionRow) -> Result<Self, StoreError> {
-        let progress = &partition.progress;
-        let last = progress.last_page.map_or(i32::MAX, |last| last as i32);
-        let range: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
-            [&partition.id, &(progress.first_page as i32), &last];
-        let row = tx.query_one(PAGES, &range).await?;
-        let count = |i: usize| row.get::<_, i64>(i) as u64;
-        let total: Option<i64> = row.get::<_, Option<i64>>(2).or(progress.total);
-        let cursor_loop = match partition.chained {
-            true => tx
-                .query_opt(CURSOR_LOOP, &range)
-                .await?
-                .map(|r| CursorLoop { page: r.get::<_, i32>(1) as u32, earlier: r.get::<_, i32>(0) as u32 }),
-            false => None,
-        };
-        let sums = tx.query(SUMS, &range).await?;
-        let facts = SealFacts {
-            total: total.map(|total| total as u64),
-            keys: count(0),
-            distinct_keys: count(1),
-            pages_moved: count(3),
-            pages_dead: count(4),
-            cursor_loop,
-            sums_differ: sums.iter().filter_map(|r| differs(r.get(0), r.get(1), r.get(2))).collect(),
-            subset: partition.subset,
-        };
-        let verdict = verdict(&facts);
-        let quality = quality::of_pages(tx, partition, last).await?;
-        let warnings = quality.warnings(tx, partition, facts.distinct_keys).await?;
-        let sums: serde_json::Map<String, Value> =
-            sums.iter().filter_map(|r| Some((r.get(0), r.get::<_, Option<&str>>(2)?.into()))).collect();
-        let json = json!({
-            "total": total, "pages": progress.done, "keys": facts.keys, "distinct_keys": facts.distinct_keys,
-            "pages_moved": facts.pages_moved, "pages_dead": facts.pages_dead,
-            "content_hash": content_hash(row.get(5)), "requests": row.get::<_, Option<i64>>(6), "repairs": partition.repairs,
-            "sums": sums, "quality": quality.to_json(), "warnings": warnings,
-        });
-        let rows = facts.distinct_keys;
-        let counted = (verdict == Verdict::Sealed && total.is_none()).then_some(rows as i64);
-        Ok(Self { verdict, total, counted, rows, warnings, facts: json })
-    }
-
-    /// `None` while a part is open.
-    async fn of_parts(
-        tx: &Transaction<'_>,
-        partition: &PartitionRow,
-        table: Option<&DataTable>,
-    ) -> Result<Option<Self>, StoreError> {
-        let total = partition.progress.total.unwrap_or(0);
-        let parts = tx
-            .query(
-                "select state, total, proof, reason, part, from_date, to_date from pagemill.partitions where parent = $1 order by id",
-                &[&partition.id],
-            )
-            .await?;
-        let states: Vec<&str> = parts.iter().map(|r| r.get(0)).collect();
-        if states.contains(&"open") {
-            return Ok(None);
-        }
-        let mut facts = PartsFacts {
-            total: total as u64,
-            parts_total: parts.iter().filter_map(|r| r.get::<_, Option<i64>>(1)).sum::<i64>() as u64,
-            parts: parts.len() as u64,
-            ..PartsFacts::default()
-        };
-        let mut incomplete = parts.iter().filter(|r| r.get::<_, &str>(0) != "sealed");
-        if let Some(first) = incomplete.next() {
-            let named = pagemill_core::Slice {
-                from: first.get(5),
-                to: first.get(6),
-                part: super::row::part_from(&first.get(4)),
-                ..partition.slice.clone()
-            };
-            let reason: Option<&str> = first.get(3);
-            facts.incomplete =
-                Some((1 + incomplete.count() as u64, format!("{named}: {}", reason.unwrap_or("incomplete"))));
-        }
-        let proofs: Vec<Value> =
-            parts.iter().map(|r| r.get::<_, Option<Value>>(2).unwrap_or_default()).collect();
-        if let Some(table) = table {
-            facts.sums_differ = sums_of_parts(tx, partition, table, &proofs).await?;
-        }
-        let verdict = match partition.parts {
-            Some(0) => Verdict::Incomplete(IncompleteReason::TooDeep {
-                total: facts.total,
-                window: table.and_then(|t| t.rules.window).map_or(0, u64::from),
-            }),
-            _ => verdict_of_parts(&facts),
-        };
-        let added = |name: &str| proofs.iter().filter_map(|p| p[name].as_i64()).sum::<i64>();
-        let hashes = proofs.iter().filter_map(|p| u64::from_str_radix(p["content_hash"].as_str()?, 16).ok());
-        let warnings: Vec<String> = proofs
-            .iter()
-            .flat_map(|p| p["warnings"].as_array().into_iter().flatten())
-            .filter_map(|w| w.as_str().map(str::to_owned))
-            .collect();
-        let json = json!({
-            "total": total, "parts": facts.parts, "parts_total": facts.parts_total, "pages": added("pages") + 1,
-            "keys": added("keys"), "distinct_keys": added("distinct_keys"), "requests": added("requests") + 1,
-            "content_hash": format!("{:016x}", hashes.fold(0, u64::wrapping_add)),
-            "repairs": added("repairs"), "warnings": warnings,
-        });
-        let rows = facts.parts_total;
-        Ok(Some(Self { verdict, total: Some(total), counted: None, rows, warnings, facts: json }))
-    }
-}
-
-/// A stated sum that the stored one does not equal; `1.50` is `1.5`.
-fn differs(metric: String, stated: Option<&str>, stored: Option<&str>) -> Option<SumDiffers> {
-    let (stated, stored) = (stated?, stored.unwrap_or("0"));
-    let number = |text: &str| text.parse::<Decimal>().ok();
-    let same = stated == stored || (number(stated).is_some() && number(stated) == number(stored));
-    (!same).then(|| SumDiffers { metric, stated: stated.to_owned(), stored: stored.to_owned() })
-}
-
-/// Where the whole's first page states sums, the parts' sums must add up to them.
-async fn sums_of_parts(
-    tx: &Transaction<'_>,
-    partition: &PartitionRow,
-    table: &DataTable,
-    proofs: &[Value],
-) -> Result<Vec<SumDiffers>, StoreError> {
-    let first = partition.progress.first_page as i32;
-    let row = tx
-        .query_opt(
-            "select facts->'stated' from pagemill.pages where partition = $1 and page = $2",
-            &[&partition.id, &first],
-        )
-        .await?;
-    let stated: Option<Value> = row.and_then(|r| r.get(0));
-    let mut differ = Vec::new();
-    for name in table.rules.sums.iter().map(|&i| &table.shape.columns[i].name) {
-        let Some(stated) = stated.as_ref().and_then(|s| s[name].as_str()) else { continue };
-        let stored: Decimal =
-            proofs.iter().filter_map(|p| p["sums"][name].as_str()?.parse::<Decimal>().ok()).sum();
-        differ.extend(differs(name.clone(), Some(stated), Some(&stored.to_string())));
-    }
-    Ok(differ)
-}
-
-/// The sum of the pages' content hashes, as 64 bits in hexadecimal.
-pub(crate) fn content_hash(sum: Option<&str>) -> String {
-    let sum: i128 = sum.and_then(|sum| sum.parse().ok()).unwrap_or(0);
-    format!("{:016x}", sum as i64)
 }

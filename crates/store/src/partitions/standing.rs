@@ -1,5 +1,5 @@
 //! What a day that did not change is spared: where the rows of the last sealed attempt stand in the table
-//! untouched, an answer that says the same as its page's before is stored by the ledger alone.
+//! untouched, an unchanged response is stored by the ledger alone.
 
 use jiff::Timestamp;
 
@@ -13,7 +13,7 @@ const FEWEST_PAGES: u32 = 10;
 const MOST_PAGES: u32 = 200_000;
 
 /// The last sealed attempt at a partition's slice, if it can be stood on: `$1` = the partition, `$2` = the
-/// definition's decode_hash that every page must have been read by, `$3` = whether their answers must be there. Every page
+/// definition's decode_hash that every page must have been read by, `$3` = whether their responses must be stored. Every page
 /// must be as its transaction left it (a restored backup's are not), and recent enough for transactions to be compared:
 /// within 2^31 of them.
 const ATTEMPT: &str = "with attempt as (select o.id, o.first_page, o.last_page \
@@ -23,27 +23,28 @@ const ATTEMPT: &str = "with attempt as (select o.id, o.first_page, o.last_page \
           and o.parent is null and o.parts is null and o.id < p.id and o.state = 'sealed' and o.pruned_at is null \
           and o.opened_at > (select s.migrated_at from pagemill.streams s where (s.source, s.stream) = (p.source, p.stream)) \
         order by o.id desc limit 1), \
-    answers as (select count(*) as kept from attempt a join pagemill.bodies b on b.partition = a.id) \
-    select a.id, sum(g.rows)::bigint, min(g.horizon)::text, max(g.requested_at), pg_snapshot_xmin(pg_current_snapshot())::text \
-    from answers, attempt a join pagemill.pages g on g.partition = a.id and g.page between a.first_page and a.last_page \
-    where not $3 or answers.kept > a.last_page - a.first_page \
+    responses as (select count(*) as kept from attempt a join pagemill.responses b on b.partition = a.id) \
+    select a.id, sum(g.rows)::bigint as rows, min(g.horizon)::text as horizon, max(g.requested_at) as requested_at, \
+        pg_snapshot_xmin(pg_current_snapshot())::text as since \
+    from responses, attempt a join pagemill.pages g on g.partition = a.id and g.page between a.first_page and a.last_page \
+    where not $3 or responses.kept > a.last_page - a.first_page \
     group by a.id, a.first_page, a.last_page \
     having count(*) = a.last_page - a.first_page + 1 \
-       and bool_and(g.state = 'done' and g.imprint is not null and g.definition is not distinct from $2 and g.xmin = g.written::xid) \
+       and bool_and(g.state = 'done' and g.body_digest is not null and g.decode_hash is not distinct from $2 and g.xmin = g.written::xid) \
        and pg_snapshot_xmax(pg_current_snapshot())::text::bigint - min(g.horizon)::text::bigint < 1073741824";
 
 impl Partitions {
     /// Looks, before a partition's pages are published, whether the rows of the last sealed attempt at its
     /// slice stand in the table as its pages wrote them, all of them and no others, and nobody has written them
-    /// since. The partition is noted to stand on that attempt if so, and on none otherwise. `answers`: whether
-    /// its answers must be there.
+    /// since. The partition is noted to stand on that attempt if so, and on none otherwise. `responses`:
+    /// whether its responses must be stored.
     pub async fn stand(
         &self,
         table: &DataTable,
         partition: &PartitionRow,
-        answers: bool,
+        responses: bool,
     ) -> Result<PartitionRow, StoreError> {
-        let found = self.standing(table, partition, answers).await?;
+        let found = self.standing(table, partition, responses).await?;
         let (stands_on, since) = found.unzip();
         if stands_on.is_some() || partition.stands_on.is_some() {
             let sql =
@@ -58,7 +59,7 @@ impl Partitions {
         &self,
         table: &DataTable,
         partition: &PartitionRow,
-        answers: bool,
+        responses: bool,
     ) -> Result<Option<(i64, String)>, StoreError> {
         let pages = partition.planned().map_or(0, |pages| pages.count());
         if partition.chained || !table.is_by_date() || !(FEWEST_PAGES..=MOST_PAGES).contains(&pages) {
@@ -66,15 +67,17 @@ impl Partitions {
         }
         let mut client = self.database.client().await?;
         let statement = client.prepare_cached(ATTEMPT).await?;
-        let Some(row) = client.query_opt(&statement, &[&partition.id, &table.decode_hash, &answers]).await?
+        let Some(row) =
+            client.query_opt(&statement, &[&partition.id, &table.decode_hash, &responses]).await?
         else {
             return Ok(None);
         };
-        let (attempt, rows): (i64, Option<i64>) = (row.get(0), row.get(1));
-        let (horizon, requested_at, since): (&str, Timestamp, String) = (row.get(2), row.get(3), row.get(4));
+        let (attempt, rows): (i64, Option<i64>) = (row.get("id"), row.get("rows"));
+        let (horizon, requested_at, since): (&str, Timestamp, String) =
+            (row.get("horizon"), row.get("requested_at"), row.get("since"));
         // Whatever else wrote a row has a transaction of its own, at or after the horizon.
         let sql = format!(
-            "select count(*), coalesce(bool_and((w.id is not null or age(t.xmin) > age($5::text::xid8::xid)) and t._fetched_at <= $6), true) \
+            "select count(*) as rows, coalesce(bool_and((w.id is not null or age(t.xmin) > age($5::text::xid8::xid)) and t._fetched_at <= $6), true) as untouched \
              from {} t left join (select distinct written::xid as id from pagemill.pages where partition = $4) w on w.id = t.xmin \
              where {}",
             table.name(),
@@ -86,7 +89,7 @@ impl Partitions {
         let looked =
             tx.query_one(&sql, &[&s.account, &s.from, &s.to, &attempt, &horizon, &requested_at]).await?;
         tx.commit().await?;
-        let stands = rows == Some(looked.get(0)) && looked.get(1);
+        let stands = rows == Some(looked.get("rows")) && looked.get("untouched");
         Ok(stands.then_some((attempt, since)))
     }
 }

@@ -5,6 +5,7 @@ use tokio_postgres::Row;
 pub(crate) fn read_rows(rows: &[Row], kinds: impl Iterator<Item = Kind>) -> Rows {
     let columns = kinds.enumerate().map(|(i, kind)| {
         let mut column = Column::with_capacity(kind, rows.len());
+        // By position: the columns are those of a stream's definition.
         for row in rows {
             match &mut column {
                 Column::Bigint(v) => v.push(row.get(i)),

@@ -64,7 +64,7 @@ const FORECAST: &str = "with wanted as (\
             where p.source = w.source and p.stream = w.stream and p.account = w.account \
                 and p.state = 'sealed' and p.total is not null and p.parent is null \
             order by p.from_date desc, p.to_date desc, p.id desc limit 1) k) \
-    select newest.*, ceil(known.per_day * (w.to_date - w.from_date + 1))::bigint \
+    select newest.*, ceil(known.per_day * (w.to_date - w.from_date + 1))::bigint as expected \
     from wanted w \
     left join lateral (select {columns}, last_page - first_page + 1 as planned, done + dead as ended, total \
         from pagemill.partitions p \
@@ -74,7 +74,7 @@ const FORECAST: &str = "with wanted as (\
     left join known on known.source = w.source and known.stream = w.stream and known.account = w.account \
     order by w.nth";
 
-const OTHERS: &str = "select source, sum(greatest(coalesce(last_page - first_page + 1, 1) - done - dead, 0))::bigint \
+const OTHERS: &str = "select source, sum(greatest(coalesce(last_page - first_page + 1, 1) - done - dead, 0))::bigint as pages \
     from pagemill.partitions where state = 'open' and source = any($1) and id <> all($2) group by source";
 
 impl Runs {
@@ -100,16 +100,16 @@ impl Runs {
         let mut open = Vec::new();
         let mut partitions = Vec::with_capacity(rows.len());
         for (row, wanted) in rows.iter().zip(wanted) {
-            let newest = row.get::<_, Option<i64>>(0).map(|_| Newest::from_row(row));
+            let newest = row.get::<_, Option<i64>>("id").map(|_| Newest::from_row(row));
             let state = state(newest.as_ref(), wanted, request.again, continues);
-            let own: Option<i64> = row.get(8);
-            let rows = own.or(row.get(9)).map(|n| n as u64);
+            let own: Option<i64> = row.get("total");
+            let rows = own.or(row.get("expected")).map(|n| n as u64);
             let pages = match state {
                 ForecastState::Due { .. } => pages(rows, wanted),
                 ForecastState::Open(_) => {
                     open.extend(newest.map(|n| n.id));
-                    let planned = row.get::<_, Option<i32>>(6).map(|n| n as u64);
-                    let ended = row.get::<_, i32>(7) as u64;
+                    let planned = row.get::<_, Option<i32>>("planned").map(|n| n as u64);
+                    let ended = row.get::<_, i32>("ended") as u64;
                     planned.unwrap_or_else(|| pages(rows, wanted)).saturating_sub(ended)
                 }
                 ForecastState::Sealed { .. } | ForecastState::Incomplete(_) => 0,
@@ -120,8 +120,8 @@ impl Runs {
         named.sort_unstable();
         named.dedup();
         let others = tx.query(OTHERS, &[&named, &open]).await?;
-        let others = others.iter().map(|r| (r.get(0), r.get::<_, i64>(1) as u64)).collect();
-        let at = tx.query_one("select clock_timestamp()", &[]).await?.get(0);
+        let others = others.iter().map(|r| (r.get("source"), r.get::<_, i64>("pages") as u64)).collect();
+        let at = tx.query_one("select clock_timestamp() as now", &[]).await?.get("now");
         tx.commit().await?;
         Ok(Forecast { at, continues, partitions, others })
     }

@@ -57,8 +57,8 @@ const PACE: &str = "with own as (\
         from own o cross join lateral (select count(*) as pages, min(requested_at) as first from pagemill.pages g \
             where g.partition = o.id and g.state = 'done' and g.requested_at > clock_timestamp() - make_interval(secs => $2)) g \
         where g.pages > 0 group by o.source) \
-    select m.source, count(*) filter (where m.state = 'open'), coalesce(sum(m.pages), 0)::bigint, max(m.closed_at), \
-        coalesce(max(l.pages), 0), coalesce(max(l.seconds), 0) \
+    select m.source, count(*) filter (where m.state = 'open') as open, coalesce(sum(m.pages), 0)::bigint as remaining, \
+        max(m.closed_at) as ended_at, coalesce(max(l.pages), 0) as lately, coalesce(max(l.seconds), 0) as lately_seconds \
     from missing m left join lately l on l.source = m.source group by m.source order by m.source";
 
 impl Runs {
@@ -69,26 +69,29 @@ impl Runs {
     pub async fn pace(&self, run: i64) -> Result<RunPace, StoreError> {
         let client = self.database.client().await?;
         let row = client
-            .query_opt("select created_at, clock_timestamp() from pagemill.runs where id = $1", &[&run])
+            .query_opt(
+                "select created_at, clock_timestamp() as now from pagemill.runs where id = $1",
+                &[&run],
+            )
             .await?
             .ok_or_else(|| none_found(&format!("run {run}")))?;
         let sources = client.query(PACE, &[&run, &LATELY]).await?;
         let sources = sources
             .iter()
             .map(|r| {
-                let count = |i: usize| r.get::<_, i64>(i) as u64;
-                let open = count(1);
-                let ended_at = r.get::<_, Option<Timestamp>>(3).filter(|_| open == 0);
+                let count = |name| r.get::<_, i64>(name) as u64;
+                let open = count("open");
+                let ended_at = r.get::<_, Option<Timestamp>>("ended_at").filter(|_| open == 0);
                 Pace {
-                    source: r.get(0),
+                    source: r.get("source"),
                     open,
-                    remaining: count(2),
+                    remaining: count("remaining"),
                     ended_at,
-                    lately: count(4),
-                    lately_seconds: r.get(5),
+                    lately: count("lately"),
+                    lately_seconds: r.get("lately_seconds"),
                 }
             })
             .collect();
-        Ok(RunPace { created_at: row.get(0), at: row.get(1), sources })
+        Ok(RunPace { created_at: row.get("created_at"), at: row.get("now"), sources })
     }
 }

@@ -25,7 +25,7 @@ pub struct RunStatus {
     pub rows: i64,
     /// Pages dead.
     pub dead: i64,
-    /// Requests whose answer is known.
+    /// Requests whose response is known.
     pub requests: i64,
     /// Throttled among them.
     pub throttled: i64,
@@ -51,15 +51,16 @@ pub struct RunStatus {
 
 /// `{runs}` are conditions and order of the runs. What is summed is looked up partition by partition,
 /// so that its cost is the run's own, however large the ledger.
-const STATUS: &str = "select r.id::text, rp.partitions, rp.sealed, rp.incomplete, rp.pages::bigint, coalesce(g.rows, 0)::bigint, rp.dead::bigint, \
-        coalesce(g.requests, 0)::bigint, coalesce(g.throttled, 0)::bigint, \
-        extract(epoch from (case when rp.open > 0 then now() else rp.closed_at end) - greatest(rp.opened_at, r.created_at))::float8, \
-        case when rp.open > 0 then 'running' when rp.incomplete > 0 then 'incomplete' else 'complete' end, \
+const STATUS: &str = "select r.id::text as run, rp.partitions, rp.sealed, rp.incomplete, rp.pages::bigint as pages, \
+        coalesce(g.rows, 0)::bigint as rows, rp.dead::bigint as dead, \
+        coalesce(g.requests, 0)::bigint as requests, coalesce(g.throttled, 0)::bigint as throttled, \
+        extract(epoch from (case when rp.open > 0 then now() else rp.closed_at end) - greatest(rp.opened_at, r.created_at))::float8 as seconds, \
+        case when rp.open > 0 then 'running' when rp.incomplete > 0 then 'incomplete' else 'complete' end as state, \
         (select coalesce(sum(jsonb_array_length(p.proof->'warnings')), 0)::bigint from pagemill.run_partitions x \
-            join pagemill.partitions p on p.id = x.partition where x.run = r.id and p.proof ? 'warnings'), \
-        rp.planned_pages::bigint, rp.total::bigint, to_char(r.created_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
+            join pagemill.partitions p on p.id = x.partition where x.run = r.id and p.proof ? 'warnings') as warnings, \
+        rp.planned_pages::bigint as planned_pages, rp.total::bigint as total, to_char(r.created_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as created_at, \
         (select coalesce(bool_and(p.state <> 'incomplete' or p.reason = 'subset'), true) from pagemill.run_partitions x \
-            join pagemill.partitions p on p.id = x.partition where x.run = r.id) \
+            join pagemill.partitions p on p.id = x.partition where x.run = r.id) as only_subsets \
     from (select * from pagemill.runs where {runs}) r \
     cross join lateral (select * from pagemill.run_progress rp where rp.run = r.id) rp \
     left join lateral (select sum(coalesce((p.pruned->>'rows')::bigint, g.rows)) filter (where p.parts is null) as rows, \
@@ -98,12 +99,12 @@ impl Runs {
     pub async fn progress(&self, run: i64) -> Result<(u64, u64, u64), StoreError> {
         let client = self.database.client().await?;
         let statement = client
-            .prepare_cached("select (pages + dead)::bigint, planned_pages::bigint, open from pagemill.run_progress where run = $1")
+            .prepare_cached("select (pages + dead)::bigint as ended, planned_pages::bigint as planned_pages, open from pagemill.run_progress where run = $1")
             .await?;
         let row =
             client.query_opt(&statement, &[&run]).await?.ok_or_else(|| none_found(&format!("run {run}")))?;
-        let count = |i: usize| row.get::<_, i64>(i) as u64;
-        Ok((count(0), count(1), count(2)))
+        let count = |name| row.get::<_, i64>(name) as u64;
+        Ok((count("ended"), count("planned_pages"), count("open")))
     }
 }
 
@@ -132,21 +133,21 @@ impl Runs {
 
 fn from_row(row: &tokio_postgres::Row) -> RunStatus {
     RunStatus {
-        run: row.get(0),
-        partitions: row.get(1),
-        sealed: row.get(2),
-        incomplete: row.get(3),
-        pages: row.get(4),
-        rows: row.get(5),
-        dead: row.get(6),
-        requests: row.get(7),
-        throttled: row.get(8),
-        seconds: (row.get::<_, Option<f64>>(9).unwrap_or(0.0).max(0.0) * 1000.0).round() / 1000.0,
-        state: row.get(10),
-        warnings: row.get(11),
-        planned_pages: row.get(12),
-        total: row.get(13),
-        created_at: row.get(14),
-        only_subsets: row.get(15),
+        run: row.get("run"),
+        partitions: row.get("partitions"),
+        sealed: row.get("sealed"),
+        incomplete: row.get("incomplete"),
+        pages: row.get("pages"),
+        rows: row.get("rows"),
+        dead: row.get("dead"),
+        requests: row.get("requests"),
+        throttled: row.get("throttled"),
+        seconds: (row.get::<_, Option<f64>>("seconds").unwrap_or(0.0).max(0.0) * 1000.0).round() / 1000.0,
+        state: row.get("state"),
+        warnings: row.get("warnings"),
+        planned_pages: row.get("planned_pages"),
+        total: row.get("total"),
+        created_at: row.get("created_at"),
+        only_subsets: row.get("only_subsets"),
     }
 }

@@ -36,8 +36,8 @@ impl DataTable {
         let sql = "select coalesce((select p.partstrat = 'r' and a.attname = $3 from pg_partitioned_table p \
                        join pg_class c on c.oid = p.partrelid join pg_namespace n on n.oid = c.relnamespace \
                        join pg_attribute a on a.attrelid = c.oid and a.attnum = p.partattrs[0] \
-                       where n.nspname = $1 and c.relname = $2), false)";
-        if tx.query_one(sql, &[&self.schema, &self.shape.name, &column]).await?.get(0) {
+                       where n.nspname = $1 and c.relname = $2), false) as is_monthly";
+        if tx.query_one(sql, &[&self.schema, &self.shape.name, &column]).await?.get("is_monthly") {
             return Ok(());
         }
         let what = format!(

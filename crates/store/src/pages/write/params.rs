@@ -31,7 +31,7 @@ pub(super) struct LedgerParams<'a> {
     digests_after: Vec<Option<i32>>,
     response_partitions: Vec<i64>,
     response_pages: Vec<i32>,
-    bodies: Vec<&'a [u8]>,
+    responses: Vec<&'a [u8]>,
     keeps_response: Vec<bool>,
 }
 
@@ -64,7 +64,7 @@ impl<'a> LedgerParams<'a> {
             if let Some(body) = &page.body {
                 p.response_partitions.push(page.job.partition);
                 p.response_pages.push(page.job.page as i32);
-                p.bodies.push(body);
+                p.responses.push(body);
             }
         }
         p
@@ -92,13 +92,17 @@ impl<'a> LedgerParams<'a> {
         ]
     }
 
-    /// None if no answer is kept.
-    pub(super) fn bodies(&self) -> Option<[&(dyn ToSql + Sync); 3]> {
-        (!self.bodies.is_empty()).then_some([&self.response_partitions, &self.response_pages, &self.bodies])
+    /// `None` if no response is kept.
+    pub(super) fn responses(&self) -> Option<[&(dyn ToSql + Sync); 3]> {
+        (!self.responses.is_empty()).then_some([
+            &self.response_partitions,
+            &self.response_pages,
+            &self.responses,
+        ])
     }
 
-    /// Of pages that say the same as those of before: what is not taken from there.
-    pub(super) fn same(&self) -> [&(dyn ToSql + Sync); 6] {
+    /// Parameters of unchanged pages: what is not taken from their earlier page.
+    pub(super) fn unchanged(&self) -> [&(dyn ToSql + Sync); 6] {
         [
             &self.partitions,
             &self.pages,
@@ -109,8 +113,8 @@ impl<'a> LedgerParams<'a> {
         ]
     }
 
-    /// Whose answers of before are kept; none if no one's.
-    pub(super) fn same_bodies(&self) -> Option<[&(dyn ToSql + Sync); 3]> {
+    /// Pages whose earlier response is reused, or `None` if there are none.
+    pub(super) fn unchanged_responses(&self) -> Option<[&(dyn ToSql + Sync); 3]> {
         self.keeps_response.contains(&true).then_some([&self.partitions, &self.pages, &self.keeps_response])
     }
 }
@@ -126,8 +130,11 @@ pub(super) struct CounterParams {
 
 impl CounterParams {
     pub(super) fn new(batch: &[&PageWrite], accepted: &[tokio_postgres::Row]) -> Self {
-        let new: HashSet<(i64, i32)> =
-            accepted.iter().filter(|r| r.get(2)).map(|r| (r.get(0), r.get(1))).collect();
+        let new: HashSet<(i64, i32)> = accepted
+            .iter()
+            .filter(|r| r.get("is_new"))
+            .map(|r| (r.get("partition"), r.get("page")))
+            .collect();
         let mut counts =
             Self { partitions: Vec::new(), done: Vec::new(), totals: Vec::new(), ended: Vec::new() };
         for page in batch {

@@ -1,6 +1,5 @@
--- One quota for all replicas: several windows, several quotas a request, rates that follow the API.
+-- Quotas, shared by all replicas: several windows, several quotas a request, rates that follow the API.
 
-drop table pagemill.quotas;
 create table pagemill.quotas (
     -- source, source@account, source.stream, source.stream@account
     key          text primary key,
@@ -12,7 +11,7 @@ create table pagemill.quotas (
     burst        int  not null default 1 check (burst > 0),
     -- The zone in which its days end.
     zone         text not null default 'UTC',
-    -- An operator's word, which goes over them.
+    -- An operator's limits, which go over them.
     set_second   double precision check (set_second > 0),
     set_minute   int check (set_minute > 0),
     set_day      int check (set_day > 0),
@@ -20,22 +19,22 @@ create table pagemill.quotas (
     next_slot    timestamptz not null default now(),
     -- Raised to void every slot that is reserved but not used.
     epoch        bigint not null default 0,
-    -- What throttling left of the rate, when it did, and from when on it widens again.
-    share        double precision not null default 1 check (share > 0 and share <= 1),
-    narrowed_at  timestamptz,
-    widens_at    timestamptz not null default now(),
-    -- Throttled answers that came close together, since then.
-    hits         int not null default 0,
-    hits_from    timestamptz not null default now(),
+    -- What throttling left of the rate, when it did, and from when on the rate recovers.
+    rate_factor  double precision not null default 1 check (rate_factor > 0 and rate_factor <= 1),
+    backed_off_at timestamptz,
+    recovers_at  timestamptz not null default now(),
+    -- Throttled responses that came close together, and since when.
+    throttle_streak int not null default 0,
+    throttle_streak_from timestamptz not null default now(),
     -- Requests of the last 61 seconds: of the whole second n at n % 61 + 1; the newest is minute_at.
     minute       int[] not null default array_fill(0, array[61]),
     minute_at    bigint not null default 0,
     day          date,
     day_used     int not null default 0,
-    -- The API's own word: so many requests until then.
-    told         int,
-    told_until   timestamptz,
-    -- Since it was made: round trips, slots granted, throttled answers.
+    -- The API's own word: so many requests are left until then.
+    api_remaining int,
+    api_remaining_until timestamptz,
+    -- Since it was made: round trips, slots granted, throttled responses.
     reservations bigint not null default 0,
     requests     bigint not null default 0,
     throttled    bigint not null default 0
@@ -43,11 +42,11 @@ create table pagemill.quotas (
 -- It changes with every reservation; room on the page keeps those updates heap-only.
 with (fillfactor = 20);
 
--- Slots a second that throttling leaves of a rate now: after a rest it widens by 4 % a second.
-create function pagemill.quota_share(q pagemill.quotas, at timestamptz) returns double precision
+-- The part of a rate that throttling leaves now: after a rest it recovers by 4 % a second.
+create function pagemill.quota_rate_factor(q pagemill.quotas, at timestamptz) returns double precision
 language sql immutable as $$
-    select case when q.share = 1 then 1 else
-        least(1, q.share * power(1.04, least(1000, greatest(0, extract(epoch from at - q.widens_at))))) end
+    select case when q.rate_factor = 1 then 1 else
+        least(1, q.rate_factor * power(1.04, least(1000, greatest(0, extract(epoch from at - q.recovers_at))))) end
 $$;
 
 -- Seconds from one slot to the next. The narrowest of second and minute sets the pace; `jitter` is
@@ -57,7 +56,7 @@ returns double precision
 language sql immutable as $$
     select coalesce((1 + jitter) / coalesce(q.set_second, q.per_second),
                     (60 + jitter) / coalesce(q.set_minute, q.per_minute), 0)
-        / pagemill.quota_share(q, at)
+        / pagemill.quota_rate_factor(q, at)
 $$;
 
 -- The first whole second, from `second` on, in which another request keeps every 60 seconds within
@@ -144,8 +143,8 @@ begin
                     opens := extract(epoch from (qs[k].day + 1)::timestamp at time zone qs[k].zone - at);
                     if opens > t then t := opens; binding := k; end if;
                 end if;
-                if qs[k].told <= 0 then
-                    opens := extract(epoch from qs[k].told_until - at);
+                if qs[k].api_remaining <= 0 then
+                    opens := extract(epoch from qs[k].api_remaining_until - at);
                     if opens > t then t := opens; binding := k; end if;
                 end if;
             end loop;
@@ -183,8 +182,8 @@ begin
                 qs[k].day_used := case when qs[k].day = today then qs[k].day_used + 1 else 1 end;
                 qs[k].day := today;
             end if;
-            if qs[k].told > 0 and at + make_interval(secs => best) < qs[k].told_until then
-                qs[k].told := qs[k].told - 1;
+            if qs[k].api_remaining > 0 and at + make_interval(secs => best) < qs[k].api_remaining_until then
+                qs[k].api_remaining := qs[k].api_remaining - 1;
             end if;
         end loop;
     end loop;
@@ -192,65 +191,70 @@ begin
         update pagemill.quotas u set
             next_slot = case when granted[i] > 0 then at + make_interval(secs => nexts[i]) else u.next_slot end,
             minute = qs[i].minute, minute_at = qs[i].minute_at, day = qs[i].day, day_used = qs[i].day_used,
-            told = qs[i].told, reservations = u.reservations + 1, requests = u.requests + granted[i]
+            api_remaining = qs[i].api_remaining, reservations = u.reservations + 1, requests = u.requests + granted[i]
         where u.key = keys[i];
     end loop;
 end $$;
 
--- A request that was sent at `sent` was throttled: nobody sends for `pause` seconds, if the API said
--- so, and the rate narrows once throttled answers are more than single ones: two within a second (or
+-- A request with a slot of `of_epoch` was throttled: nobody sends for `pause` seconds, if the API said
+-- so, and the rate backs off once throttled responses are more than single ones: two within a second (or
 -- four slots, where these take longer), and 1 % of the requests in that time.
 --
--- The rule: met while widening, the rate was a little too high: back by 5 %, and no widening for 20 s.
--- Met otherwise, the API permits less than it did: back by 30 %, a second's pause, no widening for 3 s.
--- Throttled answers to requests sent before the last narrowing say nothing new.
-create function pagemill.narrow_quota(of_key text, sent timestamptz, pause double precision, jitter double precision,
-    out new_epoch bigint, out new_share double precision, out narrowed boolean)
+-- The rule: met at the full rate, back by 5 %. Met while recovering, or in the rest that follows, the
+-- rate was a little too high: back by 8 %, and no recovery for 20 s. Met otherwise, the last step was not
+-- enough, so the API permits less than it did: back by 30 %, a second's pause. No recovery for 3 s.
+-- Each voids all slots that are reserved: what is throttled of an older epoch says nothing new.
+create function pagemill.back_off_quota(of_key text, of_epoch bigint, pause double precision, jitter double precision,
+    out new_epoch bigint, out new_rate_factor double precision, out backed_off boolean)
 language plpgsql as $$
 declare
     q pagemill.quotas;
     at timestamptz;
-    share_now double precision;
+    factor_now double precision;
     period double precision;
-    voids boolean := pause is not null;
 begin
     select * into q from pagemill.quotas where key = of_key for update;
     if not found then
         return;
     end if;
     at := clock_timestamp();
+    backed_off := false;
     q.throttled := q.throttled + 1;
-    narrowed := false;
-    if q.narrowed_at is null or sent > q.narrowed_at then
+    factor_now := pagemill.quota_rate_factor(q, at);
+    if of_epoch >= q.epoch then
         period := greatest(1, 4 * pagemill.quota_interval(q, at, jitter));
-        if at > q.hits_from + make_interval(secs => period) then
-            q.hits := 0; q.hits_from := at;
+        if at > q.throttle_streak_from + make_interval(secs => period) then
+            q.throttle_streak := 0; q.throttle_streak_from := at;
         end if;
-        q.hits := q.hits + 1;
-        share_now := pagemill.quota_share(q, at);
-        if q.hits >= greatest(2, 0.01 * period / nullif(pagemill.quota_interval(q, at, jitter), 0)) then
-            narrowed := true;
-            if share_now > q.share and share_now < 1 then
-                q.share := greatest(0.01, 0.95 * share_now);
-                q.widens_at := at + interval '20 s';
-                pause := greatest(pause, 0.1);
-            else
-                q.share := greatest(0.01, 0.7 * share_now);
-                q.widens_at := at + interval '3 s';
-                pause := greatest(pause, 1);
-                voids := true;
-            end if;
-            q.narrowed_at := at;
-            q.hits := 0;
-        end if;
+        q.throttle_streak := q.throttle_streak + 1;
+        backed_off := q.throttle_streak >= greatest(2, 0.01 * period / nullif(pagemill.quota_interval(q, at, jitter), 0));
     end if;
-    if voids then
+    if backed_off and factor_now < 1 and (factor_now > q.rate_factor or q.recovers_at > q.backed_off_at + interval '10 s') then
+        q.rate_factor := greatest(0.01, 0.92 * factor_now);
+        q.recovers_at := at + interval '20 s';
+        pause := greatest(pause, 0.1);
+    elsif backed_off and factor_now = 1 then
+        q.rate_factor := 0.95;
+        q.recovers_at := at + interval '3 s';
+        pause := greatest(pause, 0.1);
+    elsif backed_off then
+        q.rate_factor := greatest(0.01, 0.7 * factor_now);
+        q.recovers_at := at + interval '3 s';
+        pause := greatest(pause, 1);
+    elsif pause is not null then
+        -- It stands still for as long.
+        q.rate_factor := factor_now;
+        q.recovers_at := greatest(q.recovers_at, at + make_interval(secs => pause));
+    end if;
+    if backed_off then
+        q.backed_off_at := at; q.throttle_streak := 0;
+    end if;
+    if pause is not null then
         q.epoch := q.epoch + 1;
+        q.next_slot := greatest(q.next_slot, at + make_interval(secs => pause));
     end if;
-    q.next_slot := greatest(q.next_slot, at + make_interval(secs => coalesce(pause, 0)));
-    q.widens_at := greatest(q.widens_at, q.next_slot);
-    update pagemill.quotas u set epoch = q.epoch, next_slot = q.next_slot, share = q.share, narrowed_at = q.narrowed_at,
-        widens_at = q.widens_at, hits = q.hits, hits_from = q.hits_from, throttled = q.throttled
+    update pagemill.quotas u set epoch = q.epoch, next_slot = q.next_slot, rate_factor = q.rate_factor, backed_off_at = q.backed_off_at,
+        recovers_at = q.recovers_at, throttle_streak = q.throttle_streak, throttle_streak_from = q.throttle_streak_from, throttled = q.throttled
     where u.key = of_key;
-    new_epoch := q.epoch; new_share := q.share;
+    new_epoch := q.epoch; new_rate_factor := q.rate_factor;
 end $$;

@@ -1,50 +1,21 @@
--- What `pagemill prune` needs, and months of data tables.
+-- Monthly tables: of pages, of responses, and of data tables that are partitioned by a date.
 
-alter table pagemill.partitions
-    -- Its answers went, on this day.
-    add column answers_pruned_at timestamptz,
-    -- Its pages went; what they said in sum stays: rows, requests, throttled.
-    add column pruned_at         timestamptz,
-    add column pruned            jsonb,
-    -- Earlier attempts at its slice went.
-    add column older_pruned_at   timestamptz;
-
--- Where a foreign key leads back: without it each deleted partition would read all of them.
-create index partitions_top_key on pagemill.partitions (top) where top is not null;
-
--- What is decided and not done yet: a prune that was killed goes on from here.
-create table pagemill.pruning (
-    partition bigint primary key,
-    fate      text not null check (fate in ('answers', 'pages', 'attempt'))
-);
-
--- Drops a month's table of pages or bodies if nothing in it is to stay; how many bytes it had, NULL
--- where it stays. Runs as its owner; the caller sets how long it may wait for the lock, in which
--- time everybody else waits behind it.
-create function pagemill.drop_month(parent text, month text) returns bigint
+-- Creates the monthly tables of the month of `day`, if they are not there. Runs as its owner, so
+-- that the producer's role needs no right to create tables.
+create function pagemill.open_month(day date) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    child text := format('pagemill.%I', parent || '_' || month);
-    bytes bigint;
-    stays boolean;
+    month text := to_char(day, 'YYYYMM');
+    lower bigint := month::bigint * 100000000;
+    parent text;
 begin
-    if parent not in ('pages', 'bodies') or month !~ '^[0-9]{6}$' or month >= to_char(now(), 'YYYYMM') then
-        raise exception 'no month that is over: % of %', month, parent;
-    end if;
-    if to_regclass(child) is null then
-        return null;
-    end if;
-    execute format('lock table only pagemill.%I in access exclusive mode', parent);
-    execute format('select exists (select from pagemill.partitions p where p.id between $1 and $2
-                        and (p.state = ''open'' or p.%I is null and exists (select from %s g where g.partition = p.id)))',
-                   case parent when 'pages' then 'pruned_at' else 'answers_pruned_at' end, child)
-        into stays using month::bigint * 100000000, month::bigint * 100000000 + 99999999;
-    if stays then
-        return null;
-    end if;
-    bytes := pg_total_relation_size(child::regclass);
-    execute format('drop table %s', child);
-    return bytes;
+    foreach parent in array array['pages', 'responses'] loop
+        if to_regclass(format('pagemill.%I', parent || '_' || month)) is null then
+            perform pg_advisory_xact_lock(hashtext('pagemill.open_month'));
+            execute format('create table if not exists pagemill.%I partition of pagemill.%I for values from (%s) to (%s)',
+                           parent || '_' || month, parent, lower, lower + 100000000);
+        end if;
+    end loop;
 end $$;
 
 -- Creates the table of the month of `day` of a stream's data table, if that is partitioned by a date
@@ -88,4 +59,33 @@ begin
         end if;
     end if;
     execute format('alter table %s attach partition %s for values from (%L) to (%L)', parent.name, child, lower, upper);
+end $$;
+
+-- Drops a month's table of pages or responses if nothing in it is to stay; how many bytes it had, NULL
+-- where it stays. Runs as its owner; the caller sets how long it may wait for the lock, in which
+-- time everybody else waits behind it.
+create function pagemill.drop_month(parent text, month text) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    child text := format('pagemill.%I', parent || '_' || month);
+    bytes bigint;
+    stays boolean;
+begin
+    if parent not in ('pages', 'responses') or month !~ '^[0-9]{6}$' or month >= to_char(now(), 'YYYYMM') then
+        raise exception 'no month that is over: % of %', month, parent;
+    end if;
+    if to_regclass(child) is null then
+        return null;
+    end if;
+    execute format('lock table only pagemill.%I in access exclusive mode', parent);
+    execute format('select exists (select from pagemill.partitions p where p.id between $1 and $2
+                        and (p.state = ''open'' or p.%I is null and exists (select from %s g where g.partition = p.id)))',
+                   case parent when 'pages' then 'pruned_at' else 'responses_pruned_at' end, child)
+        into stays using month::bigint * 100000000, month::bigint * 100000000 + 99999999;
+    if stays then
+        return null;
+    end if;
+    bytes := pg_total_relation_size(child::regclass);
+    execute format('drop table %s', child);
+    return bytes;
 end $$;
