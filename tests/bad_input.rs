@@ -43,7 +43,7 @@ async fn a_wrong_config_is_named_by_key_and_line() {
     let good = fs::read_to_string(world.config()).unwrap();
     for (from, to, words) in [
         ("grace = \"2s\"", "grase = \"2s\"", &["pagemill.toml", "line 6", "grase"][..]),
-        ("grace = \"2s\"", "grace = \"2 s\"", &["line 6", "grace", "20s"]),
+        ("grace = \"2s\"", "grace = \"2\"", &["line 6", "grace", "20s"]),
         ("[consumer]", "[consumer", &["line 5"]),
         ("use = \"xiaohongshu\"", "use = \"xiaohongsu\"", &["xiaohongsu", "shipped"]),
         ("streams = [\"creative\"]", "streams = [\"creatives\"]", &["no stream creatives", "creative"]),

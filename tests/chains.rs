@@ -133,7 +133,7 @@ async fn a_report_that_is_prepared_first_is_asked_after() {
     let definition = format!("name = \"{name}\"\nbase_url = \"http://{address}\"\n{TASK}");
     std::fs::write(world.dir.path().join("task.toml"), definition).unwrap();
     let config = format!(
-        "[postgres]\nurl = \"{}\"\n[amqp]\nurl = \"{}\"\n[consumer]\nretry_delays = [\"100ms\", \"200ms\"]\n\
+        "[postgres]\nurl = \"{}\"\n[amqp]\nurl = \"{}\"\n[consumer]\nretry = [\"100ms\", \"200ms\"]\n\
          [[source]]\nuse = \"task.toml\"\naccounts = [\"{ACCOUNT}\"]\n",
         world.postgres_url(),
         crate::world::amqp_url(),

@@ -195,7 +195,7 @@ mod tests {
             ("[consumer]\nworkers = \"many\"", &["line 2", "workers", "auto"]),
             ("[consumer]\ngrace = \"20\"", &["line 2", "grace", "20s"]),
             ("[postgres]\nurl = 3", &["line 2", "url"]),
-            ("[consumer]\nretry_delays = [\"10s\", \"1s\"]", &["consumer.retry", "growing"]),
+            ("[consumer]\nretry = [\"10s\", \"1s\"]", &["consumer.retry", "growing"]),
             ("[consumer]\nretry = [\"1s\"]", &["line 2", "`retry`", "`retry`"]),
             ("\n[[source]]\naccounts = [\"1\"]", &["line 2, [[source]]", "`use`"]),
             ("\n[[source]]\nuse = \"x\"\naccounts = 7", &["line 4, accounts", "accounts.txt"]),
@@ -216,7 +216,7 @@ mod tests {
             "PAGEMILL_CONSUMER_KEEP_RESPONSES" => Some("false".to_owned()),
             _ => None,
         };
-        let text = "[consumer]\nworkers = 3\nmax_attempts = 2\n[[source]]\nuse = \"x\"";
+        let text = "[consumer]\nworkers = 3\nattempts = 2\n[[source]]\nuse = \"x\"";
         let config = Config::parse(text, Path::new("pagemill.toml"), environment).unwrap();
         assert_eq!((config.consumer.workers, config.consumer.attempts), (CountOrAuto::Count(7), 2));
         assert!(!config.consumer.keep_responses);

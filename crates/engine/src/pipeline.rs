@@ -7,8 +7,8 @@
 //! conclude   record -> advance the partition -> decide -> apply to the delivery  conclude.rs
 //! ```
 //!
-//! The pool between intake and batch holds N workers. A [`session`](Pipeline::run) wires them up, and ends when
-//! the intake ends, when a stop comes, or when PostgreSQL or the quota permit no more.
+//! The pool between intake and batch holds N workers; [`Pipeline::run`] wires them up. A run is a session
+//! (session.rs): it ends when the intake ends, when a stop comes, or when PostgreSQL or the quota permit no more.
 
 mod attempt;
 mod batch;
@@ -23,7 +23,8 @@ mod session;
 
 use std::sync::Arc;
 
-use pagemill_core::SettlementPolicy;
+use pagemill_core::{SettlementPolicy, Sizing};
+use pagemill_pool::Pool;
 use pagemill_queue::PageQueue;
 use pagemill_store::{PartitionRow, Store};
 use tokio::sync::{
@@ -31,17 +32,22 @@ use tokio::sync::{
     mpsc::{UnboundedReceiver, unbounded_channel},
 };
 
-use self::quarantine::Quarantine;
 pub use self::{
     counters::{Counters, Counts},
     intake::Intake,
     session::Ended,
+};
+use self::{
+    delivered::DeliveredJob,
+    quarantine::Quarantine,
+    session::{BusyWorkers, Session},
 };
 use crate::{
     app::App,
     config::Consumer,
     partition::{Expansion, PartitionSteps},
     sources::Sources,
+    stop::Stop,
 };
 
 /// Everything that a page meets on its way.
@@ -71,6 +77,38 @@ impl<Q: PageQueue> Pipeline<Q> {
     pub(crate) fn producer(app: &App, queue: Q) -> (Arc<Self>, UnboundedReceiver<PartitionRow>) {
         let (sender, expansions) = unbounded_channel();
         (Arc::new(Self::new(app, queue, Expansion::Deferred(sender), true)), expansions)
+    }
+
+    /// Works on what the intake delivers until the intake ends, PostgreSQL cannot be used, or the stop
+    /// comes: draining ends the intake, cancelling returns what runs.
+    pub async fn run(self: &Arc<Self>, intake: Intake, sizing: Sizing, stop: &Stop) -> Ended {
+        if let Err(error) = self.quarantine.clear_start_marks(&self.store).await {
+            return Ended::Failed(error.into());
+        }
+        let session = Session::new(stop);
+        let workers = sizing.workers as usize;
+        let busy = BusyWorkers::default();
+        let (pipeline, busy_workers) = (self.clone(), busy.clone());
+        let Pool { jobs, results } = Pool::builder()
+            .cancellation_token(session.stop.cancellation())
+            .workers(workers)
+            .jobs(workers)
+            .results(workers + self.settings.batch_pages as usize)
+            .start(move |page: &DeliveredJob| {
+                let (pipeline, busy) = (pipeline.clone(), busy_workers.begin());
+                Box::pin(async move {
+                    let attempt = attempt::attempt(&pipeline, page).await;
+                    drop(busy);
+                    attempt
+                })
+            });
+        let taking = tokio::spawn(intake::take(self.clone(), intake, jobs, session.clone()));
+        batch::gather(self, results, &busy, &session).await;
+        if let Err(error) = taking.await {
+            tracing::error!(%error, "the intake failed");
+        }
+        self.sources.finish_refreshes().await;
+        session.ended()
     }
 
     fn new(app: &App, queue: Q, expansion: Expansion, snooze_exhausted: bool) -> Self {

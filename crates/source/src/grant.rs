@@ -22,7 +22,7 @@ const LONGEST: u64 = 10 * 366 * 86_400;
 
 /// An app that is registered with the API: access is granted to it.
 #[derive(Clone, Debug)]
-pub struct App {
+pub struct OAuthApp {
     /// The app's id.
     pub id: String,
     /// What proves that it is the app.
@@ -84,7 +84,7 @@ impl Client {
     /// A [`Failure`] of the class that the definition's rules give it.
     pub async fn exchange_code(
         &self,
-        app: &App,
+        app: &OAuthApp,
         code: &str,
         redirect_uri: Option<&str>,
     ) -> Result<Granted, Failure> {
@@ -104,7 +104,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::exchange_code`].
-    pub async fn refresh(&self, app: &App, refresh_token: &SecretString) -> Result<Granted, Failure> {
+    pub async fn refresh(&self, app: &OAuthApp, refresh_token: &SecretString) -> Result<Granted, Failure> {
         let proof = ("refresh_token", refresh_token.expose_secret());
         self.grant(&self.oauth()?.refresh, app, Values::default(), proof).await
     }
@@ -112,7 +112,7 @@ impl Client {
     async fn grant(
         &self,
         plan: &RequestPlan,
-        app: &App,
+        app: &OAuthApp,
         values: Values<'_>,
         (name, proof): (&'static str, &str),
     ) -> Result<Granted, Failure> {

@@ -25,6 +25,6 @@ pub use self::{
     client::{Client, ClientError, Fetch},
     credential::Credential,
     definition::{Definition, DefinitionError, Paging, Rate, Stream, UnknownStream, Windows},
-    grant::{App, Granted},
+    grant::{Granted, OAuthApp},
 };
 pub use pagemill_core::Restate;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use pagemill_core::{Failure, FailureClass};
-use pagemill_source::{App, Client, Definition, Granted};
+use pagemill_source::{Client, Definition, Granted, OAuthApp};
 use secrecy::ExposeSecret;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -37,8 +37,8 @@ fn client(base_url: &str) -> Client {
     Client::new(Arc::new(parsed(&format!("base_url = \"{base_url}\"")).unwrap())).unwrap()
 }
 
-fn app() -> App {
-    App { id: "7".into(), secret: "hunter2&".into() }
+fn app() -> OAuthApp {
+    OAuthApp { id: "7".into(), secret: "hunter2&".into() }
 }
 
 /// A client for a server that gives this response once, and what it then was asked.

@@ -17,7 +17,7 @@ use jiff::{
 };
 use pagemill_core::{Column, ColumnShape, DateScope, Kind, Lane, PageJob, Rows, Slice, TableShape};
 use pagemill_store::{
-    DataTable, NewPartition, Next, PageWrite, PartitionRow, Planned, RunRequest, Sealing, Slices, Store,
+    DataTable, NewPartition, Next, PageWrite, PartitionRow, PlanRequest, Planned, Sealing, Slices, Store,
     StoreConfig,
 };
 use tokio_postgres::{Client, NoTls};
@@ -299,7 +299,7 @@ impl World {
         .await?;
         self.cost("outlook of 50 slices", (ROUNDS, 10), async |s, _| {
             let (request, wanted) = accounts(last_day);
-            s.runs.forecast(&request, &wanted).await?;
+            s.runs.preview(&request, &wanted).await?;
             Ok(())
         })
         .await?;
@@ -403,12 +403,12 @@ fn wanted(account: &str, day: Date) -> NewPartition {
 
 async fn plan(store: &Store, account: &str, day: Date, again: bool) -> Outcome<Planned> {
     let requested = serde_json::json!({ "account": account, "day": day, "at": Timestamp::now().to_string() });
-    let request = RunRequest { requested, again, owner: "scale".into() };
+    let request = PlanRequest { requested, again, owner: "scale".into() };
     Ok(store.runs.plan(&request, &[wanted(account, day)]).await?)
 }
 
-fn accounts(day: Date) -> (RunRequest, Vec<NewPartition>) {
-    let request = RunRequest { requested: "accounts".into(), again: false, owner: "scale".into() };
+fn accounts(day: Date) -> (PlanRequest, Vec<NewPartition>) {
+    let request = PlanRequest { requested: "accounts".into(), again: false, owner: "scale".into() };
     (request, (0..50).map(|n| wanted(&n.to_string(), day)).collect())
 }
 

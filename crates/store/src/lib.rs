@@ -45,15 +45,15 @@ pub use error::{StoreError, StoreErrorKind};
 pub use identifier::quote;
 pub use migrate::Migrated;
 pub use page::{Next, PageWrite, UnchangedPage};
-pub use pages::{Following, PageStart, Pages, StandingPage, Written};
+pub use pages::{Following, PageStart, Pages, StandingPage, Unwanted, Written};
 pub use partitions::{PartitionRow, Partitions, Progress, Recount, RescueOrder, SealReport, Sealing};
 pub use prune::{Month, Pruned};
 pub use query::TextRows;
 pub use quotas::{JITTER, QuotaBackOff, QuotaLimits, QuotaRow, Quotas, SlotGrant, SlotRequest};
-pub use responses::{Attempt, Responses, Rewritten, Slices, StoredResponse};
+pub use responses::{Responses, Rewritten, Slices, StoredAttempt, StoredResponse};
 pub use runs::{
-    Forecast, ForecastState, NewPartition, Opened, Pace, PartitionForecast, Planned, RunPace, RunRequest,
-    RunStatus, Runs, Sealed, Warning,
+    NewPartition, Opened, Pace, PlanPreview, PlanRequest, Planned, RunPace, RunStatus, Runs, Sealed,
+    SlicePreview, SliceState, Warning,
 };
 pub use store::Store;
 pub use table::{DataTable, StreamRules};

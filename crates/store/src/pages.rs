@@ -5,6 +5,7 @@ mod past;
 mod standing;
 mod write;
 
+use deadpool_postgres::Object;
 use pagemill_core::{Failure, PageJob};
 
 pub use self::{following::Following, standing::StandingPage, write::Written};
@@ -23,19 +24,32 @@ pub enum PageStart {
         /// It is suspected of killing its process: run it alone.
         suspected: bool,
     },
-    /// It is done; what follows from that must be ensured before the ack.
-    Done(Progress),
-    /// It is dead; the dead-letter queue must have it before the ack.
-    Dead(Progress),
     /// It killed its process too often while it ran alone.
     Poisoned {
         /// Crashes while alone.
         crashes: u32,
     },
-    /// Of an older generation, or of a partition that is closed: ack.
+    /// No request is to be sent for it.
+    Unwanted(Unwanted),
+}
+
+/// Why the ledger wants no request for a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unwanted {
+    /// The page is done; what follows from that must be ensured before the ack.
+    Done(Progress),
+    /// The page is dead; the dead-letter queue must have it before the ack.
+    Dead(Progress),
+    /// The job is of an older generation, or of a partition that is closed.
     Obsolete,
     /// The ledger does not know the partition.
-    Unknown,
+    UnknownPartition,
+}
+
+/// What the ledger has of a job.
+enum LedgerPage {
+    Wanted { starts: i32, alone_starts: i32 },
+    Unwanted(Unwanted),
 }
 
 /// After so many starts without an outcome a page runs alone in its process.
@@ -68,27 +82,10 @@ impl Pages {
         attempts_allowed: u32,
     ) -> Result<PageStart, StoreError> {
         let client = self.database.client().await?;
-        let statement = client
-            .prepare_cached(
-                &format!("select {PROGRESS_COLUMNS}, p.state, coalesce(g.generation, 0) as generation, g.state as page_state, \
-                        coalesce(g.starts, 0) as starts, coalesce(g.alone_starts, 0) as alone_starts \
-                 from pagemill.partitions p left join pagemill.pages g on g.partition = p.id and g.page = $2 where p.id = $1"),
-            )
-            .await?;
-        let Some(row) = client.query_opt(&statement, &[&job.partition, &(job.page as i32)]).await? else {
-            return Ok(PageStart::Unknown);
+        let (starts, alone_starts) = match read(&client, job).await? {
+            LedgerPage::Wanted { starts, alone_starts } => (starts, alone_starts),
+            LedgerPage::Unwanted(reason) => return Ok(PageStart::Unwanted(reason)),
         };
-        let progress = Progress::from_row(&row);
-        let open = row.get::<_, &str>("state") == "open";
-        let generation: i32 = row.get("generation");
-        let (starts, alone_starts): (i32, i32) = (row.get("starts"), row.get("alone_starts"));
-        match row.get::<_, Option<&str>>("page_state") {
-            _ if generation != job.generation as i32 => return Ok(PageStart::Obsolete),
-            Some("done") if open => return Ok(PageStart::Done(progress)),
-            Some("dead") => return Ok(PageStart::Dead(progress)),
-            _ if !open => return Ok(PageStart::Obsolete),
-            _ => {}
-        }
         if alone_starts >= attempts_allowed as i32 {
             return Ok(PageStart::Poisoned { crashes: alone_starts as u32 });
         }
@@ -104,6 +101,15 @@ impl Pages {
             client.execute(&mark, &[&job.partition, &(job.page as i32), &(job.generation as i32)]).await?;
         }
         Ok(PageStart::Fetch { suspected })
+    }
+
+    /// Why the ledger wants no request for a job; `None` if it wants the page.
+    pub async fn look_up(&self, job: &PageJob) -> Result<Option<Unwanted>, StoreError> {
+        let client = self.database.client().await?;
+        Ok(match read(&client, job).await? {
+            LedgerPage::Wanted { .. } => None,
+            LedgerPage::Unwanted(reason) => Some(reason),
+        })
     }
 
     /// The suspected is alone in its process now: a crash from here on counts.
@@ -203,4 +209,30 @@ impl Pages {
             .await?;
         Ok(row.map(|r| r.get::<_, i32>("attempts") as u32))
     }
+}
+
+async fn read(client: &Object, job: &PageJob) -> Result<LedgerPage, StoreError> {
+    let statement = client
+        .prepare_cached(&format!(
+            "select {PROGRESS_COLUMNS}, p.state, coalesce(g.generation, 0) as generation, g.state as page_state, \
+                    coalesce(g.starts, 0) as starts, coalesce(g.alone_starts, 0) as alone_starts \
+             from pagemill.partitions p left join pagemill.pages g on g.partition = p.id and g.page = $2 where p.id = $1"
+        ))
+        .await?;
+    let Some(row) = client.query_opt(&statement, &[&job.partition, &(job.page as i32)]).await? else {
+        return Ok(LedgerPage::Unwanted(Unwanted::UnknownPartition));
+    };
+    let open = row.get::<_, &str>("state") == "open";
+    let state: Option<&str> = row.get("page_state");
+    Ok(if row.get::<_, i32>("generation") != job.generation as i32 {
+        LedgerPage::Unwanted(Unwanted::Obsolete)
+    } else if state == Some("dead") {
+        LedgerPage::Unwanted(Unwanted::Dead(Progress::from_row(&row)))
+    } else if !open {
+        LedgerPage::Unwanted(Unwanted::Obsolete)
+    } else if state == Some("done") {
+        LedgerPage::Unwanted(Unwanted::Done(Progress::from_row(&row)))
+    } else {
+        LedgerPage::Wanted { starts: row.get("starts"), alone_starts: row.get("alone_starts") }
+    })
 }

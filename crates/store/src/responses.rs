@@ -24,7 +24,7 @@ pub struct Slices {
 
 /// An attempt at a slice, and how many of its responses are stored.
 #[derive(Clone, Debug)]
-pub struct Attempt {
+pub struct StoredAttempt {
     /// The partition.
     pub partition: PartitionRow,
     /// Pages stored.
@@ -74,7 +74,7 @@ impl Responses {
         &self,
         table: &DataTable,
         slices: &Slices,
-    ) -> Result<Vec<Attempt>, StoreError> {
+    ) -> Result<Vec<StoredAttempt>, StoreError> {
         self.attempts(table, slices, IN_TABLE).await
     }
 
@@ -83,7 +83,7 @@ impl Responses {
         &self,
         table: &DataTable,
         slices: &Slices,
-    ) -> Result<Vec<Attempt>, StoreError> {
+    ) -> Result<Vec<StoredAttempt>, StoreError> {
         self.attempts(table, slices, WHOLE).await
     }
 
@@ -92,7 +92,7 @@ impl Responses {
         table: &DataTable,
         slices: &Slices,
         which: &str,
-    ) -> Result<Vec<Attempt>, StoreError> {
+    ) -> Result<Vec<StoredAttempt>, StoreError> {
         let mut client = self.database.client().await?;
         let tx = client.build_transaction().read_only(true).start().await?;
         tx.batch_execute("set local statement_timeout = '10min'").await?;
@@ -112,7 +112,7 @@ impl Responses {
         let count = |r: &tokio_postgres::Row, name| r.get::<_, i64>(name) as u64;
         Ok(rows
             .iter()
-            .map(|r| Attempt {
+            .map(|r| StoredAttempt {
                 partition: PartitionRow::from_row(r),
                 pages: count(r, "stored"),
                 responses: count(r, "responses"),
@@ -179,6 +179,6 @@ impl Responses {
         );
         let params: [&(dyn ToSql + Sync); 4] = [&slice.account, &slice.from, &slice.to, &pages];
         let rows = client.query(&sql, &params).await?;
-        Ok(rows.iter().map(|r| r.get::<_, i32>("page") as u32).collect())
+        Ok(rows.iter().map(|r| r.get::<_, i32>("_page") as u32).collect())
     }
 }

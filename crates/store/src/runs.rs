@@ -1,7 +1,7 @@
 //! Runs: requests for a set of partitions.
 
-mod forecast;
 mod pace;
+mod preview;
 mod status;
 
 use std::time::Duration;
@@ -12,8 +12,8 @@ use serde_json::Value;
 use tokio_postgres::Row;
 
 pub use self::{
-    forecast::{Forecast, ForecastState, PartitionForecast},
     pace::{Pace, RunPace},
+    preview::{PlanPreview, SlicePreview, SliceState},
     status::{RunStatus, Warning},
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
 
 /// What a run was asked to pull.
 #[derive(Clone, Debug)]
-pub struct RunRequest {
+pub struct PlanRequest {
     /// Canonical: the same asking makes the same value.
     pub requested: Value,
     /// Pull again what is sealed already.
@@ -113,7 +113,7 @@ impl Runs {
     /// Records a run and opens its partitions, or continues the unfinished run of the same asking.
     /// A slice that is open already is adopted; one that is sealed is left alone unless asked for
     /// again; a subset never adopts nor is adopted, except by the same asking.
-    pub async fn plan(&self, request: &RunRequest, wanted: &[NewPartition]) -> Result<Planned, StoreError> {
+    pub async fn plan(&self, request: &PlanRequest, wanted: &[NewPartition]) -> Result<Planned, StoreError> {
         open_months(&self.database, wanted.iter().map(|w| &w.slice)).await?;
         let mut client = self.database.client().await?;
         let tx = client.transaction().await?;
@@ -201,7 +201,7 @@ struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     async fn sort(
         tx: &deadpool_postgres::Transaction<'_>,
-        request: &RunRequest,
+        request: &PlanRequest,
         wanted: &'a [NewPartition],
     ) -> Result<Self, StoreError> {
         let mut sorted = Self::default();
@@ -229,7 +229,7 @@ impl<'a> Wanted<'a> {
 /// The unfinished run of the same asking, and who else holds its lease.
 pub(super) async fn unfinished(
     tx: &deadpool_postgres::Transaction<'_>,
-    request: &RunRequest,
+    request: &PlanRequest,
 ) -> Result<Option<(i64, Option<String>)>, StoreError> {
     let row = tx
         .query_opt(

@@ -19,7 +19,7 @@ use crate::{
 /// PostgreSQL, as a handle for each noun of the ledger over one pool of connections. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    /// Runs: planned, forecast, summed up.
+    /// Runs: planned, previewed, summed up.
     pub runs: Runs,
     /// Partitions: published, split, rescued, sealed, recounted.
     pub partitions: Partitions,

@@ -4,7 +4,7 @@ mod common;
 
 use common::{World, closed, page};
 use pagemill_core::{PageJob, Slice, Verdict};
-use pagemill_store::{Attempt, DataTable, PageWrite, Rewritten, Slices, compress};
+use pagemill_store::{DataTable, PageWrite, Rewritten, Slices, StoredAttempt, compress};
 
 fn ids(from: i64, to: i64) -> Vec<i64> {
     (from..to).collect()
@@ -25,7 +25,7 @@ impl World {
         self.table.clone().decoded_by(decode_hash)
     }
 
-    async fn in_table(&self, table: &DataTable) -> Vec<Attempt> {
+    async fn in_table(&self, table: &DataTable) -> Vec<StoredAttempt> {
         self.store.responses.attempts_in_table(table, &Slices::default()).await.unwrap()
     }
 
@@ -114,7 +114,7 @@ async fn answers_know_by_which_definition_they_were_read() {
     // Without an answer.
     store.pages.write(&first, &[page(&job, 3, &ids(20, 30), 1, 3, 30)]).await.unwrap();
     closed(store.partitions.seal(job.partition, None, 0).await.unwrap());
-    let counts = |a: &[Attempt]| (a[0].pages, a[0].responses, a[0].stale);
+    let counts = |a: &[StoredAttempt]| (a[0].pages, a[0].responses, a[0].stale);
     assert_eq!(counts(&world.in_table(&first).await), (3, 2, 0));
     assert_eq!(counts(&world.in_table(&second).await), (3, 2, 2));
     store.responses.rewrite(&second, &[page(&job, 2, &ids(10, 20), 2, 2, 30)]).await.unwrap();

@@ -6,7 +6,7 @@ use common::{World, closed, page, reason};
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp, civil::date};
 use pagemill_core::{Lane, Slice, Verdict};
-use pagemill_store::{ForecastState, NewPartition, PageStart, PageWrite, RunRequest, StoreErrorKind};
+use pagemill_store::{NewPartition, PageStart, PageWrite, PlanRequest, SliceState, StoreErrorKind, Unwanted};
 use proptest::{prelude::*, test_runner::TestRunner};
 
 /// Whatever the order in which the versions of a page arrive, and however often each: the one that
@@ -172,7 +172,10 @@ async fn a_repeated_key_is_no_seal() {
     // A closed partition takes no page more.
     let late = page(&job, 2, &second, 3, 3, 20);
     assert_eq!(world.store.pages.write(&world.table, &[late]).await.unwrap().stored, [false]);
-    assert_eq!(world.store.pages.start(&job, true, 5).await.unwrap(), PageStart::Obsolete);
+    assert_eq!(
+        world.store.pages.start(&job, true, 5).await.unwrap(),
+        PageStart::Unwanted(Unwanted::Obsolete)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -218,7 +221,7 @@ async fn the_outlook_is_what_planning_comes_to() {
         chained: false,
         due_if_sealed_before: due,
     };
-    let request = |name: &str, again: bool| RunRequest {
+    let request = |name: &str, again: bool| PlanRequest {
         requested: serde_json::json!({ "name": name }),
         again,
         owner: "test".into(),
@@ -234,18 +237,18 @@ async fn the_outlook_is_what_planning_comes_to() {
     let now = world.store.clock().await.unwrap().now();
     let days = [wanted(17, None), wanted(16, None), wanted(15, None)];
     let restated = [wanted(15, Some(now))];
-    let seen = world.store.runs.forecast(&request("new", false), &days).await.unwrap();
+    let seen = world.store.runs.preview(&request("new", false), &days).await.unwrap();
     assert_eq!((seen.continues, seen.others.len()), (None, 0));
     let stands: Vec<_> = seen.partitions.iter().map(|p| (&p.state, p.rows, p.pages)).collect();
-    assert_eq!(stands[0], (&ForecastState::Due { sealed_at: None }, Some(20), 2), "from the total of day 15");
-    assert_eq!(stands[1], (&ForecastState::Open(2), Some(20), 2), "its total is not stated yet");
-    assert!(matches!(stands[2], (ForecastState::Sealed { run: 1, .. }, Some(20), 0)));
-    let due_again = world.store.runs.forecast(&request("new", false), &restated).await.unwrap();
-    assert!(matches!(due_again.partitions[0].state, ForecastState::Due { sealed_at: Some(_) }));
+    assert_eq!(stands[0], (&SliceState::Due { sealed_at: None }, Some(20), 2), "from the total of day 15");
+    assert_eq!(stands[1], (&SliceState::Open(2), Some(20), 2), "its total is not stated yet");
+    assert!(matches!(stands[2], (SliceState::Sealed { run: 1, .. }, Some(20), 0)));
+    let due_again = world.store.runs.preview(&request("new", false), &restated).await.unwrap();
+    assert!(matches!(due_again.partitions[0].state, SliceState::Due { sealed_at: Some(_) }));
     assert_eq!((due_again.partitions[0].pages, due_again.others["test"]), (2, 1));
-    let forced = world.store.runs.forecast(&request("new", true), &[wanted(15, None)]).await.unwrap();
-    assert!(matches!(forced.partitions[0].state, ForecastState::Due { .. }));
-    let continued = world.store.runs.forecast(&request("open", false), &[wanted(16, None)]).await.unwrap();
+    let forced = world.store.runs.preview(&request("new", true), &[wanted(15, None)]).await.unwrap();
+    assert!(matches!(forced.partitions[0].state, SliceState::Due { .. }));
+    let continued = world.store.runs.preview(&request("open", false), &[wanted(16, None)]).await.unwrap();
     assert_eq!(continued.continues, Some(2));
 
     let planned = world.store.runs.plan(&request("new", false), &days).await.unwrap();

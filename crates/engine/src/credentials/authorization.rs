@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pagemill_core::FailureClass;
-use pagemill_source::{App, Client};
+use pagemill_source::{Client, OAuthApp};
 use pagemill_store::{Store, TokenKey, TokenPlace};
 
 use super::oauth;
@@ -15,7 +15,7 @@ use crate::{
 /// The authorization code flow of one credential.
 pub struct Authorization {
     client: Client,
-    app: App,
+    app: OAuthApp,
     place: TokenPlace,
 }
 

@@ -2,15 +2,15 @@
 
 use std::time::Instant;
 
-use pagemill_source::{App, Granted};
+use pagemill_source::{Granted, OAuthApp};
 use pagemill_store::{NewTokens, TokenPlace};
 
 use crate::config::{ConfigError, CredentialConfig, DEFAULT_CREDENTIAL};
 
 /// The app of a credential.
-pub(super) fn app(config: &CredentialConfig) -> Result<App, ConfigError> {
+pub(super) fn app(config: &CredentialConfig) -> Result<OAuthApp, ConfigError> {
     let missing = |key: &str| ConfigError(format!("credential {}: {key} is missing", config.name));
-    Ok(App {
+    Ok(OAuthApp {
         id: config.app_id.clone().ok_or_else(|| missing("app_id"))?,
         secret: config.secret.as_ref().ok_or_else(|| missing("secret"))?.read()?,
     })

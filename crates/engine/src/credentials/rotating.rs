@@ -6,7 +6,7 @@ use std::{
 };
 
 use pagemill_core::{Failure, FailureClass};
-use pagemill_source::{App, Client, Credential, Granted};
+use pagemill_source::{Client, Credential, Granted, OAuthApp};
 use pagemill_store::{
     Claimed, NewTokens, Store, StoreError, StoreErrorKind, StoredTokens, TokenKey, TokenPlace,
 };
@@ -40,7 +40,7 @@ pub(super) struct RotatingToken {
     key: TokenKey,
     place: TokenPlace,
     client: Client,
-    app: App,
+    app: OAuthApp,
     /// This process, when it refreshes.
     owner: String,
     state: Mutex<TokenState>,
@@ -52,7 +52,7 @@ pub(super) struct RotatingToken {
 pub(super) type UsedToken = (Arc<Credential>, TokenUse);
 
 impl RotatingToken {
-    pub(super) fn new(store: Store, key: TokenKey, place: TokenPlace, client: Client, app: App) -> Self {
+    pub(super) fn new(store: Store, key: TokenKey, place: TokenPlace, client: Client, app: OAuthApp) -> Self {
         let (state, refreshing) = Default::default();
         Self { store, key, place, client, app, owner: identity(), state, refreshing }
     }

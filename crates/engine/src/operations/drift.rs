@@ -4,7 +4,7 @@ use std::collections::{HashMap, hash_map::Entry};
 
 use jiff::civil::Date;
 use pagemill_core::{Column, ColumnShape, Kind, Rows};
-use pagemill_store::{Attempt, Store};
+use pagemill_store::{Store, StoredAttempt};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
@@ -100,7 +100,7 @@ pub async fn drift(store: &Store, stream: &Chosen<'_>) -> anyhow::Result<Vec<Dri
     Ok(drifts)
 }
 
-async fn slice(store: &Store, stream: &Chosen<'_>, attempts: &[Attempt]) -> anyhow::Result<Drift> {
+async fn slice(store: &Store, stream: &Chosen<'_>, attempts: &[StoredAttempt]) -> anyhow::Result<Drift> {
     let (newest, older) = attempts.split_last().expect("a group has a member");
     let of = &newest.partition.slice;
     let mut drift = Drift {
@@ -124,7 +124,7 @@ async fn slice(store: &Store, stream: &Chosen<'_>, attempts: &[Attempt]) -> anyh
         });
         return Ok(drift);
     };
-    let pruned = |a: &&Attempt| a.partition.responses_pruned_at.map(|at| (a.partition.run, at));
+    let pruned = |a: &&StoredAttempt| a.partition.responses_pruned_at.map(|at| (a.partition.run, at));
     if let Some((run, at)) = [replaced, newest].iter().find_map(pruned) {
         drift.reason = Some(format!("the answers of run {run} were pruned on {}", at.strftime("%F")));
         return Ok(drift);
@@ -157,7 +157,7 @@ async fn slice(store: &Store, stream: &Chosen<'_>, attempts: &[Attempt]) -> anyh
 async fn read(
     store: &Store,
     stream: &Chosen<'_>,
-    attempt: &Attempt,
+    attempt: &StoredAttempt,
     mut rows: impl FnMut(&Rows),
 ) -> anyhow::Result<Result<(), String>> {
     let partition = &attempt.partition;
@@ -275,7 +275,7 @@ fn add(sums: &mut [Option<Decimal>], metrics: &[(usize, String)], rows: &Rows, r
 }
 
 impl Side {
-    fn of(attempt: &Attempt) -> Self {
+    fn of(attempt: &StoredAttempt) -> Self {
         let p = &attempt.partition;
         Self { run: p.run.to_string(), partition: p.id, state: p.state.clone() }
     }

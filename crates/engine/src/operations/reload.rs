@@ -4,7 +4,7 @@
 use anyhow::Context;
 use pagemill_core::{DateWord, Slice};
 use pagemill_source::Definition;
-use pagemill_store::{Attempt, DataTable, PageWrite, PartitionRow, Slices, Store, StoredResponse};
+use pagemill_store::{DataTable, PageWrite, PartitionRow, Slices, Store, StoredAttempt, StoredResponse};
 use serde::Serialize;
 
 use crate::{error::Usage, sources::ResolvedSource};
@@ -173,7 +173,7 @@ pub async fn reload(
 }
 
 /// Pages of an attempt that are read again.
-fn pages_of(attempt: &Attempt, all: bool) -> u64 {
+fn pages_of(attempt: &StoredAttempt, all: bool) -> u64 {
     if all { attempt.responses } else { attempt.stale }
 }
 
@@ -184,7 +184,7 @@ impl Reloaded {
         &mut self,
         store: &Store,
         stream: &Chosen<'_>,
-        attempt: &Attempt,
+        attempt: &StoredAttempt,
         all: bool,
         observe: &(dyn Fn(u64) + Send + Sync),
     ) -> anyhow::Result<u64> {

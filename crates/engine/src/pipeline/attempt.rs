@@ -9,7 +9,7 @@ use pagemill_store::{
     PageStart, PageWrite, Progress, StandingPage, StoreError, StoreErrorKind, UnchangedPage,
 };
 
-use super::{Pipeline, delivered::DeliveredJob, quarantine::Permit};
+use super::{Pipeline, delivered::DeliveredJob, quarantine::Permit, record};
 use crate::{
     crash,
     credentials::{Token, TokenError},
@@ -105,11 +105,11 @@ async fn admit<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) -> Res
             page.mark_start();
             Ok(alone)
         }
-        PageStart::Done(progress) => Err(Attempt::Ended(PageEnd::AlreadyDone, Some(progress))),
-        PageStart::Dead(progress) => Err(Attempt::Ended(PageEnd::AlreadyDead, Some(progress))),
-        PageStart::Obsolete => Err(ended(PageEnd::Obsolete)),
+        PageStart::Unwanted(reason) => {
+            let (end, progress) = record::end_of(reason, job);
+            Err(Attempt::Ended(end, progress))
+        }
         PageStart::Poisoned { crashes } => Err(ended(PageEnd::Poisoned { crashes })),
-        PageStart::Unknown => Err(ended(PageEnd::UnknownPartition(job.partition))),
     }
 }
 

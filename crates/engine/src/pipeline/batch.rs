@@ -11,9 +11,8 @@ use tokio::{task::JoinSet, time::Instant};
 use super::{
     Pipeline,
     attempt::Attempt,
-    conclude::{self, EndedPage},
+    conclude::{self, EndedPage, ReadyPage},
     delivered::DeliveredJob,
-    quarantine::Permit,
     session::{BusyWorkers, Session},
 };
 use crate::error::ServiceError;
@@ -26,18 +25,10 @@ const LINGER_PACED: Duration = Duration::from_millis(500);
 /// Where something waits for the page: the next of its chain, or the end if no other is on its way.
 const LINGER_HURRIED: Duration = Duration::from_millis(5);
 
-/// A fetched page on its way into a batch.
-pub(super) struct FetchedPage {
-    pub(super) page: DeliveredJob,
-    pub(super) write: PageWrite,
-    /// Held until the page is settled.
-    pub(super) permit: Permit,
-}
-
 /// Pages that wait for a transaction, by stream.
 #[derive(Default)]
 struct Waiting {
-    streams: HashMap<(String, String), Vec<FetchedPage>>,
+    streams: HashMap<(String, String), Vec<ReadyPage>>,
     count: usize,
     since: Option<Instant>,
     /// The shortest time that any of them may wait.
@@ -100,7 +91,7 @@ fn take<Q: PageQueue>(
     let ended = match outcome {
         pool::JobOutcome::Done { job: page, result: Attempt::Fetched(write, permit) } => {
             let linger = linger(pipeline, &write);
-            return waiting.push(FetchedPage { page, write: *write, permit }, linger);
+            return waiting.push(ReadyPage { page, write: *write, permit }, linger);
         }
         pool::JobOutcome::Done { job: page, result: Attempt::Ended(end, progress) } => {
             EndedPage { page, end, progress }
@@ -143,7 +134,7 @@ fn panicked(panic: &pool::Panic) -> PageEnd {
 }
 
 impl Waiting {
-    fn push(&mut self, page: FetchedPage, linger: Duration) {
+    fn push(&mut self, page: ReadyPage, linger: Duration) {
         let slice = &page.page.job.slice;
         self.linger = if self.count == 0 { linger } else { self.linger.min(linger) };
         self.count += 1;
@@ -152,9 +143,9 @@ impl Waiting {
     }
 
     /// Takes up to `most` pages of the stream that has most.
-    fn take(&mut self, most: usize) -> Option<Vec<FetchedPage>> {
+    fn take(&mut self, most: usize) -> Option<Vec<ReadyPage>> {
         let pages = self.streams.values_mut().max_by_key(|pages| pages.len())?;
-        let batch: Vec<FetchedPage> = pages.drain(..pages.len().min(most)).collect();
+        let batch: Vec<ReadyPage> = pages.drain(..pages.len().min(most)).collect();
         self.streams.retain(|_, pages| !pages.is_empty());
         self.count -= batch.len();
         self.since = (self.count > 0).then(Instant::now);

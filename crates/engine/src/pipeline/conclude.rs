@@ -9,16 +9,23 @@ use std::{collections::BTreeMap, iter};
 use futures_util::future;
 use pagemill_core::{PageEnd, PageJob, Settlement, body_id, settlement_for};
 use pagemill_queue::{Address, Delivery, Message, PageQueue, QueueError, QueueErrorKind};
-use pagemill_store::Progress;
+use pagemill_store::{PageWrite, Progress};
 
 use super::{
-    Pipeline,
-    batch::FetchedPage,
-    dead_letters,
+    Pipeline, dead_letters,
     delivered::DeliveredJob,
+    quarantine::Permit,
     record::{self, Recorded},
 };
 use crate::{error::ServiceError, partition::message};
+
+/// A fetched page on its way into a batch.
+pub(super) struct ReadyPage {
+    pub(super) page: DeliveredJob,
+    pub(super) write: PageWrite,
+    /// Held until the page is settled.
+    pub(super) permit: Permit,
+}
 
 /// A page whose attempt ended with nothing to store.
 pub(super) struct EndedPage {
@@ -41,10 +48,10 @@ pub(super) async fn conclude<Q: PageQueue>(
 /// Concludes fetched pages of one stream: one transaction records them all.
 pub(super) async fn conclude_batch<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
-    batch: Vec<FetchedPage>,
+    batch: Vec<ReadyPage>,
 ) -> Result<(), ServiceError> {
     let (mut pages, mut writes, mut permits) = (Vec::new(), Vec::new(), Vec::new());
-    for FetchedPage { page, write, permit } in batch {
+    for ReadyPage { page, write, permit } in batch {
         pages.push(page);
         writes.push(write);
         permits.push(permit);

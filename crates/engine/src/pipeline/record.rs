@@ -5,7 +5,7 @@ use std::slice;
 use backon::{ExponentialBuilder, Retryable};
 use pagemill_core::{Failure, FailureClass, PageEnd, PageJob};
 use pagemill_queue::PageQueue;
-use pagemill_store::{DataTable, PageStart, PageWrite, Progress, StoreError, StoreErrorKind, Written};
+use pagemill_store::{DataTable, PageWrite, Progress, StoreError, StoreErrorKind, Unwanted, Written};
 use std::time::Duration;
 
 use super::{Pipeline, dead_letters};
@@ -105,15 +105,15 @@ pub(super) async fn record_end<Q: PageQueue>(
     match &end {
         PageEnd::Failed(failure) | PageEnd::RestartTask(failure) => {
             let failure = failure.clone();
-            return record_failure(pipeline, job, end, &failure).await;
+            record_failure(pipeline, job, end, &failure).await
         }
-        PageEnd::AlreadyDead => dead_letters::ensure_published(pipeline, job).await?,
         PageEnd::Poisoned { crashes } => {
             tracing::error!(partition = job.partition, page = job.page, slice = %job.slice, crashes, "a page is dead");
-            return Ok(Recorded { attempts: *crashes, end, progress });
+            Ok(Recorded { attempts: *crashes, end, progress })
         }
         PageEnd::Stored
         | PageEnd::AlreadyDone
+        | PageEnd::AlreadyDead
         | PageEnd::Obsolete
         | PageEnd::Preparing { .. }
         | PageEnd::QuotaWait(_)
@@ -123,9 +123,8 @@ pub(super) async fn record_end<Q: PageQueue>(
         | PageEnd::Malformed(_)
         | PageEnd::NewerVersion(_)
         | PageEnd::Unavailable
-        | PageEnd::Cancelled => {}
+        | PageEnd::Cancelled => record_known(pipeline, job, end, progress).await,
     }
-    Ok(Recorded { end, attempts: 0, progress })
 }
 
 /// Counts a failed attempt. Where the ledger no longer wants the page, its word goes before the failure.
@@ -152,16 +151,33 @@ async fn record_failure<Q: PageQueue>(
 
 /// What the ledger has of a page that it refused to record.
 async fn look_up<Q: PageQueue>(pipeline: &Pipeline<Q>, job: &PageJob) -> Result<Recorded, ServiceError> {
-    let (end, progress) = match pipeline.store.pages.start(job, false, u32::MAX >> 1).await? {
-        PageStart::Done(progress) => (PageEnd::AlreadyDone, Some(progress)),
-        PageStart::Dead(progress) => {
-            dead_letters::ensure_published(pipeline, job).await?;
-            (PageEnd::AlreadyDead, Some(progress))
-        }
-        PageStart::Obsolete => (PageEnd::Obsolete, None),
-        PageStart::Unknown => (PageEnd::UnknownPartition(job.partition), None),
+    let (end, progress) = match pipeline.store.pages.look_up(job).await? {
+        Some(reason) => end_of(reason, job),
         // The ledger wants the page after all: it comes again.
-        PageStart::Fetch { .. } | PageStart::Poisoned { .. } => (PageEnd::Cancelled, None),
+        None => (PageEnd::Cancelled, None),
     };
+    record_known(pipeline, job, end, progress).await
+}
+
+/// Records an end that the ledger itself has told: only a dead page's letter may be missing in its queue.
+async fn record_known<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    job: &PageJob,
+    end: PageEnd,
+    progress: Option<Progress>,
+) -> Result<Recorded, ServiceError> {
+    if end == PageEnd::AlreadyDead {
+        dead_letters::ensure_published(pipeline, job).await?;
+    }
     Ok(Recorded { end, attempts: 0, progress })
+}
+
+/// How a job ended for which the ledger wants no request, and where its partition stands.
+pub(super) fn end_of(reason: Unwanted, job: &PageJob) -> (PageEnd, Option<Progress>) {
+    match reason {
+        Unwanted::Done(progress) => (PageEnd::AlreadyDone, Some(progress)),
+        Unwanted::Dead(progress) => (PageEnd::AlreadyDead, Some(progress)),
+        Unwanted::Obsolete => (PageEnd::Obsolete, None),
+        Unwanted::UnknownPartition => (PageEnd::UnknownPartition(job.partition), None),
+    }
 }

@@ -1,4 +1,4 @@
-//! One go of the pipeline, from the first delivery until everything is settled.
+//! A session: one go of the pipeline, from the first delivery until everything is settled.
 
 use std::{
     sync::{
@@ -8,11 +8,6 @@ use std::{
     time::Duration,
 };
 
-use pagemill_core::Sizing;
-use pagemill_pool::Pool;
-use pagemill_queue::PageQueue;
-
-use super::{Pipeline, attempt, batch, delivered::DeliveredJob, intake, intake::Intake};
 use crate::{error::ServiceError, stop::Stop};
 
 /// How a session ended. Everything is settled or returned to its queue.
@@ -44,44 +39,10 @@ enum EarlyEnd {
 pub(super) struct BusyWorkers(Arc<AtomicUsize>);
 
 /// One of the busy workers.
-struct BusyWorker(BusyWorkers);
-
-impl<Q: PageQueue> Pipeline<Q> {
-    /// Works on what the intake delivers until the intake ends, PostgreSQL cannot be used, or the stop
-    /// comes: draining ends the intake, cancelling returns what runs.
-    pub async fn run(self: &Arc<Self>, intake: Intake, sizing: Sizing, stop: &Stop) -> Ended {
-        if let Err(error) = self.quarantine.clear_start_marks(&self.store).await {
-            return Ended::Failed(error.into());
-        }
-        let session = Session::new(stop);
-        let workers = sizing.workers as usize;
-        let busy = BusyWorkers::default();
-        let (pipeline, busy_workers) = (self.clone(), busy.clone());
-        let Pool { jobs, results } = Pool::builder()
-            .cancellation_token(session.stop.cancellation())
-            .workers(workers)
-            .jobs(workers)
-            .results(workers + self.settings.batch_pages as usize)
-            .start(move |page: &DeliveredJob| {
-                let (pipeline, busy) = (pipeline.clone(), busy_workers.begin());
-                Box::pin(async move {
-                    let attempt = attempt::attempt(&pipeline, page).await;
-                    drop(busy);
-                    attempt
-                })
-            });
-        let taking = tokio::spawn(intake::take(self.clone(), intake, jobs, session.clone()));
-        batch::gather(self, results, &busy, &session).await;
-        if let Err(error) = taking.await {
-            tracing::error!(%error, "the intake failed");
-        }
-        self.sources.finish_refreshes().await;
-        session.ended()
-    }
-}
+pub(super) struct BusyWorker(BusyWorkers);
 
 impl Session {
-    fn new(stop: &Stop) -> Self {
+    pub(super) fn new(stop: &Stop) -> Self {
         Self { stop: stop.child(), early_end: Arc::default() }
     }
 
@@ -100,7 +61,7 @@ impl Session {
         self.stop.drain();
     }
 
-    fn ended(self) -> Ended {
+    pub(super) fn ended(self) -> Ended {
         match self.early_end().take() {
             None => Ended::Drained,
             Some(EarlyEnd::Failed(error)) => Ended::Failed(error),
@@ -118,7 +79,7 @@ impl BusyWorkers {
         self.0.load(Ordering::Relaxed) > 0
     }
 
-    fn begin(&self) -> BusyWorker {
+    pub(super) fn begin(&self) -> BusyWorker {
         self.0.fetch_add(1, Ordering::Relaxed);
         BusyWorker(self.clone())
     }

@@ -17,7 +17,7 @@ use crate::{
         consume::consume,
         follow::{FollowEvent, follow},
         plan::plan,
-        produce::Lease,
+        produce::RunLease,
         request::RunRequest,
     },
     stop::Stop,
@@ -99,7 +99,7 @@ pub async fn run_embedded(
     if let (Tenancy::Shared, Some(owner)) = (tenancy, &planned.lease_holder) {
         return Err(Unavailable(format!("run {run} is being planned by {owner}: wait for it")).into());
     }
-    let lease = Lease::keep(app.store.clone(), run, owner);
+    let lease = RunLease::keep(app.store.clone(), run, owner);
     let queue = InProcess::new(app.settings.retry.clone());
     publish(app, &queue, run, &planned, tenancy, observe).await?;
     observe(EmbeddedEvent::Started);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use pagemill_core::{Lane, TimeOfDay};
 use pagemill_source::Rate;
-use pagemill_store::{ForecastState, NewPartition, Store};
+use pagemill_store::{NewPartition, SliceState, Store};
 use serde::Serialize;
 
 use super::{deadline::after, plan::resolve, request::RunRequest};
@@ -111,7 +111,7 @@ pub async fn forecast(
     by: Option<&TimeOfDay>,
 ) -> anyhow::Result<Forecast> {
     let (resolved, wanted) = resolve(store, sources, request, "").await?;
-    let seen = store.runs.forecast(&resolved, &wanted).await?;
+    let seen = store.runs.preview(&resolved, &wanted).await?;
     let terms =
         sources.iter().filter(|s| request.source.as_ref().is_none_or(|name| name == s.name())).map(|s| {
             Terms {
@@ -125,7 +125,7 @@ pub async fn forecast(
 }
 
 fn forecast_of<'a>(
-    seen: &pagemill_store::Forecast,
+    seen: &pagemill_store::PlanPreview,
     wanted: &[NewPartition],
     terms: impl Iterator<Item = Terms<'a>>,
 ) -> Forecast {
@@ -134,10 +134,10 @@ fn forecast_of<'a>(
         .zip(&seen.partitions)
         .map(|(wanted, known)| {
             let (state, run, sealed_at) = match known.state {
-                ForecastState::Due { sealed_at } => ("due", None, sealed_at),
-                ForecastState::Open(run) => ("open", Some(run), None),
-                ForecastState::Sealed { run, at } => ("sealed", Some(run), Some(at)),
-                ForecastState::Incomplete(run) => ("incomplete", Some(run), None),
+                SliceState::Due { sealed_at } => ("due", None, sealed_at),
+                SliceState::Open(run) => ("open", Some(run), None),
+                SliceState::Sealed { run, at } => ("sealed", Some(run), Some(at)),
+                SliceState::Incomplete(run) => ("incomplete", Some(run), None),
             };
             let slice = wanted.slice.clone();
             PartitionForecast {
@@ -212,7 +212,7 @@ fn of_source(
 mod tests {
     use jiff::civil::date;
     use pagemill_core::Slice;
-    use pagemill_store::PartitionForecast as StoreForecast;
+    use pagemill_store::SlicePreview;
 
     use super::*;
 
@@ -236,20 +236,20 @@ mod tests {
         }
     }
 
-    fn known(state: ForecastState, rows: Option<u64>, pages: u64) -> StoreForecast {
-        StoreForecast { state, rows, pages }
+    fn known(state: SliceState, rows: Option<u64>, pages: u64) -> SlicePreview {
+        SlicePreview { state, rows, pages }
     }
 
     /// Three partitions of source `s` and none of `t`, at one request a second.
     fn example(rows: Option<u64>, pages: u64, deadline: Option<&str>, per_second: Option<f64>) -> Forecast {
         let at: Timestamp = AT.parse().unwrap();
-        let seen = pagemill_store::Forecast {
+        let seen = pagemill_store::PlanPreview {
             at,
             continues: None,
             partitions: vec![
-                known(ForecastState::Due { sealed_at: None }, rows, pages),
-                known(ForecastState::Open(3), Some(1_000), 4),
-                known(ForecastState::Sealed { run: 1, at }, Some(700), 0),
+                known(SliceState::Due { sealed_at: None }, rows, pages),
+                known(SliceState::Open(3), Some(1_000), 4),
+                known(SliceState::Sealed { run: 1, at }, Some(700), 0),
             ],
             others: BTreeMap::from([("s".to_owned(), 6)]),
         };

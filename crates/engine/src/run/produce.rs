@@ -61,7 +61,7 @@ pub async fn produce<Q: PageQueue>(
     let (Some(run), None) = (planned.run, &planned.lease_holder) else {
         return Ok(Produced { planned, partitions: Vec::new() });
     };
-    let lease = Lease::keep(app.store.clone(), run, owner);
+    let lease = RunLease::keep(app.store.clone(), run, owner);
     let own: Vec<&PartitionRow> = planned.open.iter().filter(|o| !o.adopted).map(|o| &o.partition).collect();
     let mut first_pages = Vec::new();
     let mut republished = HashMap::new();
@@ -157,14 +157,14 @@ async fn run_wave<Q: PageQueue>(
 }
 
 /// The heartbeat lease of whoever publishes a run. Dropped, it runs out.
-pub struct Lease {
+pub struct RunLease {
     store: Store,
     run: i64,
     owner: Arc<str>,
     beating: tokio::task::JoinHandle<()>,
 }
 
-impl Lease {
+impl RunLease {
     /// Renews the lease that the plan has taken.
     pub fn keep(store: Store, run: i64, owner: String) -> Self {
         let owner: Arc<str> = owner.into();
@@ -193,7 +193,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for RunLease {
     fn drop(&mut self) {
         self.beating.abort();
     }

@@ -5,27 +5,27 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use pagemill_core::PageRange;
 
-use super::{NEWEST_COLUMNS, NewPartition, Newest, RunRequest, Runs, unfinished};
+use super::{NEWEST_COLUMNS, NewPartition, Newest, PlanRequest, Runs, unfinished};
 use crate::StoreError;
 
 /// What [`Runs::plan`] would find if it were asked now.
 #[derive(Clone, Debug)]
-pub struct Forecast {
+pub struct PlanPreview {
     /// When this was read, on the database's clock.
     pub at: Timestamp,
     /// The unfinished run of the same asking that would be continued.
     pub continues: Option<i64>,
     /// What would become of each wanted partition, in their order.
-    pub partitions: Vec<PartitionForecast>,
+    pub partitions: Vec<SlicePreview>,
     /// Pages that other partitions still want of each source: they share its quota.
     pub others: BTreeMap<String, u64>,
 }
 
 /// What would become of a wanted partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartitionForecast {
+pub struct SlicePreview {
     /// Whether it would be pulled.
-    pub state: ForecastState,
+    pub state: SliceState,
     /// Rows expected: its own total where one was stated, else from the newest total of the same
     /// stream and account. `None` where there is none.
     pub rows: Option<u64>,
@@ -35,7 +35,7 @@ pub struct PartitionForecast {
 
 /// Where a wanted partition stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ForecastState {
+pub enum SliceState {
     /// It would be pulled.
     Due {
         /// When it was sealed, if it was: it may have changed since.
@@ -55,7 +55,7 @@ pub enum ForecastState {
 }
 
 /// The newest attempt at each wanted slice, and the newest total of its stream and account, a day.
-const FORECAST: &str = "with wanted as (\
+const PREVIEW: &str = "with wanted as (\
         select * from unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::date[]) \
             with ordinality as w (source, stream, account, from_date, to_date, nth)), \
     known as (\
@@ -80,11 +80,11 @@ const OTHERS: &str = "select source, sum(greatest(coalesce(last_page - first_pag
 impl Runs {
     /// Looks at what [`Runs::plan`] would do for the same asking. The database itself sees to it
     /// that nothing is written.
-    pub async fn forecast(
+    pub async fn preview(
         &self,
-        request: &RunRequest,
+        request: &PlanRequest,
         wanted: &[NewPartition],
-    ) -> Result<Forecast, StoreError> {
+    ) -> Result<PlanPreview, StoreError> {
         let mut client = self.database.client().await?;
         let tx = client.build_transaction().read_only(true).start().await?;
         let continues = unfinished(&tx, request).await?.map(|(run, _)| run);
@@ -94,7 +94,7 @@ impl Runs {
         let accounts: Vec<&str> = slices().map(|s| s.account.as_str()).collect();
         let from: Vec<_> = slices().map(|s| s.from).collect();
         let to: Vec<_> = slices().map(|s| s.to).collect();
-        let sql = FORECAST.replace("{columns}", NEWEST_COLUMNS);
+        let sql = PREVIEW.replace("{columns}", NEWEST_COLUMNS);
         let rows = tx.query(&sql, &[&sources, &streams, &accounts, &from, &to]).await?;
 
         let mut open = Vec::new();
@@ -105,16 +105,16 @@ impl Runs {
             let own: Option<i64> = row.get("total");
             let rows = own.or(row.get("expected")).map(|n| n as u64);
             let pages = match state {
-                ForecastState::Due { .. } => pages(rows, wanted),
-                ForecastState::Open(_) => {
+                SliceState::Due { .. } => pages(rows, wanted),
+                SliceState::Open(_) => {
                     open.extend(newest.map(|n| n.id));
                     let planned = row.get::<_, Option<i32>>("planned").map(|n| n as u64);
                     let ended = row.get::<_, i32>("ended") as u64;
                     planned.unwrap_or_else(|| pages(rows, wanted)).saturating_sub(ended)
                 }
-                ForecastState::Sealed { .. } | ForecastState::Incomplete(_) => 0,
+                SliceState::Sealed { .. } | SliceState::Incomplete(_) => 0,
             };
-            partitions.push(PartitionForecast { state, rows, pages });
+            partitions.push(SlicePreview { state, rows, pages });
         }
         let mut named = sources;
         named.sort_unstable();
@@ -123,27 +123,22 @@ impl Runs {
         let others = others.iter().map(|r| (r.get("source"), r.get::<_, i64>("pages") as u64)).collect();
         let at = tx.query_one("select clock_timestamp() as now", &[]).await?.get("now");
         tx.commit().await?;
-        Ok(Forecast { at, continues, partitions, others })
+        Ok(PlanPreview { at, continues, partitions, others })
     }
 }
 
 /// As [`Runs::plan`] decides.
-fn state(
-    newest: Option<&Newest>,
-    wanted: &NewPartition,
-    again: bool,
-    continues: Option<i64>,
-) -> ForecastState {
-    let Some(newest) = newest else { return ForecastState::Due { sealed_at: None } };
+fn state(newest: Option<&Newest>, wanted: &NewPartition, again: bool, continues: Option<i64>) -> SliceState {
+    let Some(newest) = newest else { return SliceState::Due { sealed_at: None } };
     let sealed_at = newest.closed_at.filter(|_| newest.state == "sealed");
     match (newest.state.as_str(), sealed_at) {
-        ("open", _) if newest.subset == wanted.subset => ForecastState::Open(newest.run),
+        ("open", _) if newest.subset == wanted.subset => SliceState::Open(newest.run),
         (_, Some(at)) if continues.is_some() || (newest.is_final(wanted) && !again) => {
-            ForecastState::Sealed { run: newest.run, at }
+            SliceState::Sealed { run: newest.run, at }
         }
         // A run that goes on pulls what it has open, and nothing anew.
-        _ if continues.is_some() => ForecastState::Incomplete(newest.run),
-        _ => ForecastState::Due { sealed_at },
+        _ if continues.is_some() => SliceState::Incomplete(newest.run),
+        _ => SliceState::Due { sealed_at },
     }
 }
 
