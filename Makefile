@@ -38,7 +38,7 @@ check: ## Formatting, lints, documentation, licences, scripts: what CI checks be
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --lib --no-deps --all-features $(locked)
 	cargo clippy -p pagemill-cli --no-default-features --lib --bins $(locked) -- -D warnings
 	@scripts/check-dependencies
-	@if command -v shellcheck >/dev/null; then shellcheck scripts/* .ci/run bench/peers/install && echo "shellcheck: good"; \
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/* .ci/run bench/peers/install && echo "shellcheck: ok"; \
 	else echo "shellcheck is not installed (apt-get install shellcheck): scripts not checked"; fi
 
 .PHONY: build
