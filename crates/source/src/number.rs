@@ -14,6 +14,7 @@ pub(crate) const SAFE_DIGITS: usize = 18;
 
 impl Number {
     /// As a whole number, if it is one and fits.
+    #[inline(always)]
     pub(crate) fn to_i64(self) -> Option<i64> {
         if self.scale == 0 {
             return i64::try_from(self.digits).ok();
@@ -23,6 +24,7 @@ impl Number {
     }
 
     /// As a decimal, if it fits exactly.
+    #[inline(always)]
     pub(crate) fn to_decimal(self) -> Option<Decimal> {
         let most = Decimal::MAX_SCALE as i32;
         if let (Ok(digits), 0..) = (i64::try_from(self.digits), self.scale)

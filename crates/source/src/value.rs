@@ -93,6 +93,7 @@ impl Reader {
         text_of(raw).is_some_and(|text| text.trim().is_empty() || self.numbers.is_null(text.trim()))
     }
 
+    #[inline]
     fn bigint(&self, text: &str) -> Option<i64> {
         self.numbers.number(text).and_then(Number::to_i64)
     }

@@ -62,7 +62,9 @@ pub(crate) fn place(text: &str, part: &str) -> usize {
     part.as_ptr() as usize - text.as_ptr() as usize
 }
 
-/// The JSON value that a text begins with.
+/// The JSON value that a text begins with. It is inlined where rows are read by their shape: decoding is 7 % slower
+/// without that.
+#[inline(always)]
 pub(super) fn value(text: &str) -> Option<&str> {
     match simple_value(text.as_bytes()) {
         0 => parsed_value(text),
@@ -78,6 +80,7 @@ fn parsed_value(text: &str) -> Option<&str> {
 
 /// The length of the JSON value that a text begins with, if it is of a simple form: a text without
 /// escapes, a number without an exponent, a word. Otherwise 0. What follows must not belong to it.
+#[inline(always)]
 fn simple_value(text: &[u8]) -> usize {
     match text {
         [b'"', rest @ ..] => {
@@ -93,6 +96,7 @@ fn simple_value(text: &[u8]) -> usize {
 }
 
 /// RFC 8259, section 6, without exponents.
+#[inline(always)]
 fn number(text: &[u8]) -> Option<usize> {
     let digits = |from: usize| text[from..].iter().take_while(|b| b.is_ascii_digit()).count();
     let sign = usize::from(text[0] == b'-');
