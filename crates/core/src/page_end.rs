@@ -41,6 +41,8 @@ pub enum PageEnd {
     Malformed(String),
     /// The message is of this version, which only a newer program reads.
     NewerVersion(u32),
+    /// The ledger refused the page, yet still wants it: the job comes again.
+    StillWanted,
     /// PostgreSQL, the broker or the token's endpoint cannot be used now.
     Unavailable,
     /// The stop came before the page was done.
@@ -64,6 +66,7 @@ impl PageEnd {
             | Self::UnknownPartition(_)
             | Self::Malformed(_)
             | Self::NewerVersion(_)
+            | Self::StillWanted
             | Self::Unavailable
             | Self::Cancelled => job,
         }

@@ -62,7 +62,9 @@ pub fn settlement_for(end: &PageEnd, attempts: u32, policy: &SettlementPolicy) -
             Settlement::DeadLetterMessage(what)
         }
         PageEnd::Malformed(reason) => Settlement::DeadLetterMessage(reason.clone()),
-        PageEnd::QuotaExhausted(_) | PageEnd::Unavailable | PageEnd::Cancelled => Settlement::Nack,
+        PageEnd::QuotaExhausted(_) | PageEnd::StillWanted | PageEnd::Unavailable | PageEnd::Cancelled => {
+            Settlement::Nack
+        }
     }
 }
 
@@ -136,6 +138,7 @@ mod tests {
             (PageEnd::UnknownStream, 0, Settlement::Snooze(Duration::MAX)),
             (PageEnd::NewerVersion(9), 0, Settlement::Snooze(Duration::MAX)),
             (PageEnd::Malformed("x".into()), 0, Settlement::DeadLetterMessage("x".into())),
+            (PageEnd::StillWanted, 0, Settlement::Nack),
             (PageEnd::Unavailable, 4, Settlement::Nack),
             (PageEnd::Cancelled, 5, Settlement::Nack),
         ] {

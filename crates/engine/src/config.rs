@@ -212,7 +212,7 @@ mod tests {
     fn the_environment_goes_over_the_file() {
         let environment = |name: &str| match name {
             "PAGEMILL_CONSUMER_WORKERS" => Some("7".to_owned()),
-            "PAGEMILL_CONSUMER_RETRY_DELAYS" => Some("1s, 2s".to_owned()),
+            "PAGEMILL_CONSUMER_RETRY" => Some("1s, 2s".to_owned()),
             "PAGEMILL_CONSUMER_KEEP_RESPONSES" => Some("false".to_owned()),
             _ => None,
         };
@@ -221,9 +221,9 @@ mod tests {
         assert_eq!((config.consumer.workers, config.consumer.attempts), (CountOrAuto::Count(7), 2));
         assert!(!config.consumer.keep_responses);
         assert_eq!((config.consumer.retry.len(), config.sources.len()), (2, 1));
-        let wrong = |name: &str| (name == "PAGEMILL_CONSUMER_MAX_ATTEMPTS").then(|| "many".to_owned());
+        let wrong = |name: &str| (name == "PAGEMILL_CONSUMER_ATTEMPTS").then(|| "many".to_owned());
         let error = Config::parse("", Path::new("x"), wrong).unwrap_err().to_string();
-        assert!(error.contains("PAGEMILL_CONSUMER_MAX_ATTEMPTS"), "{error}");
+        assert!(error.contains("PAGEMILL_CONSUMER_ATTEMPTS"), "{error}");
     }
 
     #[test]

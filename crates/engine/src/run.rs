@@ -9,5 +9,5 @@ pub mod forecast;
 pub mod plan;
 pub mod produce;
 pub mod request;
-mod serve;
+mod sessions;
 mod sizing;

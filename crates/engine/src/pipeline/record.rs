@@ -122,6 +122,7 @@ pub(super) async fn record_end<Q: PageQueue>(
         | PageEnd::UnknownPartition(_)
         | PageEnd::Malformed(_)
         | PageEnd::NewerVersion(_)
+        | PageEnd::StillWanted
         | PageEnd::Unavailable
         | PageEnd::Cancelled => record_known(pipeline, job, end, progress).await,
     }
@@ -153,8 +154,7 @@ async fn record_failure<Q: PageQueue>(
 async fn look_up<Q: PageQueue>(pipeline: &Pipeline<Q>, job: &PageJob) -> Result<Recorded, ServiceError> {
     let (end, progress) = match pipeline.store.pages.look_up(job).await? {
         Some(reason) => end_of(reason, job),
-        // The ledger wants the page after all: it comes again.
-        None => (PageEnd::Cancelled, None),
+        None => (PageEnd::StillWanted, None),
     };
     record_known(pipeline, job, end, progress).await
 }

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    serve::{Fleet, serve},
+    sessions::{Fleet, serve},
     sizing::size,
 };
 use crate::{app::App, identity::identity, partition::rescue, pipeline::Pipeline, stop::Stop};

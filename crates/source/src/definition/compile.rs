@@ -9,6 +9,7 @@ mod pager;
 mod request;
 mod response;
 mod rules;
+mod shared;
 mod stream;
 mod table;
 
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 use reqwest::Url;
 
-use self::stream::{Source, api_names};
+use self::{shared::Shared, stream::api_names};
 use super::{
     Definition,
     auth::Auth,
@@ -52,7 +53,7 @@ pub(super) fn definition(document: Document) -> Result<Definition, Wrong> {
     let reader = Reader { numbers: numbers::compile(numbers)?, zone };
     rate.check().map_err(|e| e.within(&["rate"]))?;
     let auth = auth.map(|auth| auth::compile(auth, &base_url, &params)).transpose()?;
-    let source = Source {
+    let source = Shared {
         name: &name,
         base_url: &base_url,
         groups: &columns,
@@ -79,7 +80,7 @@ pub(super) fn definition(document: Document) -> Result<Definition, Wrong> {
 }
 
 fn streams(
-    source: &Source<'_>,
+    source: &Shared<'_>,
     documents: BTreeMap<String, StreamDoc>,
     auth: Option<&Auth>,
 ) -> Result<BTreeMap<String, Stream>, Wrong> {

@@ -2,7 +2,7 @@
 
 use super::{
     request, response,
-    stream::{NAMES, Source, with},
+    shared::{NAMES, Shared, with},
 };
 use crate::{
     decode::{Field, MOST_ROWS},
@@ -27,7 +27,7 @@ const TASK: [&str; 10] = with(NAMES, "task");
 
 /// Checks a pager, and where the responses that hold rows keep what.
 pub(super) fn compile(
-    source: &Source<'_>,
+    source: &Shared<'_>,
     pager: &PagerDoc,
     document: &ResponseDoc,
     request: &RequestPlan,
@@ -77,7 +77,7 @@ fn with_total(response: ResponsePlan) -> Result<ResponsePlan, Wrong> {
 }
 
 fn task(
-    source: &Source<'_>,
+    source: &Shared<'_>,
     document: &TaskDoc,
     response: &ResponseDoc,
 ) -> Result<(Pager, ResponsePlan), Wrong> {

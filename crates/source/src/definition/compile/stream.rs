@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use reqwest::Url;
-use toml::Table;
-
-use super::{columns, pager, request, table};
+use super::{
+    columns, pager, request,
+    shared::{NAMES, Shared, with},
+    table,
+};
 use crate::{
     decode::{RowPlan, SumsPlan},
     definition::{
@@ -21,40 +22,13 @@ use crate::{
         rate::Rate,
         stream::Stream,
     },
-    template::{Scope, Template},
-    value::Reader,
+    template::Template,
 };
-
-/// What requests for pages fill in.
-pub(super) const NAMES: [&str; 9] =
-    ["account", "page", "page_size", "offset", "cursor", "token", "timestamp", "timestamp_ms", "nonce"];
 
 /// Besides, in what is set for a part of a day.
 const PART: [&str; 10] = with(NAMES, "value");
 
-/// The names of requests for pages, and one more.
-pub(super) const fn with(names: [&'static str; 9], one: &'static str) -> [&'static str; 10] {
-    let [a, b, c, d, e, f, g, h, i] = names;
-    [a, b, c, d, e, f, g, h, i, one]
-}
-
-/// What the streams of a source share.
-pub(super) struct Source<'a> {
-    pub(super) name: &'a str,
-    pub(super) base_url: &'a Url,
-    pub(super) groups: &'a BTreeMap<String, Vec<ColumnDoc>>,
-    pub(super) reader: &'a Reader,
-    pub(super) params: &'a Table,
-    pub(super) api_names: &'a BTreeMap<String, Vec<String>>,
-}
-
-impl Source<'_> {
-    pub(super) fn scope<'s>(&'s self, names: &'s [&'static str]) -> Scope<'s> {
-        Scope { names, days: true, params: self.params, columns: self.api_names }
-    }
-}
-
-pub(super) fn compile(source: &Source<'_>, name: &str, mut document: StreamDoc) -> Result<Stream, Wrong> {
+pub(super) fn compile(source: &Shared<'_>, name: &str, mut document: StreamDoc) -> Result<Stream, Wrong> {
     check_short_name(name).map_err(|e| Wrong::at([], e))?;
     let table = document.table.take().unwrap_or_else(|| format!("{}_{name}", source.name));
     check_identifier(&table).map_err(|e| Wrong::at(["table"], e))?;
@@ -104,7 +78,7 @@ fn days_per_partition(document: &StreamDoc) -> Result<u32, Wrong> {
     Ok(days)
 }
 
-fn sums(source: &Source<'_>, document: &StreamDoc, pager: &Pager, rows: &RowPlan) -> Result<SumsPlan, Wrong> {
+fn sums(source: &Shared<'_>, document: &StreamDoc, pager: &Pager, rows: &RowPlan) -> Result<SumsPlan, Wrong> {
     let sums = table::sums(&document.sums, source.groups, rows)?;
     if !sums.columns.is_empty() && document.response.sums.0.is_empty() && !matches!(pager, Pager::Task(_)) {
         return Err(Wrong::at(["sums"], "where does a response state them? add sums to response"));
@@ -130,7 +104,7 @@ fn is_monthly(document: &StreamDoc) -> Result<bool, Wrong> {
     Ok(monthly)
 }
 
-fn split(source: &Source<'_>, i: usize, document: SplitDoc) -> Result<Split, Wrong> {
+fn split(source: &Shared<'_>, i: usize, document: SplitDoc) -> Result<Split, Wrong> {
     let SplitDoc { name, values, set } = document;
     let at = ["split_by", &i.to_string()];
     if values.len() < 2 {
