@@ -30,7 +30,7 @@ const OF_DATA_TABLES: [(&str, usize); 5] = [
     ("partitions/recount.rs", 1),
     ("partitions/standing.rs", 1),
     ("responses.rs", 1),
-    ("table.rs", 1),
+    ("table/load.rs", 1),
 ];
 
 #[tokio::test]
