@@ -3,6 +3,8 @@
 mod list;
 mod requeue;
 
+use deadpool_postgres::Transaction;
+use jiff::Timestamp;
 use pagemill_core::{Failure, PageJob};
 use tokio_postgres::Row;
 
@@ -45,6 +47,10 @@ impl DeadRecord {
 }
 
 const RFC3339: &str = "'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'";
+/// The columns that [`DeadRecord::from_row`] reads.
+const RECORD_COLUMNS: &str = "id, attempts, to_char(first_failed_at, 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') as first_failed, \
+    to_char(last_failed_at, 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') as last_failed";
+
 const OPEN: &str = "requeued_at is null and dropped_at is null";
 
 /// The dead letters of the ledger.
@@ -63,55 +69,8 @@ impl DeadLetters {
     pub async fn record(&self, job: &PageJob, failure: &Failure) -> Result<Option<DeadRecord>, StoreError> {
         let mut client = self.database.client().await?;
         let tx = client.transaction().await?;
-        let newly_dead = tx
-            .query_opt(
-                "insert into pagemill.pages as g (partition, page, generation, state, attempts, error, fingerprint, first_failed_at, last_failed_at) \
-                 select $1, $2, $3, 'dead', $4, $5, $6, now(), now() \
-                 where exists (select from pagemill.partitions where id = $1 and state = 'open') \
-                 on conflict (partition, page) do update set state = 'dead', attempts = greatest(g.attempts, excluded.attempts), \
-                     starts = 0, error = excluded.error, fingerprint = excluded.fingerprint, \
-                     first_failed_at = coalesce(g.first_failed_at, now()), last_failed_at = now() \
-                 where g.generation = excluded.generation and g.state not in ('done', 'dead') \
-                 returning attempts, first_failed_at",
-                &[
-                    &job.partition,
-                    &(job.page as i32),
-                    &(job.generation as i32),
-                    &(job.attempt as i32),
-                    &failure.message,
-                    &failure.fingerprint(),
-                ],
-            )
-            .await?;
-        let Some(page) = newly_dead else {
-            tx.rollback().await?;
-            return Ok(None);
-        };
-        let s = &job.slice;
-        let dead = tx
-            .query_one(
-                &format!(
-                    "insert into pagemill.dead_letters (message_id, message, partition, source, stream, account, page, attempts, error, \
-                         fingerprint, first_failed_at, last_failed_at) \
-                     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now()) \
-                     on conflict (message_id) do update set error = excluded.error \
-                     returning id, attempts, to_char(first_failed_at, {RFC3339}) as first_failed, to_char(last_failed_at, {RFC3339}) as last_failed"
-                ),
-                &[
-                    &job.id(),
-                    &job.encode(),
-                    &job.partition,
-                    &s.source,
-                    &s.stream,
-                    &s.account,
-                    &(job.page as i32),
-                    &page.get::<_, i32>("attempts"),
-                    &failure.message,
-                    &failure.fingerprint(),
-                    &page.get::<_, jiff::Timestamp>("first_failed_at"),
-                ],
-            )
-            .await?;
+        let Some(page) = mark_page_dead(&tx, job, failure).await? else { return Ok(None) };
+        let letter = insert_letter(&tx, job, failure, &page).await?;
         let counted = tx
             .query_opt(
                 &format!("update pagemill.partitions p set dead = p.dead + 1, progressed_at = now() where p.id = $1 and p.state = 'open' \
@@ -119,12 +78,9 @@ impl DeadLetters {
                 &[&job.partition],
             )
             .await?;
-        let Some(counted) = counted else {
-            tx.rollback().await?;
-            return Ok(None);
-        };
+        let Some(counted) = counted else { return Ok(None) };
         tx.commit().await?;
-        Ok(Some(DeadRecord { progress: Some(Progress::from_row(&counted)), ..DeadRecord::from_row(&dead) }))
+        Ok(Some(DeadRecord { progress: Some(Progress::from_row(&counted)), ..letter }))
     }
 
     /// Records a message that belongs to no partition (it could not be decoded, or the broker gave
@@ -146,7 +102,7 @@ impl DeadLetters {
                          fingerprint, first_failed_at, last_failed_at) \
                      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now(), now()) \
                      on conflict (message_id) do update set requeued_at = null, published_at = null, dropped_at = null \
-                     returning id, attempts, to_char(first_failed_at, {RFC3339}) as first_failed, to_char(last_failed_at, {RFC3339}) as last_failed"
+                     returning {RECORD_COLUMNS}"
                 ),
                 &[
                     &id,
@@ -181,7 +137,7 @@ impl DeadLetters {
         let row = client
             .query_opt(
                 &format!(
-                    "select id, attempts, to_char(first_failed_at, {RFC3339}) as first_failed, to_char(last_failed_at, {RFC3339}) as last_failed \
+                    "select {RECORD_COLUMNS} \
                      from pagemill.dead_letters where message_id = $1"
                 ),
                 &[&message_id],
@@ -209,4 +165,73 @@ impl DeadLetters {
         let sql = format!("select count(*) as count from pagemill.dead_letters where source = $1 and {OPEN}");
         Ok(client.query_one(&sql, &[&source]).await?.get::<_, i64>("count") as u64)
     }
+}
+
+/// A page that has just become dead.
+struct DeadPage {
+    attempts: i32,
+    first_failed_at: Timestamp,
+}
+
+/// `None` if the ledger no longer wants the job.
+async fn mark_page_dead(
+    tx: &Transaction<'_>,
+    job: &PageJob,
+    failure: &Failure,
+) -> Result<Option<DeadPage>, StoreError> {
+    let row = tx
+        .query_opt(
+            "insert into pagemill.pages as g (partition, page, generation, state, attempts, error, fingerprint, first_failed_at, last_failed_at) \
+             select $1, $2, $3, 'dead', $4, $5, $6, now(), now() \
+             where exists (select from pagemill.partitions where id = $1 and state = 'open') \
+             on conflict (partition, page) do update set state = 'dead', attempts = greatest(g.attempts, excluded.attempts), \
+                 starts = 0, error = excluded.error, fingerprint = excluded.fingerprint, \
+                 first_failed_at = coalesce(g.first_failed_at, now()), last_failed_at = now() \
+             where g.generation = excluded.generation and g.state not in ('done', 'dead') \
+             returning attempts, first_failed_at",
+            &[
+                &job.partition,
+                &(job.page as i32),
+                &(job.generation as i32),
+                &(job.attempt as i32),
+                &failure.message,
+                &failure.fingerprint(),
+            ],
+        )
+        .await?;
+    Ok(row.map(|row| DeadPage { attempts: row.get("attempts"), first_failed_at: row.get("first_failed_at") }))
+}
+
+async fn insert_letter(
+    tx: &Transaction<'_>,
+    job: &PageJob,
+    failure: &Failure,
+    page: &DeadPage,
+) -> Result<DeadRecord, StoreError> {
+    let s = &job.slice;
+    let row = tx
+        .query_one(
+            &format!(
+                "insert into pagemill.dead_letters (message_id, message, partition, source, stream, account, page, attempts, error, \
+                     fingerprint, first_failed_at, last_failed_at) \
+                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now()) \
+                 on conflict (message_id) do update set error = excluded.error \
+                 returning {RECORD_COLUMNS}"
+            ),
+            &[
+                &job.id(),
+                &job.encode(),
+                &job.partition,
+                &s.source,
+                &s.stream,
+                &s.account,
+                &(job.page as i32),
+                &page.attempts,
+                &failure.message,
+                &failure.fingerprint(),
+                &page.first_failed_at,
+            ],
+        )
+        .await?;
+    Ok(DeadRecord::from_row(&row))
 }

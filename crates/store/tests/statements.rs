@@ -1,5 +1,6 @@
-//! Every SQL statement in the crate's source is prepared on a migrated database, and no row is read by
-//! position. A statement is a string literal that begins with an SQL verb, or with a constant in braces.
+//! Every SQL statement in the crate's source is prepared on a migrated database. No row is read by position, and
+//! every column that a function reads by name is one that its statements, or those of its callers, return.
+//! A statement is a string literal that begins with an SQL verb, or with a constant in braces.
 
 mod common;
 
@@ -30,7 +31,7 @@ const OF_DATA_TABLES: [(&str, usize); 5] = [
     ("partitions/recount.rs", 1),
     ("partitions/standing.rs", 1),
     ("responses.rs", 1),
-    ("table.rs", 1),
+    ("table/load.rs", 1),
 ];
 
 #[tokio::test]
@@ -39,7 +40,7 @@ async fn every_statement_fits_the_schema() {
     let constants = constants(&files);
     let world = World::new().await;
     let client = world.connect().await;
-    let data_table = Regex::new(r"[^']\{\}|\{name\}").unwrap();
+    let data_table = data_table();
     let mut of_data_tables = BTreeMap::new();
     let (mut prepared, mut wrong) = (0, Vec::new());
     for (file, text) in &files {
@@ -59,6 +60,169 @@ async fn every_statement_fits_the_schema() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(prepared > 90, "only {prepared} statements were found");
     assert_eq!(of_data_tables, BTreeMap::from(OF_DATA_TABLES));
+}
+
+/// Functions of these files read the rows of statements that are prepared in the last of them.
+const WRITE: [&str; 3] = ["pages/write.rs", "pages/write/params.rs", "pages/write/statements.rs"];
+
+#[tokio::test]
+async fn every_column_read_by_name_is_returned() {
+    let files = sources();
+    let world = World::new().await;
+    let client = world.connect().await;
+    let all_constants = constants(&files);
+    let mut functions = Vec::new();
+    for (file, text) in &files {
+        let mut constants = all_constants.clone();
+        constants.extend(self::constants(&[(file.clone(), text.clone())]));
+        for mut function in functions_of(file, text) {
+            for statement in function.statements(&constants) {
+                function.columns.extend(columns(&client, &statement, &constants).await);
+            }
+            functions.push(function);
+        }
+    }
+    let written: Vec<_> =
+        functions.iter().filter(|f| f.file == WRITE[2]).flat_map(|f| f.columns.clone()).collect();
+    for function in functions.iter_mut().filter(|f| WRITE.contains(&f.file.as_str())) {
+        function.columns.extend(written.iter().cloned());
+    }
+    let (mut count, mut wrong) = (0, Vec::new());
+    for function in &functions {
+        let reads = function.reads();
+        count += reads.len();
+        wrong.extend(
+            reads
+                .iter()
+                .filter(|read| !function.returns(read, &functions, 4))
+                .map(|(name, kind)| format!("{}: {} reads {name} {kind:?}", function.file, function.name)),
+        );
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(count > 200, "only {count} reads were found");
+}
+
+/// The columns that a statement returns, with the names of their types.
+async fn columns(
+    client: &tokio_postgres::Client,
+    statement: &str,
+    constants: &BTreeMap<String, String>,
+) -> Vec<(String, String)> {
+    if data_table().is_match(statement) {
+        // Made from a data table's columns, which are read by position; those of fixed names have any type.
+        let list = statement.split(" from ").next().unwrap_or_default();
+        let word = Regex::new(r"\w+").unwrap();
+        return word.find_iter(list).map(|w| (w.as_str().to_owned(), String::new())).collect();
+    }
+    let mut all = Vec::new();
+    for sql in filled(statement, constants) {
+        // Parts of statements, which are no statements by themselves, return nothing.
+        let Ok(prepared) = client.prepare(&sql).await else { continue };
+        all.extend(prepared.columns().iter().map(|c| (c.name().to_owned(), c.type_().name().to_owned())));
+    }
+    all
+}
+
+/// A function of the source, and the columns that its statements return.
+struct Function {
+    file: String,
+    /// The type whose method it is.
+    of: Option<String>,
+    name: String,
+    text: String,
+    columns: Vec<(String, String)>,
+}
+
+/// The functions of a file, as rustfmt lays them out.
+fn functions_of(file: &str, text: &str) -> Vec<Function> {
+    let begin = Regex::new(r"(?m)^( *)(?:pub(?:\([^)]*\))? )?(?:async )?fn (\w+)").unwrap();
+    let implementation = Regex::new(r"(?m)^impl(?:<[^>]*>)? (?:\w+ for )?(\w+)").unwrap();
+    let function = |c: Captures<'_>| {
+        let (at, indent) = (c.get(0).unwrap().start(), &c[1]);
+        let end = text[at..].find(&format!("\n{indent}}}\n")).map_or(text.len(), |end| at + end);
+        let of = implementation.captures_iter(&text[..at]).last().filter(|_| !indent.is_empty());
+        Function {
+            file: file.to_owned(),
+            of: of.map(|c| c[1].to_owned()),
+            name: c[2].to_owned(),
+            text: text[at..end].to_owned(),
+            columns: Vec::new(),
+        }
+    };
+    begin.captures_iter(text).map(function).collect()
+}
+
+impl Function {
+    /// Literals in its text, and constants that it names.
+    fn statements(&self, constants: &BTreeMap<String, String>) -> Vec<String> {
+        let constant = Regex::new(r"\b[A-Z][A-Z_]+\b").unwrap();
+        let named = constant.find_iter(&self.text).filter_map(|name| constants.get(name.as_str()).cloned());
+        statements(&self.text, constants).into_iter().chain(named).collect()
+    }
+
+    /// Columns that it reads by name, and the types that it spells out.
+    fn reads(&self) -> Vec<(String, Option<String>)> {
+        let read = Regex::new(r#"\.get(?:::<_, (?:Option<)?([^;(]+?)>?>)?\("(\w+)"\)"#).unwrap();
+        let mut reads: Vec<_> = read
+            .captures_iter(&self.text)
+            .map(|c| (c[2].to_owned(), c.get(1).map(|kind| kind.as_str().trim_end_matches('>').to_owned())))
+            .collect();
+        // By a closure: `let count = |name| row.get::<_, i64>(name) as u64`.
+        let closure = Regex::new(r"let (\w+) = \|[^|]*\bname\| \w+\.get::<_, (\w+)>\(name\)").unwrap();
+        for c in closure.captures_iter(&self.text) {
+            let call = Regex::new(&format!(r#"\b{}\((?:\w+, )?"(\w+)"\)"#, &c[1])).unwrap();
+            reads.extend(call.captures_iter(&self.text).map(|r| (r[1].to_owned(), Some(c[2].to_owned()))));
+        }
+        reads
+    }
+
+    /// Whether its statements return a column, or those of all its callers.
+    fn returns(&self, read: &(String, Option<String>), functions: &[Self], depth: u32) -> bool {
+        let (name, kind) = read;
+        let fits = |(column, sql): &(String, String)| {
+            column == name && (sql.is_empty() || kind.as_ref().is_none_or(|kind| is_read_as(sql, kind)))
+        };
+        if self.columns.iter().any(fits) {
+            return true;
+        }
+        let callers: Vec<&Self> = functions.iter().filter(|f| f.calls(self)).collect();
+        depth > 0 && !callers.is_empty() && callers.iter().all(|f| f.returns(read, functions, depth - 1))
+    }
+
+    fn calls(&self, other: &Self) -> bool {
+        let name = &other.name;
+        let here = self.file == other.file;
+        let call = match &other.of {
+            Some(of) if self.of == other.of && here => format!(r"\b(?:{of}::|Self::|self\.){name}\b"),
+            Some(of) => format!(r"\b{of}::{name}\b"),
+            None if here => format!(r"(?:^|[^.:\w]){name}(?:\(|\))"),
+            None => return false,
+        };
+        let itself = self.name == *name && self.of == other.of && here;
+        !itself && Regex::new(&call).unwrap().is_match(&self.text)
+    }
+}
+
+/// Whether a column of this SQL type can be read as this Rust type.
+fn is_read_as(sql: &str, kind: &str) -> bool {
+    match kind {
+        "i32" => sql == "int4",
+        "i64" => sql == "int8",
+        "f64" => sql == "float8",
+        "bool" => sql == "bool",
+        "&str" | "String" => ["text", "name", "varchar"].contains(&sql),
+        "Timestamp" => sql == "timestamptz",
+        "Value" => sql == "jsonb",
+        "Vec<i32" => sql == "_int4",
+        "Vec<i64" => sql == "_int8",
+        "Vec<f64" => sql == "_float8",
+        "_" => true,
+        other => panic!("say how {other} is read"),
+    }
+}
+
+fn data_table() -> Regex {
+    Regex::new(r"[^']\{\}|\{name\}").unwrap()
 }
 
 #[test]

@@ -134,7 +134,7 @@ async fn a_claimer_that_died_is_waited_for_and_no_longer() {
     assert!(matches!(world.claim(1, "other").await, Claimed::Theirs));
     world.sql("update pagemill.tokens set refreshing_until = refreshing_until - interval '1 s'").await;
     assert!(matches!(world.claim(1, "other").await, Claimed::Mine(_)));
-    // The dead one wakes: it gives back nobody's claim but its own.
+    // The dead one wakes: it releases nobody's claim but its own.
     world.store.tokens.release_claim(&world.place, "dead").await.unwrap();
     assert!(matches!(world.claim(1, "third").await, Claimed::Theirs));
     assert!(world.store.tokens.put_refreshed(&world.key, &world.place, 1, &pair(2)).await.unwrap());
@@ -153,7 +153,7 @@ async fn a_failed_purchase_is_given_back() {
 }
 
 #[tokio::test]
-async fn an_answer_keeps_what_it_does_not_name_and_a_grant_does_not() {
+async fn a_response_keeps_what_it_does_not_name_and_a_grant_does_not() {
     let world = World::new().await;
     let bare = || NewTokens {
         refresh_token: None,
@@ -165,6 +165,8 @@ async fn an_answer_keeps_what_it_does_not_name_and_a_grant_does_not() {
     assert!(world.store.tokens.put_refreshed(&world.key, &world.place, 1, &bare()).await.unwrap());
     let tokens = world.store.tokens.get(&world.key, &world.place).await.unwrap().unwrap();
     assert_eq!((tokens.expires_at, tokens.refreshable, tokens.accounts.len()), (None, true, 2));
+    let accounts = world.store.tokens.accounts(&world.place).await.unwrap();
+    assert_eq!(accounts, Some(tokens.accounts));
     let status = &world.store.tokens.status("test").await.unwrap()[0];
     assert!(status.refresh_expires_in.is_some_and(|left| (86_300..=86_400).contains(&left)), "{status:?}");
     assert!(matches!(world.claim(2, "a").await, Claimed::Mine(old) if old.expose_secret() == "refresh-1"));

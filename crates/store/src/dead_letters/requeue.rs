@@ -1,3 +1,4 @@
+use deadpool_postgres::Transaction;
 use pagemill_core::PageJob;
 
 use super::{
@@ -93,7 +94,7 @@ pub struct DeadLock(#[expect(dead_code, reason = "held, not read")] deadpool_pos
 
 /// Raises a dead page's generation and reopens its partition. The job to publish, or why not.
 async fn reopen(
-    tx: &deadpool_postgres::Transaction<'_>,
+    tx: &Transaction<'_>,
     dead: &PageJob,
     decided: bool,
 ) -> Result<Result<PageJob, String>, StoreError> {
@@ -103,40 +104,51 @@ async fn reopen(
     };
     let partition = PartitionRow::from_row(&row);
     let s = &partition.slice;
+    if let Some(run) = newer_run(tx, partition.id).await? {
+        return Ok(Err(format!("{s} was pulled again by run {run}: drop this dead letter")));
+    }
+    let generation =
+        if decided { decided_generation(tx, dead).await? } else { raise_generation(tx, dead).await? };
+    if !decided && generation.is_ok() {
+        reopen_partition(tx, partition.id).await?;
+    }
+    Ok(generation.map(|generation| dead.at(dead.page, generation as u32)))
+}
+
+/// The newest run that pulled a partition's slice again.
+async fn newer_run(tx: &Transaction<'_>, partition: i64) -> Result<Option<i64>, StoreError> {
     let newer = tx
         .query_opt(
             "select newer.run from pagemill.partitions p join pagemill.partitions whole on whole.id = coalesce(p.top, p.id) \
              join pagemill.partitions newer on (newer.source, newer.stream, newer.account, newer.from_date, newer.to_date) \
                  = (whole.source, whole.stream, whole.account, whole.from_date, whole.to_date) and newer.id > whole.id and newer.parent is null \
              where p.id = $1 order by newer.id desc limit 1",
-            &[&partition.id],
+            &[&partition],
         )
         .await?;
-    if let Some(newer) = newer {
-        return Ok(Err(format!(
-            "{s} was pulled again by run {}: drop this dead letter",
-            newer.get::<_, i64>("run")
-        )));
+    Ok(newer.map(|row| row.get("run")))
+}
+
+/// The generation that an earlier requeue, which died before its publish, gave the page. A rescue may have
+/// published the page since: then there is nothing to publish.
+async fn decided_generation(tx: &Transaction<'_>, dead: &PageJob) -> Result<Result<i32, String>, StoreError> {
+    let page = tx
+        .query_one(
+            "select generation, state from pagemill.pages where partition = $1 and page = $2",
+            &[&dead.partition, &(dead.page as i32)],
+        )
+        .await?;
+    let state: &str = page.get("state");
+    if state != "done" && state != "dead" {
+        return Ok(Ok(page.get("generation")));
     }
-    if decided {
-        // An earlier requeue died between its decision and its publish; a rescue may have come first.
-        let page = tx
-            .query_one(
-                "select generation, state from pagemill.pages where partition = $1 and page = $2",
-                &[&dead.partition, &(dead.page as i32)],
-            )
-            .await?;
-        let state: String = page.get("state");
-        if state == "done" || state == "dead" {
-            tx.execute(
-                "update pagemill.dead_letters set published_at = now() where message_id = $1",
-                &[&dead.id()],
-            )
-            .await?;
-            return Ok(Err(format!("requeued before, and {state} since")));
-        }
-        return Ok(Ok(dead.at(dead.page, page.get::<_, i32>("generation") as u32)));
-    }
+    tx.execute("update pagemill.dead_letters set published_at = now() where message_id = $1", &[&dead.id()])
+        .await?;
+    Ok(Err(format!("requeued before, and {state} since")))
+}
+
+/// Makes a dead page a planned one of a new generation.
+async fn raise_generation(tx: &Transaction<'_>, dead: &PageJob) -> Result<Result<i32, String>, StoreError> {
     let page = tx
         .query_opt(
             "update pagemill.pages set generation = generation + 1, state = 'planned', attempts = 0, starts = 0, alone_starts = 0 \
@@ -144,23 +156,26 @@ async fn reopen(
             &[&dead.partition, &(dead.page as i32)],
         )
         .await?;
-    let Some(page) = page else {
-        return Ok(Err("its page is no longer dead: drop this dead letter".into()));
-    };
+    Ok(page
+        .map(|row| row.get("generation"))
+        .ok_or_else(|| "its page is no longer dead: drop this dead letter".into()))
+}
+
+/// Reopens a partition of which a page is no longer dead, and the wholes that it is a part of.
+async fn reopen_partition(tx: &Transaction<'_>, partition: i64) -> Result<(), StoreError> {
     tx.execute(
         "update pagemill.partitions set state = 'open', dead = dead - 1, reason = null, proof = null, closed_at = null, progressed_at = now() \
          where id = $1",
-        &[&partition.id],
+        &[&partition],
     )
     .await?;
-    // The wholes that it is a part of wait for it again.
     tx.execute(
         "with recursive wholes as (select parent as id from pagemill.partitions where id = $1 and parent is not null \
              union select p.parent from pagemill.partitions p join wholes w on p.id = w.id where p.parent is not null) \
          update pagemill.partitions p set state = 'open', reason = null, proof = null, closed_at = null, progressed_at = now() \
          from wholes w where p.id = w.id",
-        &[&partition.id],
+        &[&partition],
     )
     .await?;
-    Ok(Ok(dead.at(dead.page, page.get::<_, i32>("generation") as u32)))
+    Ok(())
 }

@@ -6,6 +6,7 @@ use pagemill_core::{
 };
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
+use tokio_postgres::Row;
 
 use super::{
     quality,
@@ -120,18 +121,7 @@ impl Proof {
             parts: parts.len() as u64,
             ..PartsFacts::default()
         };
-        let mut incomplete = parts.iter().filter(|r| r.get::<_, &str>("state") != "sealed");
-        if let Some(first) = incomplete.next() {
-            let named = pagemill_core::Slice {
-                from: first.get("from_date"),
-                to: first.get("to_date"),
-                part: part_from(&first.get("part")),
-                ..partition.slice.clone()
-            };
-            let reason: Option<&str> = first.get("reason");
-            facts.incomplete =
-                Some((1 + incomplete.count() as u64, format!("{named}: {}", reason.unwrap_or("incomplete"))));
-        }
+        facts.incomplete = incomplete_parts(partition, &parts);
         let proofs: Vec<Value> =
             parts.iter().map(|r| r.get::<_, Option<Value>>("proof").unwrap_or_default()).collect();
         if let Some(table) = table {
@@ -160,6 +150,20 @@ impl Proof {
         let rows = facts.parts_total;
         Ok(Some(Self { verdict, total: Some(total), counted: None, rows, warnings, facts: json }))
     }
+}
+
+/// How many parts are incomplete, and why the first of them is.
+fn incomplete_parts(partition: &PartitionRow, parts: &[Row]) -> Option<(u64, String)> {
+    let mut incomplete = parts.iter().filter(|r| r.get::<_, &str>("state") != "sealed");
+    let first = incomplete.next()?;
+    let slice = pagemill_core::Slice {
+        from: first.get("from_date"),
+        to: first.get("to_date"),
+        part: part_from(&first.get("part")),
+        ..partition.slice.clone()
+    };
+    let reason = first.get::<_, Option<&str>>("reason").unwrap_or("incomplete");
+    Some((1 + incomplete.count() as u64, format!("{slice}: {reason}")))
 }
 
 /// A stated sum that the stored one does not equal; `1.50` is `1.5`.

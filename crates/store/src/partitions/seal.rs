@@ -1,6 +1,7 @@
 //! The proof of completeness. Where it fails and fetching again may mend it, pages are ordered anew,
 //! in bounded rounds, before a partition is closed as incomplete.
 
+use deadpool_postgres::Transaction;
 use pagemill_core::{IncompleteReason, Verdict};
 
 use super::Partitions;
@@ -94,26 +95,37 @@ impl Partitions {
             tx.commit().await?;
             return Ok(Some(Sealing::Repair(order, reason)));
         }
-        if let (Verdict::Sealed, Some(table)) = (&proof.verdict, table)
-            && table.rules.deletes_missing
-            && partition.parent.is_none()
-        {
-            let deleted = delete_missing(&tx, table, &partition).await?;
-            proof.facts["deleted_rows"] = deleted.into();
-        }
-        let (state, reason) = match &proof.verdict {
-            Verdict::Sealed => ("sealed", None),
-            Verdict::Incomplete(reason) => ("incomplete", Some(reason.to_string())),
-        };
-        fail::fail_point!("inside-seal");
-        tx.execute(
-            "update pagemill.partitions set state = $2, reason = $3, proof = $4, total = coalesce(total, $5), closed_at = now(), \
-                 progressed_at = now() where id = $1",
-            &[&partition.id, &state, &reason, &proof.facts, &proof.counted],
-        )
-        .await?;
+        close(&tx, &partition, &mut proof, table).await?;
         tx.commit().await?;
         let Proof { rows, verdict, warnings, .. } = proof;
         Ok(Some(Sealing::Closed(SealReport { partition, rows, verdict, warnings })))
     }
+}
+
+/// Closes a partition as its proof says.
+async fn close(
+    tx: &Transaction<'_>,
+    partition: &PartitionRow,
+    proof: &mut Proof,
+    table: Option<&DataTable>,
+) -> Result<(), StoreError> {
+    if let (Verdict::Sealed, Some(table)) = (&proof.verdict, table)
+        && table.rules.deletes_missing
+        && partition.parent.is_none()
+    {
+        let deleted = delete_missing(tx, table, partition).await?;
+        proof.facts["deleted_rows"] = deleted.into();
+    }
+    let (state, reason) = match &proof.verdict {
+        Verdict::Sealed => ("sealed", None),
+        Verdict::Incomplete(reason) => ("incomplete", Some(reason.to_string())),
+    };
+    fail::fail_point!("inside-seal");
+    tx.execute(
+        "update pagemill.partitions set state = $2, reason = $3, proof = $4, total = coalesce(total, $5), closed_at = now(), \
+             progressed_at = now() where id = $1",
+        &[&partition.id, &state, &reason, &proof.facts, &proof.counted],
+    )
+    .await?;
+    Ok(())
 }

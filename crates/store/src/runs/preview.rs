@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use pagemill_core::PageRange;
 
-use super::{NEWEST_COLUMNS, NewPartition, Newest, PlanRequest, Runs, unfinished};
+use super::{
+    NewPartition, PlanRequest, Runs,
+    newest::{NEWEST_COLUMNS, Newest},
+    unfinished,
+};
 use crate::StoreError;
 
 /// What [`Runs::plan`] would find if it were asked now.
