@@ -7,7 +7,7 @@ use pagemill_core::{ConfigDuration, DateWord, PageRange};
 
 use pagemill_engine::{
     config::{Config, ConfigError, DEFAULT_PATH},
-    error::Usage,
+    error::UsageError,
     run::request::{Lookback, RunRequest},
 };
 
@@ -87,10 +87,12 @@ impl SelectArgs {
     /// What a run is to pull of these days.
     ///
     /// # Errors
-    /// [`Usage`] when no day is named.
-    pub(crate) fn on(self, days: &DayArgs) -> Result<RunRequest, Usage> {
+    /// [`UsageError`] when no day is named.
+    pub(crate) fn on(self, days: &DayArgs) -> Result<RunRequest, UsageError> {
         let (from, to) = days.range().ok_or_else(|| {
-            Usage("no day: add --date D, or --from D --to D (D is YYYY-MM-DD, today or yesterday)".into())
+            UsageError(
+                "no day: add --date D, or --from D --to D (D is YYYY-MM-DD, today or yesterday)".into(),
+            )
         })?;
         Ok(RunRequest {
             from,

@@ -6,7 +6,7 @@ use crate::{args::ConfigArg, built_in};
 use clap::Args;
 use pagemill_engine::{
     config::{Config, DEFAULT_PATH},
-    error::Usage,
+    error::UsageError,
 };
 use pagemill_store::{Store, StoreConfig};
 use secrecy::SecretString;
@@ -64,7 +64,7 @@ impl DatabaseArgs {
             "no database: there is neither {DEFAULT_PATH} nor ./{DATA_DIR} here. Name one with --config, --data-dir or --postgres, \
              or start with `pagemill run`"
         );
-        Err(Usage(what).into())
+        Err(UsageError(what).into())
     }
 
     /// The config that the flags name, the one at hand, or the defaults.
@@ -121,7 +121,8 @@ pub(crate) async fn open_embedded(dir: &Path, config: Config) -> anyhow::Result<
 
 #[cfg(not(feature = "embedded"))]
 pub(crate) async fn open_embedded(_: &Path, _: Config) -> anyhow::Result<Database> {
-    Err(Usage("this build has no embedded database: name a server with --postgres or --config".into()).into())
+    Err(UsageError("this build has no embedded database: name a server with --postgres or --config".into())
+        .into())
 }
 
 impl Database {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use pagemill_engine::error::Unavailable;
+use pagemill_engine::error::UnavailableError;
 use pagemill_store::{Store, StoreConfig};
 use pglite_oxide::PgliteServer;
 
@@ -50,7 +50,7 @@ fn lock(dir: &Path) -> anyhow::Result<File> {
                 "{} is in use by process {pid}: the embedded database has one connection. Wait for it, or stop it",
                 dir.display()
             );
-            Err(Unavailable(what).into())
+            Err(UnavailableError(what).into())
         }
         Err(TryLockError::Error(error)) => {
             Err(error).with_context(|| format!("cannot lock {}", path.display()))

@@ -5,7 +5,7 @@ use pagemill_store::{RunStatus, StoreError, StoreErrorKind};
 
 use pagemill_engine::{
     config::ConfigError,
-    error::{ServiceError, SourceError, Unavailable, Usage},
+    error::{ServiceError, SourceError, UnavailableError, UsageError},
     run::plan::PlanError,
 };
 
@@ -33,11 +33,11 @@ impl Exit {
             if cause.is::<ConfigError>()
                 || cause.is::<SourceError>()
                 || cause.is::<PlanError>()
-                || cause.is::<Usage>()
+                || cause.is::<UsageError>()
             {
                 return Self::Usage;
             }
-            if cause.is::<Unavailable>() {
+            if cause.is::<UnavailableError>() {
                 return Self::Unavailable;
             }
             if let Some(error) = cause.downcast_ref::<StoreError>() {

@@ -38,14 +38,14 @@ impl App {
             connections,
         })
         .await?;
-        Self::on(store, config.consumer, resolved, migrate).await
+        Self::with_store(store, config.consumer, resolved, migrate).await
     }
 
     /// The same over a store that is connected already.
     ///
     /// # Errors
     /// As [`App::build`].
-    pub async fn on(
+    pub async fn with_store(
         store: Store,
         settings: Consumer,
         resolved: &[ResolvedSource],

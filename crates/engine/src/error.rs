@@ -6,12 +6,12 @@ use pagemill_store::{StoreError, StoreErrorKind};
 /// A server or API that was waited for in vain.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Unavailable(pub String);
+pub struct UnavailableError(pub String);
 
 /// A request that cannot be fulfilled as it is written.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Usage(pub String);
+pub struct UsageError(pub String);
 
 /// PostgreSQL or RabbitMQ failed, each error with its kind.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -41,7 +41,7 @@ pub(crate) struct PartitionSteps<Q> {
 #[derive(Clone)]
 pub(crate) enum Expansion {
     /// As soon as the first page is stored.
-    AtOnce,
+    Immediate,
     /// By the receiver, who expands several partitions in turn.
     Deferred(UnboundedSender<PartitionRow>),
 }

@@ -35,7 +35,7 @@ use tokio::sync::{
 pub use self::{
     counters::{Counters, Counts},
     intake::Intake,
-    session::Ended,
+    session::PipelineEnd,
 };
 use self::{
     delivered::DeliveredJob,
@@ -69,7 +69,7 @@ pub struct Pipeline<Q> {
 impl<Q: PageQueue> Pipeline<Q> {
     /// A consumer's pipeline, publishing to `queue`.
     pub fn consumer(app: &App, queue: Q) -> Arc<Self> {
-        Arc::new(Self::new(app, queue, Expansion::AtOnce, false))
+        Arc::new(Self::new(app, queue, Expansion::Immediate, false))
     }
 
     /// A producer's pipeline. It hands over the partitions whose first pages are stored, so that several are
@@ -81,9 +81,9 @@ impl<Q: PageQueue> Pipeline<Q> {
 
     /// Works on what the intake delivers until the intake ends, PostgreSQL cannot be used, or the stop
     /// comes: draining ends the intake, cancelling returns what runs.
-    pub async fn run(self: &Arc<Self>, intake: Intake, sizing: Sizing, stop: &Stop) -> Ended {
+    pub async fn run(self: &Arc<Self>, intake: Intake, sizing: Sizing, stop: &Stop) -> PipelineEnd {
         if let Err(error) = self.quarantine.clear_start_marks(&self.store).await {
-            return Ended::Failed(error.into());
+            return PipelineEnd::Failed(error.into());
         }
         let session = Session::new(stop);
         let workers = sizing.workers as usize;

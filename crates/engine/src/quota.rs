@@ -99,7 +99,7 @@ impl Quota {
     }
 
     /// So many consumers share the quota: reservations are sized by that.
-    pub fn shared_by(&self, replicas: u32) {
+    pub fn set_replicas(&self, replicas: u32) {
         self.replicas.store(replicas.max(1), Ordering::Relaxed);
     }
 

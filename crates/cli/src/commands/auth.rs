@@ -1,7 +1,7 @@
 use pagemill_engine::{
     app,
     credentials::{Authorization, Authorized},
-    error::Usage,
+    error::UsageError,
     sources::ResolvedSource,
 };
 use pagemill_store::{Store, TokenKey, TokenStatus};
@@ -44,7 +44,7 @@ pub(crate) async fn run(database: &DatabaseArgs, args: &Args, out: &mut Out) -> 
     let source = resolved
         .iter()
         .find(|resolved| resolved.name() == args.source)
-        .ok_or_else(|| Usage(format!("unknown source '{}': the config has {}", args.source, names())))?;
+        .ok_or_else(|| UsageError(format!("unknown source '{}': the config has {}", args.source, names())))?;
     if let (None, false) = (&args.code, args.status) {
         return print_url(&source.authorization(args.credential.as_deref())?, args, out);
     }

@@ -1,8 +1,10 @@
 use pagemill_engine::{
     app,
     config::Config,
-    error::Usage,
-    operations::requeue::{Refusal, drop_letters, drop_letters_embedded, requeue, requeue_embedded},
+    error::UsageError,
+    operations::requeue::{
+        RefusedRequeue, drop_dead_letters, drop_dead_letters_embedded, requeue, requeue_embedded,
+    },
 };
 use pagemill_queue::Rabbit;
 use pagemill_store::{DeadFilter, DeadRow, Store};
@@ -21,7 +23,7 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        which: Which,
+        letters: LetterArgs,
     },
     /// How many of which kind of error
     Groups {
@@ -37,7 +39,7 @@ pub(crate) enum Command {
     /// Give dead letters a fresh set of attempts
     Requeue {
         #[command(flatten)]
-        which: Which,
+        letters: LetterArgs,
         /// All of them
         #[arg(long)]
         all: bool,
@@ -45,7 +47,7 @@ pub(crate) enum Command {
     /// Give dead letters up for good; their pages stay missing
     Drop {
         #[command(flatten)]
-        which: Which,
+        letters: LetterArgs,
         /// All of them
         #[arg(long)]
         all: bool,
@@ -54,7 +56,7 @@ pub(crate) enum Command {
 
 /// Which dead letters; conditions hold together.
 #[derive(clap::Args)]
-pub(crate) struct Which {
+pub(crate) struct LetterArgs {
     /// Ids, as `dead list` shows them
     ids: Vec<i64>,
     /// Of this stream
@@ -65,19 +67,21 @@ pub(crate) struct Which {
     error: Option<String>,
 }
 
-impl Which {
+impl LetterArgs {
     fn filter(self) -> DeadFilter {
         let ids = (!self.ids.is_empty()).then_some(self.ids);
         DeadFilter { ids, stream: self.stream, error: self.error }
     }
 
     /// The filter of a command that changes something: all must be said.
-    fn chosen(self, all: bool) -> anyhow::Result<DeadFilter> {
+    fn filter_or_all(self, all: bool) -> anyhow::Result<DeadFilter> {
         let filter = self.filter();
         let empty = filter.ids.is_none() && filter.stream.is_none() && filter.error.is_none();
         match (empty, all) {
-            (true, false) => Err(Usage("which? name ids, --stream S, --error TEXT, or --all".into()).into()),
-            (false, true) => Err(Usage("--all goes alone".into()).into()),
+            (true, false) => {
+                Err(UsageError("which? name ids, --stream S, --error TEXT, or --all".into()).into())
+            }
+            (false, true) => Err(UsageError("--all goes alone".into()).into()),
             _ => Ok(filter),
         }
     }
@@ -94,11 +98,13 @@ async fn act(database: &Database, command: Command, out: &mut Out) -> anyhow::Re
     let store = &database.store;
     store.check_schema(&[]).await?;
     match command {
-        Command::List { json, which } => list(store, json, &which.filter(), out).await,
+        Command::List { json, letters } => list(store, json, &letters.filter(), out).await,
         Command::Groups { json } => groups(store, json, out).await,
         Command::Show { id } => show(store, id, out).await,
-        Command::Requeue { which, all } => requeue_letters(database, &which.chosen(all)?, out).await,
-        Command::Drop { which, all } => drop_for_good(database, &which.chosen(all)?, out).await,
+        Command::Requeue { letters, all } => {
+            requeue_letters(database, &letters.filter_or_all(all)?, out).await
+        }
+        Command::Drop { letters, all } => drop_for_good(database, &letters.filter_or_all(all)?, out).await,
     }
 }
 
@@ -159,8 +165,9 @@ async fn groups(store: &Store, json: bool, out: &mut Out) -> anyhow::Result<Exit
 
 async fn show(store: &Store, id: i64, out: &mut Out) -> anyhow::Result<Exit> {
     let found = store.dead_letters.list(&DeadFilter { ids: Some(vec![id]), ..DeadFilter::default() }).await?;
-    let letter =
-        found.first().ok_or_else(|| Usage(format!("no dead letter {id} waits: see `pagemill dead list`")))?;
+    let letter = found
+        .first()
+        .ok_or_else(|| UsageError(format!("no dead letter {id} waits: see `pagemill dead list`")))?;
     let mut shown = serde_json::to_value(letter)?;
     // As it is, if it is JSON at all.
     shown["message"] = serde_json::from_slice(&letter.message)
@@ -179,7 +186,7 @@ async fn requeue_letters(database: &Database, filter: &DeadFilter, out: &mut Out
         queue.close().await;
         (result, "")
     };
-    for Refusal { id, reason } in &result.refused {
+    for RefusedRequeue { id, reason } in &result.refused {
         eprintln!("{id}: {reason}");
     }
     match (result.requeued.len(), result.refused.len()) {
@@ -191,10 +198,10 @@ async fn requeue_letters(database: &Database, filter: &DeadFilter, out: &mut Out
 
 async fn drop_for_good(database: &Database, filter: &DeadFilter, out: &mut Out) -> anyhow::Result<Exit> {
     let dropped = if database.is_embedded() {
-        drop_letters_embedded(&database.store, filter).await?
+        drop_dead_letters_embedded(&database.store, filter).await?
     } else {
         let (queue, sources) = connect(&database.config).await?;
-        let dropped = drop_letters(&database.store, &queue, &sources, filter).await?;
+        let dropped = drop_dead_letters(&database.store, &queue, &sources, filter).await?;
         queue.close().await;
         dropped
     };

@@ -1,8 +1,8 @@
 use pagemill_engine::{
     app,
-    error::Usage,
-    operations::drift::{Drift, Moved, drift},
-    operations::reload::Which,
+    error::UsageError,
+    operations::drift::{Drift, RowChanges, drift},
+    operations::reload::SliceFilter,
 };
 
 use crate::{
@@ -33,25 +33,25 @@ pub(crate) struct Args {
 /// Prints each slice of the requested days.
 pub(crate) async fn run(database: &DatabaseArgs, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
     let Some(days) = args.days.range() else {
-        return Err(Usage("no day: add --date D, or --from D --to D".into()).into());
+        return Err(UsageError("no day: add --date D, or --from D --to D".into()).into());
     };
-    let which = Which {
+    let filter = SliceFilter {
         source: args.source.clone(),
         streams: args.streams.clone(),
         accounts: args.accounts.clone(),
         days: Some(days),
     };
     let database = database.open().await?.or_built_in();
-    let shown = show(&database, &which, args.json, out).await;
+    let shown = show(&database, &filter, args.json, out).await;
     database.close().await;
     shown
 }
 
-async fn show(database: &Database, which: &Which, json: bool, out: &mut Out) -> anyhow::Result<Exit> {
+async fn show(database: &Database, filter: &SliceFilter, json: bool, out: &mut Out) -> anyhow::Result<Exit> {
     let resolved = app::resolve(&database.config)?;
     database.store.check_schema(&[]).await?;
     let (mut slices, mut exit) = (0, Exit::Done);
-    for stream in which.of(&database.store, &resolved).await? {
+    for stream in filter.select(&database.store, &resolved).await? {
         for drift in drift(&database.store, &stream).await? {
             slices += 1;
             if drift.unreadable {
@@ -75,7 +75,7 @@ fn print_drift(drift: &Drift, out: &mut Out) -> std::io::Result<()> {
     let (Some(before), Some(after), Some(moved)) = (&drift.before, &drift.after, &drift.moved) else {
         return writeln!(out, "{slice}: not compared: {}", drift.reason.as_deref().unwrap_or_default());
     };
-    let Moved { rows_before, rows_after, rows_added, rows_gone, rows_changed, metrics } = moved;
+    let RowChanges { rows_before, rows_after, rows_added, rows_gone, rows_changed, metrics } = moved;
     let state = |state: &str| if state == "sealed" { String::new() } else { format!(" ({state})") };
     writeln!(
         out,

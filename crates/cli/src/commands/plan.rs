@@ -2,7 +2,7 @@ use jiff::SignedDuration;
 use pagemill_core::{Lane, TimeOfDay};
 use pagemill_engine::{
     app::{self, App},
-    run::deadline::{time_of, yes_or_no},
+    run::deadline::{describe_on_time, format_time},
     run::forecast::{Forecast, PartitionForecast, SourceForecast, forecast},
 };
 
@@ -55,7 +55,8 @@ pub(crate) async fn run(database: &DatabaseArgs, args: &Args, out: &mut Out) -> 
 async fn plan(database: &Database, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
     let requested = args.select.clone().on(&args.days.or_yesterday())?;
     let resolved = app::resolve(&database.config)?;
-    let app = App::on(database.store.clone(), database.config.consumer.clone(), &resolved, false).await?;
+    let app =
+        App::with_store(database.store.clone(), database.config.consumer.clone(), &resolved, false).await?;
     let forecast = forecast(&app.store, &app.sources, &requested, args.by.as_ref()).await?;
     if args.json {
         print_json(out, &forecast)?;
@@ -148,15 +149,15 @@ fn describe(s: &SourceForecast, forecast: &Forecast) -> String {
             (Some(rate), Some(seconds), Some(end)) => {
                 let length = SignedDuration::from_secs(seconds.ceil() as i64);
                 words += format!(" at {rate:.3}").trim_end_matches('0').trim_end_matches('.');
-                words += &format!("/s: {length:#}, ends {}", time_of(end, forecast.at, &s.zone));
+                words += &format!("/s: {length:#}, ends {}", format_time(end, forecast.at, &s.zone));
             }
             _ => words += ", without a rate limit",
         }
     }
     if let Some(deadline) = s.deadline {
         let zone = s.zone.iana_name().unwrap_or("UTC");
-        let deadline = time_of(deadline, forecast.at, &s.zone);
-        words += &format!("; on time: {} (deadline {deadline} {zone})", yes_or_no(s.on_time));
+        let deadline = format_time(deadline, forecast.at, &s.zone);
+        words += &format!("; on time: {} (deadline {deadline} {zone})", describe_on_time(s.on_time));
     }
     words
 }

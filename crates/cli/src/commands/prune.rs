@@ -1,5 +1,5 @@
 use pagemill_core::{ConfigDuration, Retention};
-use pagemill_engine::{error::Usage, operations::prune::prune};
+use pagemill_engine::{error::UsageError, operations::prune::prune};
 use pagemill_store::Pruned;
 
 use crate::{
@@ -33,7 +33,7 @@ pub(crate) async fn run(database: &DatabaseArgs, args: &Args, out: &mut Out) -> 
     if retention.shortest().is_none() {
         let what = "how old? --older-than 90d, --responses-older-than 30d, or both; --dry-run to see what \
                     would go";
-        return Err(Usage(what.into()).into());
+        return Err(UsageError(what.into()).into());
     }
     let database = database.open().await?;
     let pruned = prune(&database.store, &retention, args.dry_run).await;

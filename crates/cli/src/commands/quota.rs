@@ -1,4 +1,4 @@
-use pagemill_engine::error::Usage;
+use pagemill_engine::error::UsageError;
 use pagemill_store::{QuotaRow, Store};
 
 use crate::{
@@ -58,10 +58,10 @@ async fn act(store: &Store, command: &Command, out: &mut Out) -> anyhow::Result<
         Command::Show { key, json } => show(store, key.as_deref(), *json, out).await?,
         Command::Set { key, per_second, per_minute, per_day } => {
             if per_second.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
-                return Err(Usage("--per-second: a rate is above 0".into()).into());
+                return Err(UsageError("--per-second: a rate is above 0".into()).into());
             }
             if per_second.is_none() && per_minute.is_none() && per_day.is_none() {
-                return Err(Usage("set what? --per-second, --per-minute or --per-day".into()).into());
+                return Err(UsageError("set what? --per-second, --per-minute or --per-day".into()).into());
             }
             store.quotas.set(key, *per_second, *per_minute, *per_day).await?;
             show(store, Some(key), false, out).await?;

@@ -1,6 +1,6 @@
 use pagemill_engine::{
     app,
-    operations::reload::{ReloadEvent, Reloaded, Which, reload},
+    operations::reload::{ReloadEvent, Reloaded, SliceFilter, reload},
 };
 
 use crate::{
@@ -52,7 +52,7 @@ pub(crate) async fn run(database: &DatabaseArgs, args: &Args, out: &mut Out) -> 
 
 async fn load(database: &Database, args: &Args) -> anyhow::Result<Reloaded> {
     let resolved = app::resolve(&database.config)?;
-    let which = Which {
+    let filter = SliceFilter {
         source: args.source.clone(),
         streams: args.streams.clone(),
         accounts: args.accounts.clone(),
@@ -67,7 +67,7 @@ async fn load(database: &Database, args: &Args) -> anyhow::Result<Reloaded> {
             bar.set_message(slice.to_string());
         }
     };
-    let reloaded = reload(&database.store, &resolved, &which, args.all, &observe).await;
+    let reloaded = reload(&database.store, &resolved, &filter, args.all, &observe).await;
     bar.finish_and_clear();
     reloaded
 }

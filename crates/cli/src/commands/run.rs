@@ -86,7 +86,8 @@ impl Pull<'_> {
         let stop = Stop::default();
         stop.on_signals(config.consumer.grace.get());
         let resolved = app::resolve(config)?;
-        let app = App::on(self.opened.store.clone(), config.consumer.clone(), &resolved, true).await?;
+        let app =
+            App::with_store(self.opened.store.clone(), config.consumer.clone(), &resolved, true).await?;
         let tenancy = if self.opened.is_embedded() { Tenancy::Exclusive } else { Tenancy::Shared };
         let bar = progress::bar();
         let ended = run_embedded(&app, requested, tenancy, &mut self.observer(&app, &bar), &stop).await;

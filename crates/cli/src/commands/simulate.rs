@@ -2,7 +2,7 @@ use std::io::BufWriter;
 
 use pagemill_core::DateWord;
 use pagemill_engine::{
-    error::{Unavailable, Usage},
+    error::{UnavailableError, UsageError},
     stop::Stop,
 };
 use pagemill_simulator::{
@@ -103,7 +103,7 @@ fn app(text: &str) -> Result<(String, String), String> {
 /// Serves the API until a signal comes, or prints the truth about its data.
 pub(crate) async fn run(args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
     if args.rows > SimulatorConfig::MAX_ROWS {
-        return Err(Usage(format!("--rows {}: at most {}", args.rows, SimulatorConfig::MAX_ROWS)).into());
+        return Err(UsageError(format!("--rows {}: at most {}", args.rows, SimulatorConfig::MAX_ROWS)).into());
     }
     if args.truth { print_truth(args, out) } else { serve(args, out).await }
 }
@@ -123,7 +123,7 @@ fn print_truth(args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
 async fn serve(args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
     let port = args.port;
     let simulator = Simulator::start(args.config()).await.map_err(|e| {
-        Unavailable(format!("cannot serve on 127.0.0.1:{port}: {e}; choose another port with --port"))
+        UnavailableError(format!("cannot serve on 127.0.0.1:{port}: {e}; choose another port with --port"))
     })?;
     writeln!(out, "simulating on {}; what it saw: {}/stats", simulator.url(), simulator.url())?;
     let stop = Stop::default();

@@ -1,6 +1,6 @@
 use pagemill_engine::{
     app,
-    operations::verify::{Verdict, verify},
+    operations::verify::{Verification, verify},
 };
 use pagemill_store::Recount;
 
@@ -31,13 +31,13 @@ pub(crate) async fn run(database: &DatabaseArgs, args: &Args, out: &mut Out) -> 
 async fn recount(database: &Database, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
     let resolved = app::resolve(&database.config)?;
     let mut printed = Ok(());
-    let mut print = |recount: &Recount, verdict: Verdict| {
+    let mut print = |recount: &Recount, verification: Verification| {
         // A reader that went away changes nothing about what is verified.
         if printed.is_ok() {
             printed = if args.json {
                 print_json(out, recount)
             } else {
-                writeln!(out, "{}", describe(recount, verdict)).map_err(Into::into)
+                writeln!(out, "{}", describe(recount, verification)).map_err(Into::into)
             };
         }
     };
@@ -48,7 +48,7 @@ async fn recount(database: &Database, args: &Args, out: &mut Out) -> anyhow::Res
     printed.map(|()| Exit::Done)
 }
 
-fn describe(r: &Recount, verdict: Verdict) -> String {
+fn describe(r: &Recount, verification: Verification) -> String {
     let slice = &r.slice;
     if let Some(run) = &r.superseded_by {
         return format!("{slice}: superseded by run {run}");
@@ -67,18 +67,18 @@ fn describe(r: &Recount, verdict: Verdict) -> String {
             describe_older(r)
         ),
     };
-    match (verdict, r.pruned_on, &r.reason) {
-        (Verdict::Verified, Some(_), _) => {
+    match (verification, r.pruned_on, &r.reason) {
+        (Verification::Verified, Some(_), _) => {
             format!("{slice}: sealed, verified by its content hash: {numbers}")
         }
-        (Verdict::Verified, None, _) => format!("{slice}: sealed, verified: {numbers}"),
+        (Verification::Verified, None, _) => format!("{slice}: sealed, verified: {numbers}"),
         (_, _, Some(reason)) => format!("{slice}: {} ({reason}): {numbers}", r.state),
-        (Verdict::Unknown, _, None) => {
+        (Verification::Unknown, _, None) => {
             format!(
                 "{slice}: sealed, and can no longer be verified: {numbers}, others than it was sealed with"
             )
         }
-        (Verdict::Failed | Verdict::Superseded, _, None) => {
+        (Verification::Failed | Verification::Superseded, _, None) => {
             format!("{slice}: {}, NOT verified: {numbers}", r.state)
         }
     }

@@ -9,7 +9,7 @@ use pagemill_store::{Store, TokenKey, TokenPlace};
 use super::oauth;
 use crate::{
     config::CredentialConfig,
-    error::{SourceError, Unavailable, Usage},
+    error::{SourceError, UnavailableError, UsageError},
 };
 
 /// The authorization code flow of one credential.
@@ -53,9 +53,9 @@ impl Authorization {
     ///
     /// # Errors
     /// What the definition or the command lacks.
-    pub fn url(&self, redirect_uri: Option<&str>, state: &str) -> Result<String, Usage> {
+    pub fn url(&self, redirect_uri: Option<&str>, state: &str) -> Result<String, UsageError> {
         let url = self.client.authorize_url(&self.app.id, redirect_uri, state);
-        url.map(String::from).map_err(|failure| Usage(failure.message))
+        url.map(String::from).map_err(|failure| UsageError(failure.message))
     }
 
     /// Exchanges the code for tokens and stores them, over whatever was there.
@@ -73,7 +73,7 @@ impl Authorization {
         let granted = self.client.exchange_code(&self.app, code, redirect_uri).await;
         let granted = granted.map_err(|failure| match failure.class {
             FailureClass::Transient | FailureClass::Throttled => {
-                anyhow::Error::from(Unavailable(failure.message))
+                anyhow::Error::from(UnavailableError(failure.message))
             }
             FailureClass::Token | FailureClass::Permanent => anyhow::anyhow!(
                 "the code was not accepted ({}): it is valid once and for some minutes; open the URL again for another",

@@ -8,7 +8,7 @@ use pagemill_store::{Store, StoredAttempt};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
-use crate::operations::reload::Chosen;
+use crate::operations::reload::SelectedStream;
 
 /// Rows read at a time, unless one page has more.
 const ROWS: u32 = 10_000;
@@ -29,11 +29,11 @@ pub struct Drift {
     /// and last.
     pub to: Date,
     /// The attempt that was replaced.
-    pub before: Option<Side>,
+    pub before: Option<ComparedAttempt>,
     /// The newest attempt.
-    pub after: Option<Side>,
+    pub after: Option<ComparedAttempt>,
     /// What moved between them; `None` if they cannot be compared.
-    pub moved: Option<Moved>,
+    pub moved: Option<RowChanges>,
     /// Why they cannot be compared.
     pub reason: Option<String>,
     /// Whether an answer is there and cannot be read.
@@ -43,7 +43,7 @@ pub struct Drift {
 
 /// One of the attempts.
 #[derive(Debug, Serialize)]
-pub struct Side {
+pub struct ComparedAttempt {
     /// Its run.
     pub run: String,
     /// The partition.
@@ -55,7 +55,7 @@ pub struct Side {
 /// What moved. Rows are told by their keys; a key that came on two pages is taken from the later
 /// request.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Moved {
+pub struct RowChanges {
     /// Rows of the replaced attempt,
     pub rows_before: u64,
     /// and of the newest.
@@ -67,12 +67,12 @@ pub struct Moved {
     /// Rows of both with another value.
     pub rows_changed: u64,
     /// The numeric columns outside the key, in the table's order.
-    pub metrics: Vec<Metric>,
+    pub metrics: Vec<MetricChange>,
 }
 
 /// Sums of a column, as exact decimals; NULL counts as nothing.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Metric {
+pub struct MetricChange {
     /// The column.
     pub name: String,
     /// Over the replaced attempt's rows; `None` (here and below) beyond 28 digits.
@@ -89,7 +89,7 @@ pub struct Metric {
 ///
 /// # Errors
 /// As any query.
-pub async fn drift(store: &Store, stream: &Chosen<'_>) -> anyhow::Result<Vec<Drift>> {
+pub async fn drift(store: &Store, stream: &SelectedStream<'_>) -> anyhow::Result<Vec<Drift>> {
     let mut attempts = store.responses.whole_attempts(&stream.table, &stream.slices).await?;
     // Stable: of each slice the older attempt stays first.
     attempts.sort_by(|a, b| a.partition.slice.cmp(&b.partition.slice));
@@ -100,7 +100,11 @@ pub async fn drift(store: &Store, stream: &Chosen<'_>) -> anyhow::Result<Vec<Dri
     Ok(drifts)
 }
 
-async fn slice(store: &Store, stream: &Chosen<'_>, attempts: &[StoredAttempt]) -> anyhow::Result<Drift> {
+async fn slice(
+    store: &Store,
+    stream: &SelectedStream<'_>,
+    attempts: &[StoredAttempt],
+) -> anyhow::Result<Drift> {
     let (newest, older) = attempts.split_last().expect("a group has a member");
     let of = &newest.partition.slice;
     let mut drift = Drift {
@@ -110,8 +114,8 @@ async fn slice(store: &Store, stream: &Chosen<'_>, attempts: &[StoredAttempt]) -
         account: of.account.clone(),
         from: of.from,
         to: of.to,
-        before: older.last().map(Side::of),
-        after: Some(Side::of(newest)),
+        before: older.last().map(ComparedAttempt::of),
+        after: Some(ComparedAttempt::of(newest)),
         moved: None,
         reason: None,
         unreadable: false,
@@ -156,7 +160,7 @@ async fn slice(store: &Store, stream: &Chosen<'_>, attempts: &[StoredAttempt]) -
 /// that cannot be read.
 async fn read(
     store: &Store,
-    stream: &Chosen<'_>,
+    stream: &SelectedStream<'_>,
     attempt: &StoredAttempt,
     mut rows: impl FnMut(&Rows),
 ) -> anyhow::Result<Result<(), String>> {
@@ -183,7 +187,7 @@ struct Comparison {
     rest: Vec<usize>,
     metrics: Vec<(usize, String)>,
     rows: HashMap<i64, Seen>,
-    moved: Moved,
+    moved: RowChanges,
     before: Vec<Option<Decimal>>,
     after: Vec<Option<Decimal>>,
 }
@@ -204,7 +208,7 @@ impl Comparison {
             .map(|&i| (i, columns[i].name.clone()))
             .collect();
         let zero = vec![Some(Decimal::ZERO); metrics.len()];
-        let moved = Moved {
+        let moved = RowChanges {
             rows_before: 0,
             rows_after: 0,
             rows_added: 0,
@@ -239,7 +243,7 @@ impl Comparison {
         }
     }
 
-    fn finish(self) -> Moved {
+    fn finish(self) -> RowChanges {
         let gone = self.rows.values().filter(|seen| matches!(seen, Seen::Before(_))).count() as u64;
         let sums = self.before.into_iter().zip(self.after);
         let metrics = self.metrics.into_iter().zip(sums).map(|((_, name), (before, after))| {
@@ -249,7 +253,7 @@ impl Comparison {
                 Some(ratio.checked_mul(Decimal::ONE_HUNDRED)?.round_dp(2))
             });
             let text = |n: Option<Decimal>| n.map(|n| n.normalize().to_string());
-            Metric {
+            MetricChange {
                 name,
                 before: text(before),
                 after: text(after),
@@ -257,7 +261,7 @@ impl Comparison {
                 percent: text(percent),
             }
         });
-        Moved { rows_gone: gone, metrics: metrics.collect(), ..self.moved }
+        RowChanges { rows_gone: gone, metrics: metrics.collect(), ..self.moved }
     }
 }
 
@@ -274,7 +278,7 @@ fn add(sums: &mut [Option<Decimal>], metrics: &[(usize, String)], rows: &Rows, r
     }
 }
 
-impl Side {
+impl ComparedAttempt {
     fn of(attempt: &StoredAttempt) -> Self {
         let p = &attempt.partition;
         Self { run: p.run.to_string(), partition: p.id, state: p.state.clone() }
@@ -303,14 +307,14 @@ mod tests {
         comparison.after(&rows(&[(4, Some("7"))]));
         let moved = comparison.finish();
         let text = |t: &str| Some(t.to_owned());
-        let fee = Metric {
+        let fee = MetricChange {
             name: "fee".into(),
             before: text("0.3"),
             after: text("1.6"),
             difference: text("1.3"),
             percent: text("433.33"),
         };
-        let expected = Moved {
+        let expected = RowChanges {
             rows_before: 3,
             rows_after: 3,
             rows_added: 1,

@@ -7,7 +7,7 @@ use pagemill_source::Definition;
 use pagemill_store::{DataTable, PageWrite, PartitionRow, Slices, Store, StoredAttempt, StoredResponse};
 use serde::Serialize;
 
-use crate::{error::Usage, sources::ResolvedSource};
+use crate::{error::UsageError, sources::ResolvedSource};
 
 /// Rows of one transaction, unless one page has more.
 const ROWS: u32 = 2_000;
@@ -16,7 +16,7 @@ const PAGES: u32 = 100;
 
 /// The slices whose stored responses are meant.
 #[derive(Clone, Debug, Default)]
-pub struct Which {
+pub struct SliceFilter {
     /// Only of this source.
     pub source: Option<String>,
     /// Only of these streams; empty = of all that the config names.
@@ -28,7 +28,7 @@ pub struct Which {
 }
 
 /// A stream of the config, and which of its slices are meant.
-pub struct Chosen<'a> {
+pub struct SelectedStream<'a> {
     /// The source's definition.
     pub definition: &'a Definition,
     /// The stream's table.
@@ -92,23 +92,25 @@ pub struct FailedPage {
     pub error: String,
 }
 
-impl Which {
+impl SliceFilter {
     /// The streams of the config that are meant.
     ///
     /// # Errors
-    /// [`Usage`] for what the config does not name; as any query.
-    pub async fn of<'a>(
+    /// [`UsageError`] for what the config does not name; as any query.
+    pub async fn select<'a>(
         &self,
         store: &Store,
         resolved: &'a [ResolvedSource],
-    ) -> anyhow::Result<Vec<Chosen<'a>>> {
+    ) -> anyhow::Result<Vec<SelectedStream<'a>>> {
         let sources: Vec<&ResolvedSource> =
             resolved.iter().filter(|r| self.source.as_ref().is_none_or(|s| s == r.name())).collect();
         if let (Some(name), true) = (&self.source, sources.is_empty()) {
             let known: Vec<&str> = resolved.iter().map(ResolvedSource::name).collect();
-            return Err(Usage(format!("unknown source '{name}': the config has {}", known.join(", "))).into());
+            return Err(
+                UsageError(format!("unknown source '{name}': the config has {}", known.join(", "))).into()
+            );
         }
-        let mut chosen = Vec::new();
+        let mut selected = Vec::new();
         for source in sources {
             let days = match self.days {
                 Some((from, to)) => {
@@ -122,14 +124,16 @@ impl Which {
             tables.retain(|(name, _)| self.streams.is_empty() || self.streams.contains(name));
             tables.sort_by(|(a, _), (b, _)| a.cmp(b));
             let definition = source.definition();
-            let slices = |(_, table)| Chosen { definition, table, slices: slices.clone() };
-            chosen.extend(tables.into_iter().map(slices));
+            let slices = |(_, table)| SelectedStream { definition, table, slices: slices.clone() };
+            selected.extend(tables.into_iter().map(slices));
         }
-        let of_none = |stream: &&String| !chosen.iter().any(|c| c.table.stream() == **stream);
+        let of_none = |stream: &&String| !selected.iter().any(|c| c.table.stream() == **stream);
         if let Some(unknown) = self.streams.iter().find(of_none) {
-            return Err(Usage(format!("unknown stream '{unknown}': the config pulls no such stream")).into());
+            return Err(
+                UsageError(format!("unknown stream '{unknown}': the config pulls no such stream")).into()
+            );
         }
-        Ok(chosen)
+        Ok(selected)
     }
 }
 
@@ -137,24 +141,24 @@ impl Which {
 /// definition has read. What was done stays done: a reload that was broken off goes on from there.
 ///
 /// # Errors
-/// [`Usage`] for what the config does not name; a table that does not fit its definition; PostgreSQL being
+/// [`UsageError`] for what the config does not name; a table that does not fit its definition; PostgreSQL being
 /// away. A page that cannot be read is no error: it is reported, and left as it is.
 pub async fn reload(
     store: &Store,
     resolved: &[ResolvedSource],
-    which: &Which,
+    filter: &SliceFilter,
     all: bool,
     observe: ReloadObserver<'_>,
 ) -> anyhow::Result<Reloaded> {
-    let chosen = which.of(store, resolved).await?;
-    let tables: Vec<DataTable> = chosen.iter().map(|stream| stream.table.clone()).collect();
+    let selected = filter.select(store, resolved).await?;
+    let tables: Vec<DataTable> = selected.iter().map(|stream| stream.table.clone()).collect();
     let migrated = store.migrate(&tables).await.context(
         "the stored responses were not read again (they fill any table: rename or drop the one that does not fit, then \
          reload)",
     )?;
     observe(ReloadEvent::Migrated(&migrated.changes));
     let mut work = Vec::new();
-    for stream in &chosen {
+    for stream in &selected {
         for attempt in store.responses.attempts_in_table(&stream.table, &stream.slices).await? {
             work.push((stream, attempt));
         }
@@ -183,7 +187,7 @@ impl Reloaded {
     async fn attempt(
         &mut self,
         store: &Store,
-        stream: &Chosen<'_>,
+        stream: &SelectedStream<'_>,
         attempt: &StoredAttempt,
         all: bool,
         observe: &(dyn Fn(u64) + Send + Sync),
@@ -216,7 +220,7 @@ impl Reloaded {
     async fn batch(
         &mut self,
         store: &Store,
-        stream: &Chosen<'_>,
+        stream: &SelectedStream<'_>,
         partition: &PartitionRow,
         answers: Vec<StoredResponse>,
     ) -> anyhow::Result<bool> {
@@ -266,7 +270,11 @@ impl Reloaded {
 }
 
 /// A page as the definition reads its stored response now; the response is kept as it is.
-fn read(stream: &Chosen<'_>, partition: &PartitionRow, answer: StoredResponse) -> Result<PageWrite, String> {
+fn read(
+    stream: &SelectedStream<'_>,
+    partition: &PartitionRow,
+    answer: StoredResponse,
+) -> Result<PageWrite, String> {
     let job = partition.job(answer.page, 0);
     let page = stream.definition.decode(&job, answer.body?.into()).map_err(|failure| failure.message)?;
     Ok(PageWrite::new(&stream.table, job, page, answer.requested_at, None))

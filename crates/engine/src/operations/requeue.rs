@@ -9,7 +9,7 @@ use pagemill_queue::{Address, PageQueue};
 use pagemill_store::{DeadFilter, Requeued, Store};
 use serde::Serialize;
 
-use crate::partition::{message, rescue::reconcile_dead};
+use crate::partition::{message, rescue::reconcile_source};
 
 /// What a requeue did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -17,12 +17,12 @@ pub struct RequeueResult {
     /// Ids of the dead letters whose pages are pulled again.
     pub requeued: Vec<i64>,
     /// The dead letters that stay as they are.
-    pub refused: Vec<Refusal>,
+    pub refused: Vec<RefusedRequeue>,
 }
 
 /// A dead letter that cannot be requeued.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Refusal {
+pub struct RefusedRequeue {
     /// The dead letter's id.
     pub id: i64,
     /// Why.
@@ -69,7 +69,7 @@ pub async fn requeue_embedded(store: &Store, filter: &DeadFilter) -> anyhow::Res
 ///
 /// # Errors
 /// PostgreSQL or the queue being away, or another requeue or drop holding the lock.
-pub async fn drop_letters<Q: PageQueue>(
+pub async fn drop_dead_letters<Q: PageQueue>(
     store: &Store,
     queue: &Q,
     sources: &[String],
@@ -86,7 +86,7 @@ pub async fn drop_letters<Q: PageQueue>(
 ///
 /// # Errors
 /// PostgreSQL being away.
-pub async fn drop_letters_embedded(store: &Store, filter: &DeadFilter) -> anyhow::Result<u64> {
+pub async fn drop_dead_letters_embedded(store: &Store, filter: &DeadFilter) -> anyhow::Result<u64> {
     Ok(store.dead_letters.drop(filter).await?)
 }
 
@@ -99,7 +99,7 @@ async fn decide(store: &Store, filter: &DeadFilter) -> anyhow::Result<(Vec<PageJ
                 jobs.push(job);
                 result.requeued.push(id);
             }
-            Err(reason) => result.refused.push(Refusal { id, reason }),
+            Err(reason) => result.refused.push(RefusedRequeue { id, reason }),
         }
     }
     Ok((jobs, result))
@@ -109,7 +109,7 @@ async fn decide(store: &Store, filter: &DeadFilter) -> anyhow::Result<(Vec<PageJ
 /// there by itself are recorded.
 async fn reconcile<Q: PageQueue>(store: &Store, queue: &Q, sources: &[String]) -> anyhow::Result<()> {
     for source in sources {
-        reconcile_dead(store, queue, source).await?;
+        reconcile_source(store, queue, source).await?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use pagemill_source::{Client, Credential, Definition, Fetch, Stream};
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The job of a stream's first page.
-pub fn first_page(definition: &Definition, stream: &Stream, account: &str, day: Date) -> PageJob {
+pub fn sample_job(definition: &Definition, stream: &Stream, account: &str, day: Date) -> PageJob {
     PageJob {
         v: PageJob::VERSION,
         partition: 0,

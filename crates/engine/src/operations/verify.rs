@@ -2,11 +2,11 @@
 
 use pagemill_store::{DataTable, PartitionRow, Recount, Store};
 
-use crate::{error::Usage, sources::ResolvedSource};
+use crate::{error::UsageError, sources::ResolvedSource};
 
 /// What a recount says of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Verification {
     /// The table holds exactly what the seal says.
     Verified,
     /// A newer run pulled the slice again: its seal is the one to verify.
@@ -17,7 +17,7 @@ pub enum Verdict {
     Failed,
 }
 
-impl Verdict {
+impl Verification {
     /// Judges a recount.
     pub fn of(recount: &Recount) -> Self {
         if recount.superseded_by.is_some() {
@@ -35,13 +35,13 @@ impl Verdict {
 /// Recounts a run's partitions one by one, and shows each to `observe`. Returns whether none failed.
 ///
 /// # Errors
-/// [`Usage`] for a partition whose source or stream the config does not name; no such run; PostgreSQL
+/// [`UsageError`] for a partition whose source or stream the config does not name; no such run; PostgreSQL
 /// being away.
 pub async fn verify(
     store: &Store,
     sources: &[ResolvedSource],
     run: i64,
-    observe: &mut (dyn FnMut(&Recount, Verdict) + Send),
+    observe: &mut (dyn FnMut(&Recount, Verification) + Send),
 ) -> anyhow::Result<bool> {
     store.check_schema(&[]).await?;
     store.runs.status(run).await?;
@@ -49,9 +49,9 @@ pub async fn verify(
     for partition in store.partitions.of_run(run).await? {
         let table = table_of(store, sources, &partition)?;
         let recount = store.partitions.recount(&table, &partition).await?;
-        let verdict = Verdict::of(&recount);
-        all_ok &= verdict != Verdict::Failed;
-        observe(&recount, verdict);
+        let verification = Verification::of(&recount);
+        all_ok &= verification != Verification::Failed;
+        observe(&recount, verification);
     }
     Ok(all_ok)
 }
@@ -65,5 +65,5 @@ fn table_of(
     let source = sources.iter().find(|source| source.name() == slice.source);
     let tables = source.map(|source| source.tables(store)).transpose()?;
     let table = tables.and_then(|mut tables| tables.remove(&slice.stream));
-    table.ok_or_else(|| Usage(format!("{slice}: the config does not name its source and stream")).into())
+    table.ok_or_else(|| UsageError(format!("{slice}: the config does not name its source and stream")).into())
 }

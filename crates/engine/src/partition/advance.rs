@@ -12,7 +12,7 @@ impl<Q: PageQueue> PartitionSteps<Q> {
     /// What can't be mended by trying again closes the partition as incomplete, with the reason.
     pub(crate) async fn advance(&self, progress: &Progress, pages: &[&PageJob]) -> Result<(), ServiceError> {
         let advanced = self.try_advance(progress, pages).await;
-        self.or_give_up(progress.partition, advanced).await.map(drop)
+        self.or_close_incomplete(progress.partition, advanced).await.map(drop)
     }
 
     async fn try_advance(&self, progress: &Progress, pages: &[&PageJob]) -> Result<(), ServiceError> {

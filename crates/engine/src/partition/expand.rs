@@ -41,7 +41,7 @@ impl<Q: PageQueue> PartitionSteps<Q> {
         for partition in partitions.into_iter().filter(|partition| !partition.progress.published) {
             let id = partition.id;
             let remaining = self.remaining(partition).await;
-            if let Some(Some(remaining)) = self.or_give_up(id, remaining).await? {
+            if let Some(Some(remaining)) = self.or_close_incomplete(id, remaining).await? {
                 let PartitionRow { slice, lane, .. } = &remaining.partition;
                 lanes.entry((slice.source.clone(), *lane == Lane::Low)).or_default().push(remaining);
             }
@@ -54,7 +54,7 @@ impl<Q: PageQueue> PartitionSteps<Q> {
             fail::fail_point!("after-expansion");
             for Remaining { partition, planned, .. } in lane {
                 let marked = self.store.partitions.mark_published(partition.id).await.map_err(Into::into);
-                self.or_give_up(partition.id, marked).await?;
+                self.or_close_incomplete(partition.id, marked).await?;
                 let (total, pages) = (partition.progress.total.unwrap_or(0), planned.count());
                 tracing::info!(partition = partition.id, slice = %partition.slice, total, pages, "expanded");
             }

@@ -16,8 +16,12 @@ use crate::{app::App, error::ServiceError};
 ///
 /// # Errors
 /// PostgreSQL or the queue being away.
-pub async fn rescue_idle<Q: PageQueue>(app: &App, queue: &Q, idle: Duration) -> Result<(), ServiceError> {
-    let steps = PartitionSteps::new(app, queue.clone(), Expansion::AtOnce);
+pub async fn rescue_stalled_partitions<Q: PageQueue>(
+    app: &App,
+    queue: &Q,
+    idle: Duration,
+) -> Result<(), ServiceError> {
+    let steps = PartitionSteps::new(app, queue.clone(), Expansion::Immediate);
     for source in app.sources.iter() {
         let depth = queue.depth(source.name()).await?;
         if depth.pages + depth.low > 0 {
@@ -43,7 +47,7 @@ impl<Q: PageQueue> PartitionSteps<Q> {
     async fn resume(&self, order: RescueOrder) -> Result<u64, ServiceError> {
         let id = order.partition.id;
         let resumed = self.try_resume(order).await;
-        Ok(self.or_give_up(id, resumed).await?.unwrap_or(0))
+        Ok(self.or_close_incomplete(id, resumed).await?.unwrap_or(0))
     }
 
     async fn try_resume(&self, order: RescueOrder) -> Result<u64, ServiceError> {
@@ -68,14 +72,14 @@ impl<Q: PageQueue> PartitionSteps<Q> {
 /// Publishes what one partition lacks, whatever its progress.
 ///
 /// # Errors
-/// As [`rescue_idle`].
+/// As [`rescue_stalled_partitions`].
 pub async fn publish_missing<Q: PageQueue>(
     app: &App,
     queue: &Q,
     partition: i64,
 ) -> Result<u64, ServiceError> {
     match app.store.partitions.reorder_missing(partition).await? {
-        Some(order) => PartitionSteps::new(app, queue.clone(), Expansion::AtOnce).resume(order).await,
+        Some(order) => PartitionSteps::new(app, queue.clone(), Expansion::Immediate).resume(order).await,
         None => Ok(0),
     }
 }
@@ -84,11 +88,11 @@ pub async fn publish_missing<Q: PageQueue>(
 /// dead-lettered by itself is recorded.
 ///
 /// # Errors
-/// As [`rescue_idle`].
-pub async fn reconcile_all<Q: PageQueue>(app: &App, queue: &Q) -> Result<(), ServiceError> {
+/// As [`rescue_stalled_partitions`].
+pub async fn reconcile_dead_letters<Q: PageQueue>(app: &App, queue: &Q) -> Result<(), ServiceError> {
     for source in app.sources.iter() {
         if queue.depth(source.name()).await?.dead != app.store.dead_letters.count(source.name()).await? {
-            reconcile_dead(&app.store, queue, source.name()).await?;
+            reconcile_source(&app.store, queue, source.name()).await?;
         }
     }
     Ok(())
@@ -98,8 +102,8 @@ pub async fn reconcile_all<Q: PageQueue>(app: &App, queue: &Q) -> Result<(), Ser
 /// it, those that the ledger does not know are recorded.
 ///
 /// # Errors
-/// As [`rescue_idle`].
-pub async fn reconcile_dead<Q: PageQueue>(
+/// As [`rescue_stalled_partitions`].
+pub async fn reconcile_source<Q: PageQueue>(
     store: &Store,
     queue: &Q,
     source: &str,

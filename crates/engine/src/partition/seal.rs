@@ -32,19 +32,19 @@ impl<Q: PageQueue> PartitionSteps<Q> {
 
     /// Passes a step's result on. After an error that trying again cannot mend the partition is closed as
     /// incomplete, so that its run ends; the result is then `None`.
-    pub(super) async fn or_give_up<T>(
+    pub(super) async fn or_close_incomplete<T>(
         &self,
         id: i64,
         result: Result<T, ServiceError>,
     ) -> Result<Option<T>, ServiceError> {
         match result {
             Ok(value) => Ok(Some(value)),
-            Err(error) if error.is_permanent() => self.give_up(id, &error).await.map(|()| None),
+            Err(error) if error.is_permanent() => self.close_incomplete(id, &error).await.map(|()| None),
             Err(error) => Err(error),
         }
     }
 
-    async fn give_up(&self, id: i64, error: &ServiceError) -> Result<(), ServiceError> {
+    async fn close_incomplete(&self, id: i64, error: &ServiceError) -> Result<(), ServiceError> {
         let Some(partition) = self.store.partitions.close_incomplete(id, &error.to_string()).await? else {
             return Ok(());
         };

@@ -76,7 +76,7 @@ pub(super) async fn conclude_message<Q: PageQueue>(
             retry(pipeline, &delivery, message, tier).await?;
         }
         Settlement::DeadLetterMessage(reason) => {
-            dead_letters::bury_message(pipeline, &delivery.source, message, &reason).await?;
+            dead_letters::dead_letter_message(pipeline, &delivery.source, message, &reason).await?;
         }
         Settlement::Ack | Settlement::Retry { .. } | Settlement::DeadLetter(_) | Settlement::Nack => {
             nack(delivery).await;
@@ -154,9 +154,9 @@ async fn apply<Q: PageQueue>(
         Settlement::Snooze(wait) => {
             retry(pipeline, &delivery, message(&job), schedule.tier_within(wait)).await?;
         }
-        Settlement::DeadLetter(failure) => dead_letters::bury(pipeline, &job, &failure).await?,
+        Settlement::DeadLetter(failure) => dead_letters::dead_letter(pipeline, &job, &failure).await?,
         Settlement::DeadLetterMessage(reason) => {
-            dead_letters::bury_message(pipeline, &job.slice.source, message(&job), &reason).await?;
+            dead_letters::dead_letter_message(pipeline, &job.slice.source, message(&job), &reason).await?;
         }
         Settlement::Nack => {
             nack(delivery).await;

@@ -9,7 +9,7 @@ use crate::{error::ServiceError, partition::message};
 
 /// Records a page as dead, publishes it to the dead-letter queue, and closes its partition if that was
 /// its last page.
-pub(super) async fn bury<Q: PageQueue>(
+pub(super) async fn dead_letter<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     job: &PageJob,
     failure: &Failure,
@@ -25,7 +25,7 @@ pub(super) async fn bury<Q: PageQueue>(
 }
 
 /// Records a message that belongs to no partition of this ledger, and publishes it to the dead-letter queue.
-pub(super) async fn bury_message<Q: PageQueue>(
+pub(super) async fn dead_letter_message<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     source: &str,
     message: Message,

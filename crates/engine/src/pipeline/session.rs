@@ -12,7 +12,7 @@ use crate::{error::ServiceError, stop::Stop};
 
 /// How a session ended. Everything is settled or returned to its queue.
 #[derive(Debug)]
-pub enum Ended {
+pub enum PipelineEnd {
     /// The intake ended, or a stop came.
     Drained,
     /// PostgreSQL or the broker cannot be used.
@@ -61,11 +61,11 @@ impl Session {
         self.stop.drain();
     }
 
-    pub(super) fn ended(self) -> Ended {
+    pub(super) fn ended(self) -> PipelineEnd {
         match self.early_end().take() {
-            None => Ended::Drained,
-            Some(EarlyEnd::Failed(error)) => Ended::Failed(error),
-            Some(EarlyEnd::QuotaExhausted(wait)) => Ended::QuotaExhausted(wait),
+            None => PipelineEnd::Drained,
+            Some(EarlyEnd::Failed(error)) => PipelineEnd::Failed(error),
+            Some(EarlyEnd::QuotaExhausted(wait)) => PipelineEnd::QuotaExhausted(wait),
         }
     }
 

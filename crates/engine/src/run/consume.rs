@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    sessions::{Fleet, serve},
+    sessions::{ReplicaCounts, serve},
     sizing::size,
 };
 use crate::{app::App, identity::identity, partition::rescue, pipeline::Pipeline, stop::Stop};
@@ -31,15 +31,16 @@ pub async fn consume<Q: PageQueue>(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let identity = identity();
-    let (heard, fleet) = watch::channel(Fleet::new());
+    let (counts_sender, replica_counts) = watch::channel(ReplicaCounts::new());
     // It follows the process's stop, and comes early when there is nothing left to do.
     let stop = stop.child();
-    let serving =
-        future::join_all(app.sources.iter().map(|source| serve(pipeline, app, source, fleet.clone(), &stop)));
+    let serving = future::join_all(
+        app.sources.iter().map(|source| serve(pipeline, app, source, replica_counts.clone(), &stop)),
+    );
     tokio::pin!(serving);
     tokio::select! {
         _ = &mut serving => {}
-        never = keep_watch(pipeline, app, &identity, until_idle, heard, &stop) => match never {},
+        never = supervise(pipeline, app, &identity, until_idle, counts_sender, &stop) => match never {},
     }
     if let Err(error) = app.store.consumers.leave(&identity).await {
         tracing::debug!(%error, "this consumer's heartbeat stays until it runs out");
@@ -48,12 +49,12 @@ pub async fn consume<Q: PageQueue>(
 }
 
 /// Heartbeats, rescues, and a look whether there is anything left to do. Never ends by itself.
-async fn keep_watch<Q: PageQueue>(
+async fn supervise<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     app: &App,
     identity: &str,
     until_idle: bool,
-    heard: watch::Sender<Fleet>,
+    counts_sender: watch::Sender<ReplicaCounts>,
     stop: &Stop,
 ) -> Infallible {
     let stalled_after = app.settings.stalled_after.get();
@@ -62,9 +63,9 @@ async fn keep_watch<Q: PageQueue>(
     loop {
         tokio::select! {
             _ = beats.tick() => {
-                let beat = beat(app, identity, &heard.borrow());
+                let beat = beat(app, identity, &counts_sender.borrow());
                 match app.store.consumers.beat(&beat).await {
-                    Ok(fleet) => drop(heard.send_replace(fleet)),
+                    Ok(replica_counts) => drop(counts_sender.send_replace(replica_counts)),
                     // The sessions begin when PostgreSQL is there, and find out by themselves when it is gone.
                     Err(error) => tracing::warn!(%error, "no heartbeat"),
                 }
@@ -75,7 +76,7 @@ async fn keep_watch<Q: PageQueue>(
                 }
                 if rescued_at.elapsed() >= stalled_after / 2 {
                     rescued_at = Instant::now();
-                    rescue_stalled(pipeline, app, stalled_after).await;
+                    rescue_and_reconcile(pipeline, app, stalled_after).await;
                 }
             }
         }
@@ -83,9 +84,9 @@ async fn keep_watch<Q: PageQueue>(
 }
 
 /// Moves stalled partitions on, and brings dead letters and ledger together. The next round makes up for a failure.
-async fn rescue_stalled<Q: PageQueue>(pipeline: &Pipeline<Q>, app: &App, stalled_after: Duration) {
-    let rescued = match rescue::rescue_idle(app, &pipeline.queue, stalled_after).await {
-        Ok(()) => rescue::reconcile_all(app, &pipeline.queue).await,
+async fn rescue_and_reconcile<Q: PageQueue>(pipeline: &Pipeline<Q>, app: &App, stalled_after: Duration) {
+    let rescued = match rescue::rescue_stalled_partitions(app, &pipeline.queue, stalled_after).await {
+        Ok(()) => rescue::reconcile_dead_letters(app, &pipeline.queue).await,
         failed => failed,
     };
     if let Err(error) = rescued {
@@ -93,8 +94,8 @@ async fn rescue_stalled<Q: PageQueue>(pipeline: &Pipeline<Q>, app: &App, stalled
     }
 }
 
-fn beat(app: &App, identity: &str, fleet: &Fleet) -> ConsumerBeat {
-    let sizes = app.sources.iter().map(|s| size(app, s, fleet.get(s.name()).copied().unwrap_or(1)));
+fn beat(app: &App, identity: &str, replica_counts: &ReplicaCounts) -> ConsumerBeat {
+    let sizes = app.sources.iter().map(|s| size(app, s, replica_counts.get(s.name()).copied().unwrap_or(1)));
     let (workers, prefetch) =
         sizes.fold((0, 0), |(workers, prefetch), size| (workers + size.workers, prefetch + size.prefetch));
     ConsumerBeat { id: identity.to_owned(), sources: app.sources.names(), workers, prefetch }

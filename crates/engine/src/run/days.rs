@@ -10,7 +10,7 @@ use crate::sources::Source;
 /// What a stream says of its days.
 pub(crate) struct StreamDays<'a> {
     /// Days of a partition.
-    grid: u32,
+    days_per_partition: u32,
     /// The stream's rows know no date: each pull is one whole.
     whole: bool,
     ready_at: Option<&'a TimeOfDay>,
@@ -21,7 +21,7 @@ pub(crate) struct StreamDays<'a> {
 impl<'a> StreamDays<'a> {
     pub(crate) fn of(source: &'a Source, stream: &'a Stream) -> Self {
         Self {
-            grid: stream.days_per_partition(),
+            days_per_partition: stream.days_per_partition(),
             whole: stream.table_shape().dates == DateScope::Whole,
             ready_at: stream.ready_at(),
             restate: stream.restate(),
@@ -48,7 +48,7 @@ impl<'a> StreamDays<'a> {
             }
         };
         let last = to.max(today.yesterday().unwrap_or(today));
-        partition_dates(self.grid, from, to, last)
+        partition_dates(self.days_per_partition, from, to, last)
     }
 
     /// A seal older than this is not the last word on a partition that ends on `day`.
@@ -66,8 +66,8 @@ mod tests {
     const TODAY: Date = date(2026, 3, 5);
     static UTC: TimeZone = TimeZone::UTC;
 
-    fn days<'a>(grid: u32, restate: &'a [Restate]) -> StreamDays<'a> {
-        StreamDays { grid, whole: false, ready_at: None, restate, zone: &UTC }
+    fn days<'a>(days_per_partition: u32, restate: &'a [Restate]) -> StreamDays<'a> {
+        StreamDays { days_per_partition, whole: false, ready_at: None, restate, zone: &UTC }
     }
 
     #[test]

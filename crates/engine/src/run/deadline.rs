@@ -71,13 +71,13 @@ pub(crate) fn after(at: Timestamp, requests: u64, per_second: f64) -> Option<Tim
 }
 
 /// A time for people: its day only where it isn't the deadline's.
-pub fn time_of(at: Timestamp, near: Timestamp, zone: &TimeZone) -> String {
+pub fn format_time(at: Timestamp, near: Timestamp, zone: &TimeZone) -> String {
     let (at, near) = (at.to_zoned(zone.clone()), near.to_zoned(zone.clone()));
     at.strftime(if at.date() == near.date() { "%H:%M" } else { "%F %H:%M" }).to_string()
 }
 
 /// Yes, no, or nothing tells.
-pub fn yes_or_no(on_time: Option<bool>) -> &'static str {
+pub fn describe_on_time(on_time: Option<bool>) -> &'static str {
     match on_time {
         Some(true) => "yes",
         Some(false) => "NO",
@@ -104,9 +104,9 @@ impl std::fmt::Display for Timeliness {
         let zone = self.zone.iana_name().unwrap_or("UTC");
         let deadline = self.deadline.to_zoned(self.zone.clone()).strftime("%H:%M").to_string();
         let word = if self.ended { "ended" } else { "expected" };
-        write!(f, "on time: {}, ", yes_or_no(self.on_time))?;
+        write!(f, "on time: {}, ", describe_on_time(self.on_time))?;
         match self.expected {
-            Some(at) => write!(f, "{word} {}", time_of(at, self.deadline, &self.zone))?,
+            Some(at) => write!(f, "{word} {}", format_time(at, self.deadline, &self.zone))?,
             None if self.on_time == Some(false) => write!(f, "it stands still")?,
             None => write!(f, "neither a rate limit nor a page tells how fast it goes")?,
         }

@@ -9,7 +9,7 @@ use pagemill_store::{PartitionRow, Planned, RunStatus};
 
 use crate::{
     app::App,
-    error::Unavailable,
+    error::UnavailableError,
     identity::identity,
     partition::{message, rescue},
     pipeline::{Counts, Pipeline},
@@ -73,7 +73,7 @@ pub type EmbeddedObserver<'a> = &'a mut (dyn FnMut(EmbeddedEvent<'_>) + Send);
 /// Plans a request, publishes it to a queue in memory, works on it, and follows it to its end.
 ///
 /// # Errors
-/// [`Unavailable`] while consumers or a producer work on the same; a stop; whatever planning, publishing
+/// [`UnavailableError`] while consumers or a producer work on the same; a stop; whatever planning, publishing
 /// and working fail with.
 pub async fn run_embedded(
     app: &App,
@@ -97,7 +97,7 @@ pub async fn run_embedded(
     };
     // In a database of our own the holder of the lease is a run that was killed.
     if let (Tenancy::Shared, Some(owner)) = (tenancy, &planned.lease_holder) {
-        return Err(Unavailable(format!("run {run} is being planned by {owner}: wait for it")).into());
+        return Err(UnavailableError(format!("run {run} is being planned by {owner}: wait for it")).into());
     }
     let lease = RunLease::keep(app.store.clone(), run, owner);
     let queue = InProcess::new(app.settings.retry.clone());
@@ -117,7 +117,7 @@ async fn wait_until_alone(app: &App, stop: &Stop) -> anyhow::Result<()> {
         if begun.elapsed() > OTHERS || stop.is_draining() {
             let what =
                 format!("consumers are at work on {}: stop them, or use pagemill-producer", names.join(", "));
-            return Err(Unavailable(what).into());
+            return Err(UnavailableError(what).into());
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pagemill_store::{RunStatus, Store, StoreError, StoreErrorKind};
 use tokio::time::Instant;
 
-use crate::{error::Unavailable, stop::Stop};
+use crate::{error::UnavailableError, stop::Stop};
 
 const POLL: Duration = Duration::from_millis(250);
 /// PostgreSQL may be away for so long while a run is followed.
@@ -36,7 +36,7 @@ pub type FollowObserver<'a> = &'a mut (dyn FnMut(FollowEvent<'_>) + Send);
 /// `None` where this process does the work itself.
 ///
 /// # Errors
-/// [`Unavailable`] when the time runs out, at a stop, or when PostgreSQL stays away.
+/// [`UnavailableError`] when the time runs out, at a stop, or when PostgreSQL stays away.
 pub async fn follow(
     store: &Store,
     run: i64,
@@ -66,13 +66,13 @@ pub async fn follow(
         if timeout.is_some_and(|timeout| started.elapsed() > timeout) {
             let seconds = started.elapsed().as_secs();
             let what = format!("run {run} is not done after {seconds}s: it goes on without this command");
-            return Err(Unavailable(what).into());
+            return Err(UnavailableError(what).into());
         }
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
             () = stop.draining() => {
                 let what = format!("stopped while run {run} was under way: it can be continued");
-                return Err(Unavailable(what).into());
+                return Err(UnavailableError(what).into());
             }
         }
     }

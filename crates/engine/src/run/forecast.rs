@@ -93,7 +93,7 @@ pub struct PartitionForecast {
 }
 
 /// What a source permits, and when its data is needed.
-struct Terms<'a> {
+struct SourceTerms<'a> {
     name: &'a str,
     rate: &'a Rate,
     deadline: Option<&'a TimeOfDay>,
@@ -114,7 +114,7 @@ pub async fn forecast(
     let seen = store.runs.preview(&resolved, &wanted).await?;
     let terms =
         sources.iter().filter(|s| request.source.as_ref().is_none_or(|name| name == s.name())).map(|s| {
-            Terms {
+            SourceTerms {
                 name: s.name(),
                 rate: s.definition.rate(),
                 deadline: by.or(s.deadline.as_ref()),
@@ -127,7 +127,7 @@ pub async fn forecast(
 fn forecast_of<'a>(
     seen: &pagemill_store::PlanPreview,
     wanted: &[NewPartition],
-    terms: impl Iterator<Item = Terms<'a>>,
+    terms: impl Iterator<Item = SourceTerms<'a>>,
 ) -> Forecast {
     let partitions: Vec<_> = wanted
         .iter()
@@ -173,7 +173,7 @@ fn forecast_of<'a>(
 }
 
 fn of_source(
-    terms: &Terms<'_>,
+    terms: &SourceTerms<'_>,
     at: Timestamp,
     partitions: &[PartitionForecast],
     others: &BTreeMap<String, u64>,
@@ -257,7 +257,8 @@ mod tests {
             [wanted("s", 4, Some("2026-03-05T02:15:00Z")), wanted("s", 3, None), wanted("s", 2, None)];
         let (deadline, zone) = (deadline.map(|d| d.parse().unwrap()), TimeZone::UTC);
         let rate = &Rate { per_second, ..Rate::default() };
-        let terms = ["s", "t"].map(|name| Terms { name, rate, deadline: deadline.as_ref(), zone: &zone });
+        let terms =
+            ["s", "t"].map(|name| SourceTerms { name, rate, deadline: deadline.as_ref(), zone: &zone });
         forecast_of(&seen, &wanted, terms.into_iter())
     }
 

@@ -9,10 +9,10 @@ use pagemill_store::{PartitionRow, Planned, Runs, Store};
 
 use crate::{
     app::App,
-    error::Unavailable,
+    error::UnavailableError,
     identity::identity,
     partition::{Expansion, PartitionSteps, message, rescue},
-    pipeline::{Ended, Intake, Pipeline},
+    pipeline::{Intake, Pipeline, PipelineEnd},
     run::{plan::plan, request::RunRequest},
     sources::Source,
     stop::Stop,
@@ -87,9 +87,10 @@ pub async fn produce<Q: PageQueue>(
     }
     if stop.is_draining() && partitions.iter().any(|p| p.partition.is_unpublished()) {
         // Its lease runs out; the next producer, or a rescue, goes on from there.
-        return Err(
-            Unavailable(format!("stopped before all of run {run} was published: start it again")).into()
-        );
+        return Err(UnavailableError(format!(
+            "stopped before all of run {run} was published: start it again"
+        ))
+        .into());
     }
     lease.release().await?;
     Ok(Produced { planned, partitions })
@@ -145,14 +146,14 @@ async fn run_wave<Q: PageQueue>(
     let lanes = vec![local.subscribe(source.name(), lane, size.prefetch as u16).await?];
     match pipeline.run(Intake { lanes, most: Some(jobs.len()) }, size, stop).await {
         // Its jobs were snoozed, for consumers.
-        Ended::Drained | Ended::QuotaExhausted(_) => {}
-        Ended::Failed(error) => return Err(error.into()),
+        PipelineEnd::Drained | PipelineEnd::QuotaExhausted(_) => {}
+        PipelineEnd::Failed(error) => return Err(error.into()),
     }
     let mut partitions = Vec::new();
     while let Ok(partition) = expansions.try_recv() {
         partitions.push(partition);
     }
-    PartitionSteps::new(app, queue.clone(), Expansion::AtOnce).expand(partitions).await?;
+    PartitionSteps::new(app, queue.clone(), Expansion::Immediate).expand(partitions).await?;
     Ok(())
 }
 

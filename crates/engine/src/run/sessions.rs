@@ -14,7 +14,7 @@ use super::sizing::{describe, fits, size, still_fits};
 use crate::{
     app::App,
     error::ServiceError,
-    pipeline::{Ended, Intake, Pipeline},
+    pipeline::{Intake, Pipeline, PipelineEnd},
     sources::Source,
     stop::Stop,
 };
@@ -27,7 +27,7 @@ const QUOTA_CHECK: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How many consumers of each source are alive, as of the last heartbeat.
-pub(super) type Fleet = HashMap<String, u32>;
+pub(super) type ReplicaCounts = HashMap<String, u32>;
 
 /// Why a session ended.
 enum SessionEnd {
@@ -42,19 +42,19 @@ pub(super) async fn serve<Q: PageQueue>(
     pipeline: &Arc<Pipeline<Q>>,
     app: &App,
     source: &Source,
-    mut fleet: watch::Receiver<Fleet>,
+    mut replica_counts: watch::Receiver<ReplicaCounts>,
     stop: &Stop,
 ) {
     tokio::select! {
         () = stop.draining() => return,
         // The sender lives as long as the consumer.
-        _ = fleet.wait_for(|fleet| !fleet.is_empty()) => {}
+        _ = replica_counts.wait_for(|replica_counts| !replica_counts.is_empty()) => {}
     }
     let name = source.name();
     let mut pauses = pauses();
     loop {
         let begun = Instant::now();
-        let go_on = match session(pipeline, app, source, &mut fleet, stop).await {
+        let go_on = match session(pipeline, app, source, &mut replica_counts, stop).await {
             SessionEnd::Stopped => return,
             SessionEnd::Resized => continue,
             SessionEnd::Failed(error) => {
@@ -62,7 +62,7 @@ pub(super) async fn serve<Q: PageQueue>(
                 if begun.elapsed() > LONGEST_PAUSE {
                     pauses = self::pauses();
                 }
-                wait_out(app, &error, &mut pauses, stop).await
+                wait_until_available(app, &error, &mut pauses, stop).await
             }
             SessionEnd::QuotaExhausted(wait) => {
                 tracing::warn!(
@@ -84,13 +84,13 @@ async fn session<Q: PageQueue>(
     pipeline: &Arc<Pipeline<Q>>,
     app: &App,
     source: &Source,
-    fleet: &mut watch::Receiver<Fleet>,
+    replica_counts: &mut watch::Receiver<ReplicaCounts>,
     stop: &Stop,
 ) -> SessionEnd {
     let name = source.name();
-    let replicas = replicas(fleet, name);
+    let replicas = replicas(replica_counts, name);
     let size = size(app, source, replicas);
-    source.quota.shared_by(replicas);
+    source.quota.set_replicas(replicas);
     let (workers, prefetch) = (size.workers, size.prefetch);
     tracing::info!(source = name, workers, prefetch, "taking jobs: {}", describe(source, replicas));
     let mut lanes = Vec::new();
@@ -107,31 +107,31 @@ async fn session<Q: PageQueue>(
     let mut resized = false;
     let ended = tokio::select! {
         ended = &mut running => ended,
-        () = outgrown(app, source, fleet, replicas, size) => {
+        () = wait_for_resize(app, source, replica_counts, replicas, size) => {
             resized = true;
             session_stop.drain();
             running.await
         }
     };
     match ended {
-        Ended::Drained if resized && !stop.is_draining() => SessionEnd::Resized,
-        Ended::Drained => SessionEnd::Stopped,
-        Ended::Failed(error) => SessionEnd::Failed(error),
-        Ended::QuotaExhausted(wait) => SessionEnd::QuotaExhausted(wait),
+        PipelineEnd::Drained if resized && !stop.is_draining() => SessionEnd::Resized,
+        PipelineEnd::Drained => SessionEnd::Stopped,
+        PipelineEnd::Failed(error) => SessionEnd::Failed(error),
+        PipelineEnd::QuotaExhausted(wait) => SessionEnd::QuotaExhausted(wait),
     }
 }
 
 /// Returns once a size no longer fits the number of replicas, or the time that pages take.
-async fn outgrown(
+async fn wait_for_resize(
     app: &App,
     source: &Source,
-    fleet: &mut watch::Receiver<Fleet>,
+    replica_counts: &mut watch::Receiver<ReplicaCounts>,
     before: u32,
     size_before: Sizing,
 ) {
-    while fleet.changed().await.is_ok() {
-        let now = replicas(fleet, source.name());
-        source.quota.shared_by(now);
+    while replica_counts.changed().await.is_ok() {
+        let now = replicas(replica_counts, source.name());
+        source.quota.set_replicas(now);
         let fits = if now == before { still_fits } else { fits };
         if !fits(size_before, size(app, source, now)) {
             return;
@@ -140,12 +140,17 @@ async fn outgrown(
     future::pending().await
 }
 
-fn replicas(fleet: &mut watch::Receiver<Fleet>, source: &str) -> u32 {
-    fleet.borrow_and_update().get(source).copied().unwrap_or(1).max(1)
+fn replicas(replica_counts: &mut watch::Receiver<ReplicaCounts>, source: &str) -> u32 {
+    replica_counts.borrow_and_update().get(source).copied().unwrap_or(1).max(1)
 }
 
 /// Waits until PostgreSQL answers again, or after any other error for a growing pause. False when the stop came first.
-async fn wait_out(app: &App, error: &ServiceError, pauses: &mut ExponentialBackoff, stop: &Stop) -> bool {
+async fn wait_until_available(
+    app: &App,
+    error: &ServiceError,
+    pauses: &mut ExponentialBackoff,
+    stop: &Stop,
+) -> bool {
     let transient = error.is_transient();
     loop {
         let pause = if transient { PROBE } else { pauses.next().unwrap_or(LONGEST_PAUSE) };

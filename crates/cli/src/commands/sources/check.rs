@@ -6,8 +6,8 @@ use pagemill_core::{Column, DateWord, FetchedPage};
 use pagemill_engine::{
     config::ConfigError,
     credentials::SOLE_ACCOUNT,
-    error::Usage,
-    operations::sample::{fetch_sample, first_page},
+    error::UsageError,
+    operations::sample::{fetch_sample, sample_job},
 };
 use pagemill_source::{Client, Credential, Definition, Stream};
 
@@ -57,11 +57,13 @@ async fn check_live(definition: &Arc<Definition>, args: &CheckArgs, out: &mut Ou
         Some(account) => account,
         None if !stream.names_account() => SOLE_ACCOUNT,
         None => {
-            return Err(Usage(format!("{} is requested by account: add --account A", stream.name())).into());
+            return Err(
+                UsageError(format!("{} is requested by account: add --account A", stream.name())).into()
+            );
         }
     };
     let today = Timestamp::now().to_zoned(definition.zone().clone()).date();
-    let job = first_page(definition, stream, account, args.date.resolve(today));
+    let job = sample_job(definition, stream, account, args.date.resolve(today));
     writeln!(out, "\n{}\n", definition.describe_request(&job)?)?;
     let client = Client::new(definition.clone())?;
     let mut wait =
