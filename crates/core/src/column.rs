@@ -3,7 +3,7 @@ use std::cmp::Ordering;
 use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
 
-use crate::Kind;
+use crate::table::Kind;
 
 /// One column's values.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use rust_decimal::Decimal;
 
-use crate::{BodyDigest, Rows};
+use crate::{body_digest::BodyDigest, rows::Rows};
 
 /// A page as it came: its rows in typed columns, and what the response said about itself.
 #[derive(Debug)]

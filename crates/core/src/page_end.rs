@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{Failure, PageJob};
+use crate::{failure::Failure, job::PageJob};
 
 /// How the work on one delivery ended. Closed: [`settlement_for`](crate::settlement_for) settles every end.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@ use std::{fmt, str::FromStr};
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Deserializer, de};
 
-use crate::TimeOfDay;
+use crate::time_of_day::TimeOfDay;
 
 /// A window within which the API still changes a day's report: `7d` is pulled anew each day, `30d
 /// weekly` each week, `14d every 3d` every three days. Prints as it is written.

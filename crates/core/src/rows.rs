@@ -3,7 +3,7 @@ use std::cmp::Ordering;
 use rust_decimal::Decimal;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::Column;
+use crate::column::Column;
 
 /// A page's rows, column by column.
 #[derive(Debug, Default)]
@@ -105,7 +105,7 @@ fn sum(values: &[Option<Decimal>]) -> Option<Decimal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TextColumn;
+    use crate::column::TextColumn;
 
     fn text(values: &[Option<&str>]) -> Column {
         let mut column = TextColumn::default();

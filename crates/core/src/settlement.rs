@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{ConfigDuration, Failure, FailureClass, PageEnd};
+use crate::{config_duration::ConfigDuration, failure::Failure, failure::FailureClass, page_end::PageEnd};
 
 /// How a delivery is settled.
 #[derive(Clone, Debug, PartialEq, Eq)]

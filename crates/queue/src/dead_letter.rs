@@ -1,6 +1,8 @@
 use std::collections::HashSet;
 
-use crate::{Address, DeadNote, Message, QueueError, QueueErrorKind};
+use crate::{
+    error::QueueError, error::QueueErrorKind, message::Address, message::DeadNote, message::Message,
+};
 
 /// Letters a sweep shows at a time.
 pub(crate) const SWEEP_BATCH: usize = 500;

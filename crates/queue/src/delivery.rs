@@ -2,7 +2,7 @@ use std::{fmt, future::Future, pin::Pin};
 
 use pagemill_core::Lane;
 
-use crate::QueueError;
+use crate::error::QueueError;
 
 /// One message handed out, to be settled exactly once: [`ack`](Delivery::ack) or
 /// [`nack`](Delivery::nack). Dropped unsettled, it is nacked.

@@ -15,8 +15,16 @@ use self::{
     subscription::Subscription,
 };
 use crate::{
-    Address, DeadLetter, DeadLetterAction, Deliveries, Depth, Message, PageQueue, QueueError, SweepError,
+    dead_letter::DeadLetter,
+    dead_letter::DeadLetterAction,
+    dead_letter::SweepError,
     dead_letter::{SWEEP_BATCH, Seen, check_actions},
+    delivery::Deliveries,
+    depth::Depth,
+    error::QueueError,
+    message::Address,
+    message::Message,
+    page_queue::PageQueue,
 };
 
 /// How long a sweep waits for another one.

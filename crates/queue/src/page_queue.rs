@@ -2,7 +2,10 @@ use std::future::Future;
 
 use pagemill_core::Lane;
 
-use crate::{Address, DeadLetter, DeadLetterAction, Deliveries, Depth, Message, QueueError, SweepError};
+use crate::{
+    dead_letter::DeadLetter, dead_letter::DeadLetterAction, dead_letter::SweepError, delivery::Deliveries,
+    depth::Depth, error::QueueError, message::Address, message::Message,
+};
 
 /// The queue that page jobs travel by.
 pub trait PageQueue: Clone + Send + Sync + 'static {

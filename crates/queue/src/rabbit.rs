@@ -39,7 +39,8 @@ use self::{
     topology::Topology,
 };
 use crate::{
-    Address, DeadLetter, DeadLetterAction, Deliveries, Depth, Message, PageQueue, QueueError, SweepError,
+    dead_letter::DeadLetter, dead_letter::DeadLetterAction, dead_letter::SweepError, delivery::Deliveries,
+    depth::Depth, error::QueueError, message::Address, message::Message, page_queue::PageQueue,
 };
 
 /// How long [`PageQueue::depth`] waits for the broker.

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::{StoreError, database::Database};
+use crate::{database::Database, error::StoreError};
 
 /// Two clocks drift apart by less than this share of the time.
 const DRIFT: f64 = 1e-4;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use crate::{StoreError, database::Database};
+use crate::{database::Database, error::StoreError};
 
 /// A consumer's sign of life: who is alive shares the quota.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{StoreError, StoreErrorKind, identifier::check_identifier};
+use crate::{error::StoreError, error::StoreErrorKind, identifier::check_identifier};
 
 const CONNECT: Duration = Duration::from_secs(10);
 const WAIT: Duration = Duration::from_secs(60);

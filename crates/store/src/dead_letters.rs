@@ -13,8 +13,8 @@ pub use self::{
     requeue::{DeadLock, Requeued},
 };
 use crate::{
-    StoreError,
     database::Database,
+    error::StoreError,
     partitions::{PROGRESS_COLUMNS, Progress},
 };
 

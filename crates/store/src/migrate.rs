@@ -1,6 +1,6 @@
 use refinery::Runner;
 
-use crate::{DataTable, Store, StoreError, StoreErrorKind};
+use crate::{error::StoreError, error::StoreErrorKind, store::Store, table::DataTable};
 
 mod sql {
     refinery::embed_migrations!("../../migrations");
@@ -50,7 +50,7 @@ impl Store {
             // Only when missing: `if not exists` asks for the right to create all the same.
             let sql = format!(
                 "create schema if not exists pagemill; create schema if not exists {}",
-                crate::quote(self.schema())
+                crate::identifier::quote(self.schema())
             );
             client.batch_execute(&sql).await?;
         }

@@ -5,7 +5,7 @@ use pagemill_core::{BodyDigest, CastFailure, FetchedPage, PageJob, Rows};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
-use crate::DataTable;
+use crate::table::DataTable;
 
 /// A fetched page, ready to be stored.
 #[derive(Debug)]

@@ -11,8 +11,8 @@ use pagemill_core::{Failure, PageJob};
 pub use self::{following::Following, standing::StandingPage, write::Written};
 use self::{past::Pasts, standing::StandingPages};
 use crate::{
-    StoreError,
     database::Database,
+    error::StoreError,
     partitions::{PROGRESS_COLUMNS, Progress},
 };
 

@@ -18,7 +18,7 @@ pub use self::{
     row::{PartitionRow, Progress},
     seal::{SealReport, Sealing},
 };
-use crate::{StoreError, StoreErrorKind, database::Database};
+use crate::{database::Database, error::StoreError, error::StoreErrorKind};
 
 /// The partitions of the ledger.
 #[derive(Clone)]

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio_postgres::Row;
 
 use self::decision::{ATTEMPT, Decided, PAGES, RESPONSES};
-use crate::{Store, StoreError, retry::with_retry};
+use crate::{error::StoreError, retry::with_retry, store::Store};
 
 /// What a prune took away, or would.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -1,6 +1,6 @@
 use tokio_postgres::SimpleQueryMessage;
 
-use crate::{Store, StoreError, quote};
+use crate::{error::StoreError, identifier::quote, store::Store};
 
 /// Column names, and the rows' values as text.
 pub type TextRows = (Vec<String>, Vec<Vec<Option<String>>>);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
-use crate::{DatabaseClock, StoreError, StoreErrorKind, database::Database};
+use crate::{clock::DatabaseClock, database::Database, error::StoreError, error::StoreErrorKind};
 
 /// Two arrivals at the API may come so much closer than they were sent: each window is held as if it
 /// were longer by this. Half a percent of a second's window.

@@ -7,10 +7,11 @@ use tokio_postgres::types::ToSql;
 
 pub use self::rewrite::Rewritten;
 use crate::{
-    DataTable, StoreError,
     compression::decompress,
     database::Database,
+    error::StoreError,
     partitions::{PARTITION_COLUMNS, PartitionRow},
+    table::DataTable,
 };
 
 /// Of which slices of a table's stream.

@@ -2,7 +2,7 @@ use std::{future::Future, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable};
 
-use crate::{StoreError, StoreErrorKind};
+use crate::{error::StoreError, error::StoreErrorKind};
 
 /// Runs a transaction again while another is in its way: a deadlock, a lock that was not had in time.
 pub(crate) async fn with_retry<T, F>(transaction: impl FnMut() -> F) -> Result<T, StoreError>

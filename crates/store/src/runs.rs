@@ -18,8 +18,8 @@ pub use self::{
     status::{RunStatus, Warning},
 };
 use crate::{
-    StoreError,
     database::Database,
+    error::StoreError,
     partitions::{PARTITION_COLUMNS, PartitionRow, lane_name},
     table::open_months,
 };

@@ -2,11 +2,11 @@ use jiff::{civil::Date, tz::TimeZone};
 use pagemill_core::Slice;
 
 use crate::{
-    StoreError,
     clock::{self, DatabaseClock},
     consumers::Consumers,
     database::{Database, StoreConfig},
     dead_letters::DeadLetters,
+    error::StoreError,
     pages::Pages,
     partitions::Partitions,
     quotas::Quotas,
@@ -42,7 +42,7 @@ impl Store {
     /// Opens the pool and checks with one connection that the server answers.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Invalid`](crate::StoreErrorKind::Invalid) for a malformed URL. The message names
+    /// [`StoreErrorKind::Invalid`](crate::error::StoreErrorKind::Invalid) for a malformed URL. The message names
     /// the place, never the password.
     pub async fn connect(config: &StoreConfig) -> Result<Self, StoreError> {
         let database = Database::connect(config).await?;

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use self::load::{Fence, copy_sql, upsert_sql};
 pub(crate) use self::months::open_months;
 use crate::{
-    StoreError, StoreErrorKind,
+    error::StoreError,
+    error::StoreErrorKind,
     identifier::{check_identifier, literal, quote},
 };
 

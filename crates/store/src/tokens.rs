@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use tokio_postgres::Row;
 
 pub use self::key::TokenKey;
-use crate::{StoreError, StoreErrorKind, database::Database};
+use crate::{database::Database, error::StoreError, error::StoreErrorKind};
 
 /// A claim runs out after so long: then its holder is taken for dead, and another goes on.
 const CLAIM: Duration = Duration::from_secs(30);

@@ -9,7 +9,7 @@ use std::{
 use pagemill_core::Lane;
 
 use super::waiting::Waiting;
-use crate::{DeadLetter, Depth, Message};
+use crate::{dead_letter::DeadLetter, depth::Depth, message::Message};
 
 /// All sources of a queue.
 #[derive(Debug, Default)]

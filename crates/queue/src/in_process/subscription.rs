@@ -12,8 +12,9 @@ use pagemill_core::Lane;
 
 use super::{state::Source, waiting::Entry};
 use crate::{
-    Delivery, QueueError,
+    delivery::Delivery,
     delivery::{self, BoxFuture},
+    error::QueueError,
 };
 
 /// A subscription to one lane.

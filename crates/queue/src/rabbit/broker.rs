@@ -12,7 +12,7 @@ use super::{
     reply::{Connected, reply},
     topology::Topology,
 };
-use crate::{QueueError, QueueErrorKind};
+use crate::{error::QueueError, error::QueueErrorKind};
 
 /// Half-open sockets are noticed after twice this.
 const HEARTBEAT_SECONDS: u16 = 15;

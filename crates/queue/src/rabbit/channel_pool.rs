@@ -7,7 +7,7 @@ use lapin::{Channel, options::ConfirmSelectOptions};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{broker::Broker, connection::ManagedConnection};
-use crate::QueueError;
+use crate::error::QueueError;
 
 /// Publishes at a time; further ones wait their turn.
 const MAX_CHANNELS: usize = 16;

@@ -8,7 +8,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{backoff::Backoff, broker::Broker};
-use crate::QueueError;
+use crate::error::QueueError;
 
 /// How often a connection is checked. Work on it notices a fault by itself; this is what starts the
 /// rebuilding.

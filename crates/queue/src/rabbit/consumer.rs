@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     backoff::Backoff, broker::Broker, connection::ManagedConnection, receipt::Receipt, reply::reply, topology,
 };
-use crate::{QueueError, QueueErrorKind};
+use crate::{error::QueueError, error::QueueErrorKind};
 
 /// Quorum queues refuse more.
 const MAX_PREFETCH: u16 = 2_000;

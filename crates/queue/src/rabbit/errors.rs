@@ -2,7 +2,7 @@
 
 use lapin::ErrorKind;
 
-use crate::{QueueError, QueueErrorKind};
+use crate::{error::QueueError, error::QueueErrorKind};
 
 // Reply codes of AMQP 0-9-1.
 const ACCESS_REFUSED: u16 = 403;

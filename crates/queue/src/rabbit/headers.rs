@@ -11,7 +11,7 @@ use lapin::{
 use pagemill_core::body_id;
 
 use super::outgoing::Outgoing;
-use crate::{DeadLetter, DeadNote, Message};
+use crate::{dead_letter::DeadLetter, message::DeadNote, message::Message};
 
 const ERROR: &str = "pagemill-error";
 const FINGERPRINT: &str = "pagemill-fingerprint";

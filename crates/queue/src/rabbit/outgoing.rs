@@ -1,4 +1,4 @@
-use crate::{DeadLetter, Message};
+use crate::{dead_letter::DeadLetter, message::Message};
 
 /// A message to publish, and what a dead letter carries besides.
 pub(super) struct Outgoing {

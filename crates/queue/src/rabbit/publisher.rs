@@ -13,7 +13,7 @@ use super::{
     outgoing::Outgoing,
     window::{ChannelLost, Window},
 };
-use crate::{Address, QueueError, QueueErrorKind};
+use crate::{error::QueueError, error::QueueErrorKind, message::Address};
 
 /// How long a publish goes on without any progress: a lost connection, an alarm of the broker.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(30);

@@ -8,8 +8,9 @@ use tokio::runtime::Handle;
 
 use super::reply::{NoReply, reply};
 use crate::{
-    QueueError, QueueErrorKind,
     delivery::{self, BoxFuture},
+    error::QueueError,
+    error::QueueErrorKind,
 };
 
 /// AMQP has no reply to an ack: this is the time to write it.

@@ -9,7 +9,7 @@ use super::{
     consumer::{self, Received, Target},
 };
 use crate::{
-    Delivery,
+    delivery::Delivery,
     delivery::{self, BoxFuture, Receipt},
 };
 

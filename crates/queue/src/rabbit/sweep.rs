@@ -19,8 +19,13 @@ use super::{
     topology::{self, dead_queue},
 };
 use crate::{
-    Address, DeadLetter, DeadLetterAction, QueueError, QueueErrorKind, SweepError,
+    dead_letter::DeadLetter,
+    dead_letter::DeadLetterAction,
+    dead_letter::SweepError,
     dead_letter::{SWEEP_BATCH, Seen, check_actions},
+    error::QueueError,
+    error::QueueErrorKind,
+    message::Address,
 };
 
 /// How long to wait for another pass to end.

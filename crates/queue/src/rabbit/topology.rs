@@ -9,7 +9,7 @@ use lapin::{
 };
 use pagemill_core::{ConfigDuration, Lane};
 
-use crate::{Address, Depth, QueueError};
+use crate::{depth::Depth, error::QueueError, message::Address};
 
 /// Routes by queue name: the routing key of a lane or of the dead letters is its name.
 const EXCHANGE: &str = "pagemill";
@@ -223,7 +223,7 @@ async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::QueueErrorKind;
+    use crate::error::QueueErrorKind;
 
     fn topology() -> Topology {
         Topology::new(vec!["xhs".into()], ["1s", "10s"].map(|d| d.parse().unwrap()).to_vec()).unwrap()

@@ -8,7 +8,7 @@ use lapin::{Channel, Confirmation, PublisherConfirm, options::BasicPublishOption
 use tokio::time::Instant;
 
 use super::{headers, outgoing::Outgoing, reply::reply, topology::Route};
-use crate::{QueueError, QueueErrorKind};
+use crate::{error::QueueError, error::QueueErrorKind};
 
 /// Most messages in flight, which bounds a publish's memory. The window's size, more than the queue's
 /// type, is what makes publishing fast.

@@ -3,7 +3,7 @@ use tokio_postgres::types::ToSql;
 
 use super::DeadLetters;
 use super::RFC3339;
-use crate::StoreError;
+use crate::error::StoreError;
 
 /// A dead letter as it is listed.
 #[derive(Clone, Debug, Serialize)]

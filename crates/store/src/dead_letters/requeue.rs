@@ -6,7 +6,7 @@ use super::{
     list::{DeadFilter, FILTER, UNPUBLISHED},
 };
 use crate::{
-    StoreError,
+    error::StoreError,
     partitions::{PARTITION_COLUMNS, PartitionRow},
     retry::with_retry,
     runs::PLAN_LOCK,
@@ -63,7 +63,7 @@ impl DeadLetters {
     /// process ends. Takes a connection of its own for as long.
     ///
     /// # Errors
-    /// [`crate::StoreErrorKind::Retriable`] when another holds it for half a minute.
+    /// [`crate::error::StoreErrorKind::Retriable`] when another holds it for half a minute.
     pub async fn lock(&self) -> Result<DeadLock, StoreError> {
         // Out of the pool: a lock of a session must not come back into it.
         let client = deadpool_postgres::Object::take(self.database.client().await?);

@@ -1,7 +1,7 @@
 //! Pages that follow one another: each names where the next begins.
 
 use super::Pages;
-use crate::StoreError;
+use crate::error::StoreError;
 
 /// What follows a done page.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use pagemill_core::BodyDigest;
 use tokio::sync::OnceCell;
 
 use super::Pages as Handle;
-use crate::StoreError;
+use crate::error::StoreError;
 
 /// Attempts whose digests are remembered.
 const MOST_ATTEMPTS: usize = 16;

@@ -16,7 +16,8 @@ use self::{
 };
 use super::{Pages, past::Past};
 use crate::{
-    DataTable, PageWrite, StoreError, StoreErrorKind, error::kind_of, partitions::Progress, rows::RowParams,
+    error::StoreError, error::StoreErrorKind, error::kind_of, page::PageWrite, partitions::Progress,
+    rows::RowParams, table::DataTable,
 };
 
 /// What became of a batch.

@@ -9,9 +9,10 @@ use tokio_postgres::types::ToSql;
 
 use super::row::PartitionRow;
 use crate::{
-    DataTable, StoreError,
+    error::StoreError,
     identifier::quote,
     rows::{ColumnArray, RowRef, read_rows},
+    table::DataTable,
 };
 
 /// Rows looked at, and deleted, at a time.

@@ -12,7 +12,7 @@ use super::{
     quality,
     row::{PartitionRow, part_from},
 };
-use crate::{DataTable, StoreError};
+use crate::{error::StoreError, table::DataTable};
 
 /// What the done pages of a partition say; `$2`, `$3` are its first and last page. Sorting the keys
 /// to count them takes a quarter of the time that hashing and keeping them takes.

@@ -4,7 +4,7 @@ use deadpool_postgres::Transaction;
 use serde_json::{Value, json};
 
 use super::row::PartitionRow;
-use crate::StoreError;
+use crate::error::StoreError;
 
 /// What a partition's pages say of their columns.
 #[derive(Debug, Default)]

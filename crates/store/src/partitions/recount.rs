@@ -9,7 +9,7 @@ use tokio_postgres::types::ToSql;
 
 use super::Partitions;
 use super::row::PartitionRow;
-use crate::{DataTable, StoreError, identifier::quote, rows::read_rows};
+use crate::{error::StoreError, identifier::quote, rows::read_rows, table::DataTable};
 
 /// A partition's certificate, recounted from its data table and held against the ledger.
 #[derive(Clone, Debug, Serialize)]

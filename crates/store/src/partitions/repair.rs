@@ -7,7 +7,7 @@ use super::{
     rescue::RescueOrder,
     row::{PARTITION_COLUMNS, PartitionRow},
 };
-use crate::StoreError;
+use crate::error::StoreError;
 
 /// Orders the suspect pages anew: those that state another total than the API's latest word, hold a
 /// key that came twice, or are short, and their neighbours; where nothing points to a page, and in the

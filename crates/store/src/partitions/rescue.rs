@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 
 use super::Partitions;
 use super::row::{PARTITION_COLUMNS, PartitionRow};
-use crate::StoreError;
+use crate::error::StoreError;
 
 /// A partition that stands still, and what to publish so that it moves again.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use super::{
     rescue::RescueOrder,
     row::{PARTITION_COLUMNS, PartitionRow},
 };
-use crate::{DataTable, StoreError, retry::with_retry};
+use crate::{error::StoreError, retry::with_retry, table::DataTable};
 
 /// How a partition that has ended went on.
 #[derive(Clone, Debug)]

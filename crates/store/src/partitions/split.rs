@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Partitions;
 use super::row::{PARTITION_COLUMNS, PartitionRow, lane_name};
-use crate::StoreError;
+use crate::error::StoreError;
 
 impl Partitions {
     /// Splits an open partition into parts, once; none says that it cannot be split. Returns its

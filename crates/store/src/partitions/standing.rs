@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use super::Partitions;
-use crate::{DataTable, PartitionRow, StoreError};
+use crate::{error::StoreError, partitions::PartitionRow, table::DataTable};
 
 /// Below so many pages the look at the table costs more than it spares.
 const FEWEST_PAGES: u32 = 10;

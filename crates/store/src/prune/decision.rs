@@ -6,7 +6,7 @@ use pagemill_core::{AttemptFacts, PruneAction, Retention};
 use tokio_postgres::Row;
 
 use super::Pruned;
-use crate::{Store, StoreError, retry::with_retry, runs::PLAN_LOCK};
+use crate::{error::StoreError, retry::with_retry, runs::PLAN_LOCK, store::Store};
 
 /// Partitions that were decided on, and the action for each.
 #[derive(Default)]

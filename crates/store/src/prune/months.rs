@@ -5,7 +5,7 @@ use std::time::Duration;
 use backon::{ConstantBuilder, Retryable};
 
 use super::{Month, Pruned, decision::Decided};
-use crate::{Store, StoreError, StoreErrorKind};
+use crate::{error::StoreError, error::StoreErrorKind, store::Store};
 
 /// A month is dropped under a lock for which all others wait: it is had soon, or tried for again.
 const LOCK_WAIT: &str = "set local lock_timeout = '100ms'";

@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use tokio_postgres::types::ToSql;
 
 use super::Responses;
-use crate::{DataTable, PageWrite, StoreError, StoreErrorKind, retry::with_retry, rows::RowParams};
+use crate::{
+    error::StoreError, error::StoreErrorKind, page::PageWrite, retry::with_retry, rows::RowParams,
+    table::DataTable,
+};
 
 /// What became of pages that were read again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use pagemill_core::{PageRange, Slice};
 use tokio_postgres::Row;
 
 use super::NewPartition;
-use crate::StoreError;
+use crate::error::StoreError;
 
 /// The newest attempt at a slice.
 pub(super) struct Newest {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::Runs;
-use crate::{StoreError, error::none_found};
+use crate::{error::StoreError, error::none_found};
 
 /// One source's share of a run.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ impl Runs {
     /// How fast a run goes, and how far it has to.
     ///
     /// # Errors
-    /// [`crate::StoreErrorKind::Invalid`] if there is no such run.
+    /// [`crate::error::StoreErrorKind::Invalid`] if there is no such run.
     pub async fn pace(&self, run: i64) -> Result<RunPace, StoreError> {
         let client = self.database.client().await?;
         let row = client

@@ -10,7 +10,7 @@ use super::{
     newest::{NEWEST_COLUMNS, Newest},
     unfinished,
 };
-use crate::StoreError;
+use crate::error::StoreError;
 
 /// What [`Runs::plan`] would find if it were asked now.
 #[derive(Clone, Debug)]

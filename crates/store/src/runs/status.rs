@@ -2,7 +2,7 @@ use serde::Serialize;
 
 use super::Runs;
 use crate::{
-    StoreError,
+    error::StoreError,
     error::none_found,
     partitions::{PARTITION_COLUMNS, PartitionRow},
 };
@@ -75,7 +75,7 @@ impl Runs {
     /// One run.
     ///
     /// # Errors
-    /// [`crate::StoreErrorKind::Invalid`] if there is none with this id.
+    /// [`crate::error::StoreErrorKind::Invalid`] if there is none with this id.
     pub async fn status(&self, run: i64) -> Result<RunStatus, StoreError> {
         let client = self.database.client().await?;
         let statement = client.prepare_cached(&STATUS.replace("{runs}", "id = $1")).await?;
@@ -95,7 +95,7 @@ impl Runs {
     /// row is read.
     ///
     /// # Errors
-    /// [`crate::StoreErrorKind::Invalid`] if there is no such run.
+    /// [`crate::error::StoreErrorKind::Invalid`] if there is no such run.
     pub async fn progress(&self, run: i64) -> Result<(u64, u64, u64), StoreError> {
         let client = self.database.client().await?;
         let statement = client

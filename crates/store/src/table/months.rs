@@ -7,7 +7,7 @@ use pagemill_core::{DateScope, Slice};
 use tokio_postgres::Transaction;
 
 use super::DataTable;
-use crate::{StoreError, StoreErrorKind, database::Database, identifier::quote};
+use crate::{database::Database, error::StoreError, error::StoreErrorKind, identifier::quote};
 
 impl DataTable {
     /// The column whose months the table is partitioned by; `None` if it isn't.

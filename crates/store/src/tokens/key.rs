@@ -6,7 +6,7 @@ use ring::{
 use secrecy::{ExposeSecret, SecretString};
 
 use super::TokenPlace;
-use crate::{StoreError, StoreErrorKind};
+use crate::{error::StoreError, error::StoreErrorKind};
 
 const BYTES: usize = 32;
 

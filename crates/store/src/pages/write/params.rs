@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio_postgres::types::ToSql;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{Next, PageWrite};
+use crate::{page::Next, page::PageWrite};
 
 /// The batch's pages as arrays, one element a page.
 #[derive(Default)]

@@ -4,7 +4,7 @@ use deadpool_postgres::Object;
 use tokio_postgres::Statement;
 
 use super::super::past::PAST;
-use crate::{DataTable, StoreError, partitions::PROGRESS_COLUMNS};
+use crate::{error::StoreError, partitions::PROGRESS_COLUMNS, table::DataTable};
 
 pub(super) struct Statements {
     pub(super) decoded: Statement,
