@@ -19,7 +19,7 @@ const MOST_PARTITIONS: usize = 1_000_000;
 #[error("{0}")]
 pub struct PlanError(pub String);
 
-/// Records the run that is requested, or continues it; see [`Store::plan`].
+/// Records the run that is requested, or continues it; see [`pagemill_store::Runs::plan`].
 ///
 /// # Errors
 /// [`PlanError`] for a request that cannot be fulfilled; a credential or PostgreSQL that cannot be used.

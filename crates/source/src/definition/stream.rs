@@ -108,7 +108,7 @@ impl Stream {
     }
 
     /// Positions of the additive columns in the table's columns, in the order of
-    /// [`FetchedPage::sums`].
+    /// [`pagemill_core::FetchedPage::sums`].
     pub fn sums(&self) -> &[usize] {
         &self.sums.columns
     }
