@@ -29,7 +29,7 @@ pub struct Written {
     pub progress: Vec<Progress>,
 }
 
-/// How one try at the transaction ended.
+/// The end of one try at the transaction.
 enum Tried {
     /// The partitions as they stand now, as the counters return them.
     Committed(Vec<Row>),
@@ -39,7 +39,7 @@ enum Tried {
     Occupied,
 }
 
-/// How rows get into the table.
+/// The statement that puts rows into the table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Copy,
