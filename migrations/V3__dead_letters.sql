@@ -1,7 +1,7 @@
 -- Dead letters: page jobs that are not tried again by themselves, and messages that are none.
 create table pagemill.dead_letters (
     id              bigint generated always as identity primary key,
-    -- The message's id on the queue, by which copies are told.
+    -- The message's id on the queue, by which copies are recognised.
     message_id      text not null unique,
     -- The message itself.
     message         bytea not null,

@@ -49,7 +49,7 @@ language sql immutable as $$
         least(1, q.rate_factor * power(1.04, least(1000, greatest(0, extract(epoch from at - q.recovers_at))))) end
 $$;
 
--- Seconds from one slot to the next. The narrowest of second and minute sets the pace; `jitter` is
+-- Seconds from one slot to the next. The smaller of the limits a second and a minute sets the pace; `jitter` is
 -- how much two arrivals may come closer than they were sent. 0 where neither is limited.
 create function pagemill.quota_interval(q pagemill.quotas, at timestamptz, jitter double precision)
 returns double precision
@@ -82,9 +82,9 @@ end $$;
 -- request takes a slot from all quotas of its group, or from none. Their rows are locked in the order
 -- of their keys. One call is one round trip, and nobody holds a lock while a client thinks.
 --
--- Group g asks for wants[g] slots; its quotas are keys[of_key[i]] for all i with of_group[i] = g.
+-- Group g wants wants[g] slots; its quotas are keys[of_key[i]] for all i with of_group[i] = g.
 -- Slots begin no earlier than `lead` seconds from now and no later than `horizon`. A slot that would
--- leave another of its quotas unused in between is not reserved ahead: waits[g] says when to ask again,
+-- leave another of its quotas unused in between is not reserved ahead: waits[g] says when to reserve again,
 -- and bindings[g] which quota it waits for.
 create function pagemill.reserve_slots(
     keys text[], of_group int[], of_key int[], wants int[],

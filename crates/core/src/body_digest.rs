@@ -8,9 +8,9 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 pub struct BodyDigest {
     /// Over the bytes before the id and after it.
     pub hash: i64,
-    /// How many bytes there are before the id; all, if there is none.
+    /// Bytes before the id; all of them if there is no id.
     pub before: u32,
-    /// How many after it; 0, if there is none.
+    /// Bytes after the id; 0 if there is no id.
     pub after: u32,
 }
 

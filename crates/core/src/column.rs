@@ -55,7 +55,7 @@ impl Column {
         }
     }
 
-    /// Whether it holds none.
+    /// True if the column has no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -72,7 +72,7 @@ impl Column {
         }
     }
 
-    /// Whether a row's value is NULL.
+    /// True if a row's value is NULL.
     pub fn is_null(&self, row: usize) -> bool {
         match self {
             Self::Bigint(v) => v[row].is_none(),
@@ -96,7 +96,7 @@ impl Column {
         }
     }
 
-    /// Whether no row has a value other than NULL and zero.
+    /// True if every value is NULL or zero.
     pub fn is_blank(&self) -> bool {
         match self {
             Self::Bigint(v) => v.iter().flatten().all(|n| *n == 0),

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// Pages asked for, both ends inclusive, from 1.
+/// Requested pages, both ends inclusive, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageRange {
     /// First page.
@@ -10,7 +10,7 @@ pub struct PageRange {
 }
 
 impl PageRange {
-    /// How many pages.
+    /// The number of pages.
     pub fn count(self) -> u32 {
         self.last.saturating_sub(self.first).saturating_add(1)
     }
@@ -23,9 +23,9 @@ pub struct SealFacts {
     pub total: Option<u64>,
     /// Keys in the current versions of all done pages.
     pub keys: u64,
-    /// How many of these are distinct.
+    /// Distinct keys among them.
     pub distinct_keys: u64,
-    /// Pages whose answer stated another total.
+    /// Pages whose response stated another total.
     pub pages_moved: u64,
     /// Pages that ended in the dead letters.
     pub pages_dead: u64,
@@ -33,7 +33,7 @@ pub struct SealFacts {
     pub cursor_loop: Option<CursorLoop>,
     /// Additive metrics whose stored sum is not the API's own.
     pub sums_differ: Vec<SumDiffers>,
-    /// Whether only some pages were asked for.
+    /// True if only some pages were requested.
     pub subset: bool,
 }
 
@@ -57,7 +57,7 @@ pub struct SumDiffers {
     pub stored: String,
 }
 
-/// What is known of a whole that was split into parts, once all of them are closed.
+/// Facts of a partition that was split into parts, once all parts are closed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartsFacts {
     /// The total that the API states for the whole.
@@ -84,7 +84,7 @@ pub enum Verdict {
 /// Why a partition could not be sealed. Prints as one line with its numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IncompleteReason {
-    /// Only given pages were asked for (`--pages`).
+    /// Only given pages were requested (`--pages`).
     Subset,
     /// Some pages are dead.
     DeadPages(u64),
@@ -93,7 +93,7 @@ pub enum IncompleteReason {
         /// Pages that stated another total.
         pages: u64,
     },
-    /// The same key came on more than one row.
+    /// A key is on more than one row.
     RepeatedKeys(u64),
     /// Fewer or more distinct keys than the API's total.
     KeysDiffer {
@@ -108,9 +108,9 @@ pub enum IncompleteReason {
     SumsDiffer(Vec<SumDiffers>),
     /// Some parts are incomplete.
     PartsIncomplete {
-        /// How many of them
+        /// Incomplete parts,
         count: u64,
-        /// of how many parts.
+        /// of so many parts.
         parts: u64,
         /// The first one, and its reason.
         first: String,
@@ -132,7 +132,7 @@ pub enum IncompleteReason {
 }
 
 impl IncompleteReason {
-    /// Whether fetching pages again may mend it.
+    /// True if fetching pages again may repair the partition.
     pub fn is_repairable(&self) -> bool {
         matches!(
             self,

@@ -5,9 +5,9 @@ use regex::Regex;
 /// What a failure means for the job, decided by the rules of the source's definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FailureClass {
-    /// Will pass: retried by the ladder, costs an attempt.
+    /// Temporary: the page waits in a retry tier, and an attempt is spent.
     Transient,
-    /// The API asked for less: the quota's business, costs no attempt.
+    /// The API throttled the request: the quota handles it, and no attempt is spent.
     Throttled,
     /// The token was refused: refreshed once, then retried like a transient failure.
     Token,
@@ -15,7 +15,7 @@ pub enum FailureClass {
     Permanent,
 }
 
-/// Whose quota a throttled answer speaks of.
+/// The quota that a throttled response is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum QuotaScope {
     /// All requests of the source.
@@ -35,9 +35,9 @@ pub struct Failure {
     pub class: FailureClass,
     /// For the operator: what happened, where.
     pub message: String,
-    /// How long the API asked us to wait, where it said so.
+    /// The wait that the API requested, if it named one.
     pub retry_after: Option<std::time::Duration>,
-    /// Whose quota it was, if it was throttled.
+    /// The quota that was exceeded, if the request was throttled.
     pub quota: QuotaScope,
 }
 

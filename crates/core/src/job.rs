@@ -19,7 +19,7 @@ pub struct PageJob {
     pub page: u32,
     /// Rows a page, as planned: a definition that changes meanwhile does not move the pages.
     pub page_size: u32,
-    /// How often this page has been ordered anew. Anything above 0 is checked against the ledger
+    /// Raised each time that this page is ordered anew. Anything above 0 is checked against the ledger
     /// before a request is spent on it.
     #[serde(default)]
     pub generation: u32,
@@ -45,7 +45,7 @@ pub struct Slice {
     pub source: String,
     /// Name of the stream within it.
     pub stream: String,
-    /// Whose data it is.
+    /// The account that the data belongs to.
     pub account: String,
     /// First day, inclusive, in the source's time zone.
     pub from: Date,
@@ -71,7 +71,7 @@ pub enum Lane {
 /// Why a message is no page job that this version can run.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// The message is of a newer version: it is parked unchanged, for a newer consumer.
+    /// The message is of a newer version: it is snoozed unchanged, for a newer consumer.
     #[error("message version {0} is newer than version {v}, which this program reads", v = PageJob::VERSION)]
     Newer(u32),
     /// Not a page job at all: it is dead-lettered with this reason.
@@ -113,12 +113,12 @@ impl PageJob {
         serde_json::to_vec(self).expect("a page job holds only strings and numbers")
     }
 
-    /// Names this ordering of this page; the message id on the queue, by which copies are told.
+    /// Names this ordering of this page; the message id on the queue, by which copies are recognised.
     pub fn id(&self) -> String {
         format!("{}:{}:{}", self.partition, self.page, self.generation)
     }
 
-    /// Whether the ledger must be asked before a request is spent: anything but a first delivery
+    /// True if the ledger must be read before a request is spent: anything but a first delivery
     /// of a first ordering may already be done.
     pub fn needs_check(&self, redelivered: bool) -> bool {
         redelivered || self.generation > 0 || self.attempt > 0
@@ -129,7 +129,7 @@ impl PageJob {
         self.stands_on.filter(|_| !self.needs_check(redelivered))
     }
 
-    /// The same page of the same partition under another number.
+    /// A job for another page of this partition.
     pub fn at(&self, page: u32, generation: u32) -> Self {
         let cursor = self.cursor.clone().filter(|_| page == self.page);
         Self { page, generation, attempt: 0, cursor, ..self.clone() }

@@ -10,8 +10,8 @@ pub struct FetchedPage {
     pub rows: Rows,
     /// The partition's total as stated on this page; `None` where the API states none.
     pub total: Option<u64>,
-    /// Cursor or link of the page after this one. `None` on the last page, and where pages are
-    /// told by their numbers.
+    /// Cursor or link of the page after this one. `None` on the last page, and where pages
+    /// are numbered.
     pub next: Option<String>,
     /// The API's own sums of the partition's additive metrics, as stated on this page, in the order
     /// of the stream's `sums`; empty where it states none.
@@ -46,7 +46,7 @@ pub struct Budget {
 pub struct CastFailure {
     /// Column name.
     pub column: String,
-    /// How many on this page.
+    /// Values on this page.
     pub count: u32,
     /// The first of them, cut to 64 bytes.
     pub sample: String,

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::{failure::Failure, job::PageJob};
 
-/// How the work on one delivery ended. Closed: [`settlement_for`](crate::settlement_for) settles every end.
+/// The end of the work on one delivery. Closed: [`settlement_for`](crate::settlement_for) settles every end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PageEnd {
     /// The page is committed.
@@ -26,7 +26,7 @@ pub enum PageEnd {
     Preparing {
         /// Names the task to the API.
         cursor: String,
-        /// When to ask for the task again.
+        /// When to request the task again.
         wait: Duration,
     },
     /// The quota of the page's account or stream is used up for so long.

@@ -17,7 +17,7 @@ const LEASE_SPAN: f64 = 0.1;
 /// But never those of more seconds of its share: a replica that dies wastes them.
 const LONGEST_LEASE_SPAN: f64 = 0.8;
 
-/// How many workers a consumer runs and how many deliveries it holds.
+/// The workers that a consumer runs and the deliveries that it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizing {
     /// Workers competing for jobs.
@@ -26,7 +26,7 @@ pub struct Sizing {
     pub prefetch: u32,
 }
 
-/// How long a page takes, as measured: 95 of 100 take no longer.
+/// The measured time of a page: 95 of 100 pages take no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageTimes {
     /// From the sending of its request to its decoded response.

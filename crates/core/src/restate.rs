@@ -11,7 +11,7 @@ use crate::time_of_day::TimeOfDay;
 pub struct Restate {
     /// A day at most so many days ago lies within.
     pub within_days: u32,
-    /// Its seal holds for so many days, counted from midnight: 1 until the next day.
+    /// A seal holds for so many days, counted from midnight: 1 until the next day.
     pub every_days: u32,
 }
 
@@ -48,7 +48,7 @@ impl Restate {
         deserializer.deserialize_any(Windows)
     }
 
-    /// How far back the longest of these windows reaches, in days; 0 without any.
+    /// Days that the longest of these windows reaches back; 0 without windows.
     pub fn reach(windows: &[Self]) -> u32 {
         windows.iter().map(|w| w.within_days).max().unwrap_or(0)
     }
@@ -191,7 +191,7 @@ mod tests {
         let ready: TimeOfDay = "10:15".parse().unwrap();
         let due = |windows| due_if_sealed_before(day, today, &zone, Some(&ready), windows);
         assert_eq!(due(&[]), Some("2026-03-02T02:15:00Z".parse().unwrap()));
-        // A window that still holds the day asks for a later seal.
+        // A window that still holds the day requires a later seal.
         assert_eq!(due(&windows(&["30d"])), Some("2026-03-30T16:00:00Z".parse().unwrap()));
     }
 }

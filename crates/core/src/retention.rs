@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long the ledger keeps what attempts left. What is not named is kept.
+/// The time for which the ledger keeps attempts and their data. A kind without a time is kept for ever.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Retention {
     /// Attempts, their pages, and everything of them.
@@ -27,11 +27,11 @@ pub struct AttemptFacts {
 pub enum PruneAction {
     /// It stays as it is.
     Stays,
-    /// Its responses go.
+    /// The responses are deleted.
     LosesResponses,
-    /// Its pages go too; the partition and its proof stay.
+    /// The pages are deleted too; the partition and its proof stay.
     LosesPages,
-    /// It goes, and with it all that the ledger knows of it.
+    /// The attempt is deleted, with all that the ledger has of it.
     Goes,
 }
 

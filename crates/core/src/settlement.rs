@@ -26,14 +26,14 @@ pub enum Settlement {
 /// What settling goes by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettlementPolicy {
-    /// How often a job is tried, and how long it waits in between.
+    /// The attempts at a job, and the waits between them.
     pub schedule: RetrySchedule,
-    /// Whether a job whose source's quota is used up is snoozed, for the consumers. Otherwise it is
+    /// True if a job whose source's quota is used up is snoozed, for the consumers. Otherwise it is
     /// returned to its queue.
     pub snooze_exhausted: bool,
 }
 
-/// How often a job is tried and how long it waits in between.
+/// The attempts at a job, and the waits between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetrySchedule {
     /// Attempts in all, the first included.

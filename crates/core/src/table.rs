@@ -7,7 +7,7 @@ pub struct TableShape {
     pub columns: Vec<ColumnShape>,
     /// Column that holds the account, where there is one.
     pub account: Option<String>,
-    /// How the partition's dates show in the rows.
+    /// The columns that hold the partition's dates.
     pub dates: DateScope,
 }
 
@@ -16,9 +16,9 @@ pub struct TableShape {
 pub struct ColumnShape {
     /// Column name, a checked identifier.
     pub name: String,
-    /// Its type.
+    /// The column's type.
     pub kind: Kind,
-    /// Whether it is part of the primary key (then never NULL).
+    /// True if the column is part of the primary key (then never NULL).
     pub key: bool,
 }
 

@@ -29,7 +29,7 @@ impl TimeOfDay {
         self.time
     }
 
-    /// Its zone: the one written, or else `zone`.
+    /// The zone that was written, or else `zone`.
     pub fn zone_or<'a>(&'a self, zone: &'a TimeZone) -> &'a TimeZone {
         self.zone.as_ref().unwrap_or(zone)
     }

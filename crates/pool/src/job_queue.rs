@@ -90,7 +90,7 @@ impl<J> JobQueue<J> {
         self.lock().closed
     }
 
-    /// How many jobs have left the queue; final once it was cleared.
+    /// The number of jobs that have left the queue; final once it was cleared.
     pub(crate) fn taken(&self) -> usize {
         self.lock().taken
     }

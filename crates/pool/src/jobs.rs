@@ -33,7 +33,7 @@ impl<J> Jobs<J> {
         self.intake.queue.close();
     }
 
-    /// Whether the intake has ended, by whatever means.
+    /// True once the intake has ended, by whatever means.
     pub fn is_closed(&self) -> bool {
         self.intake.queue.is_closed()
     }

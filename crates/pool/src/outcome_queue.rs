@@ -118,7 +118,7 @@ impl<J, R> OutcomeQueue<J, R> {
         drop(unread);
     }
 
-    /// How many jobs have no outcome; 0 before the end.
+    /// The number of jobs without an outcome; 0 before the end.
     pub(crate) fn stuck(&self) -> usize {
         self.lock().stuck.unwrap_or_default()
     }

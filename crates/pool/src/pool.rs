@@ -60,7 +60,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// How many workers there are: at most so many jobs run at once.
+    /// The number of workers: at most so many jobs run at once.
     ///
     /// # Panics
     ///
@@ -71,7 +71,7 @@ impl Builder {
         self
     }
 
-    /// How many jobs wait at most, beside those that run; then [`Jobs::submit`] waits.
+    /// The most jobs that wait, beside those that run; then [`Jobs::submit`] waits.
     ///
     /// # Panics
     ///
@@ -82,7 +82,7 @@ impl Builder {
         self
     }
 
-    /// How many outcomes wait at most for the reader; then the workers wait with theirs.
+    /// The most outcomes that wait for the reader; then the workers wait with theirs.
     ///
     /// # Panics
     ///
@@ -120,7 +120,7 @@ impl Builder {
     ///
     /// The first pool of a program puts a panic hook before the one it finds. The hook speaks only for
     /// threads inside a handler: it notes the place of the panic, which is then logged once, by
-    /// `tracing::error!`, with a backtrace where `RUST_BACKTRACE` asks for one. All other panics go to
+    /// `tracing::error!`, with a backtrace where `RUST_BACKTRACE` requires one. All other panics go to
     /// the hook that was there.
     ///
     /// # Panics

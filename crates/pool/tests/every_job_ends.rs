@@ -199,7 +199,7 @@ async fn play(case: &Case, book: &Arc<Book>) -> Ends {
     let mut ends = Ends::new();
     let submitter = tokio::spawn(submit_waiting(jobs.clone(), first));
     for _ in 0..case.certain() * case.after / 100 {
-        note(&mut ends, results.next().await.expect("the pool ended before it was told to"));
+        note(&mut ends, results.next().await.expect("the pool ended before it was stopped"));
     }
     let latecomer = tokio::spawn(submit_at_once(jobs.clone(), late));
     end(case.ending, jobs, token, results, &mut ends).await;
@@ -207,7 +207,7 @@ async fn play(case: &Case, book: &Arc<Book>) -> Ends {
     for id in submitter.await.unwrap().into_iter().chain(latecomer.await.unwrap()) {
         ends.entry(id).or_default().push(End::HandedBack);
     }
-    // Nobody is told that a pool without a reader has ended, but it lets go of all jobs.
+    // Nobody notices that a pool without a reader has ended, but it lets go of all jobs.
     let total = case.deeds.len() + case.latecomers;
     while matches!(case.ending, Ending::Leave) && book.dropped.load(SeqCst) < total {
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -1,4 +1,4 @@
-//! How fast RabbitMQ takes and gives page jobs:
+//! Measures the speed at which RabbitMQ takes and delivers page jobs:
 //! `cargo run --release -p pagemill-queue --example publish_speed [amqp://…]`
 
 use std::time::Instant;

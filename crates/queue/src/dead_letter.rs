@@ -37,7 +37,7 @@ pub enum SweepError<E: std::error::Error + 'static> {
     /// The queue failed, or another pass is under way.
     #[error("the dead letters cannot be swept")]
     Queue(#[from] QueueError),
-    /// Whoever decides could not.
+    /// The caller could not decide on the dead letters.
     #[error("the actions for dead letters cannot be decided")]
     Decide(#[source] E),
 }

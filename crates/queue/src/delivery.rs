@@ -15,7 +15,7 @@ pub struct Delivery {
     pub source: String,
     /// The lane it came by.
     pub lane: Lane,
-    /// Whether it was handed out before, to anyone.
+    /// True if the message was delivered before, to anyone.
     pub redelivered: bool,
     pub(crate) receipt: Box<dyn Receipt>,
 }

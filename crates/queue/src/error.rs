@@ -9,7 +9,7 @@ pub struct QueueError {
 /// What a caller does about a [`QueueError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueErrorKind {
-    /// The broker does not answer: wait and try again, nobody's fault.
+    /// The broker does not reply: wait and try again.
     Unreachable,
     /// Wrong password, unknown vhost, missing rights: tell the operator.
     Refused,

@@ -26,10 +26,10 @@ pub enum Address {
     },
 }
 
-/// What is published.
+/// A message to be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Names it; copies are told by it.
+    /// Names the message; copies have the same id.
     pub id: String,
     /// A page job, usually; see [`pagemill_core::PageJob`].
     pub body: Vec<u8>,

@@ -67,7 +67,7 @@ struct Inner {
     broker: Arc<Broker>,
     publisher: Publisher,
     consuming: ManagedConnection,
-    /// Whether anything was ever taken from a queue.
+    /// True once anything was taken from a queue.
     has_consumed: AtomicBool,
     closed: CancellationToken,
     /// Closes with the last clone.
@@ -79,7 +79,7 @@ impl Rabbit {
     /// rebuilt without end.
     ///
     /// # Errors
-    /// [`QueueErrorKind::Unreachable`](crate::QueueErrorKind::Unreachable) where nothing answers,
+    /// [`QueueErrorKind::Unreachable`](crate::QueueErrorKind::Unreachable) where nothing listens,
     /// [`Refused`](crate::QueueErrorKind::Refused) for a wrong password, an unknown vhost or missing
     /// rights, [`Conflict`](crate::QueueErrorKind::Conflict) where a queue exists with other
     /// arguments, [`Invalid`](crate::QueueErrorKind::Invalid) for a URL that is none. The message
@@ -95,7 +95,7 @@ impl Rabbit {
         Ok(Self(Arc::new(Inner { broker, publisher, consuming, has_consumed, closed, _close })))
     }
 
-    /// Whether both connections are open, and no alarm of the broker blocks publishing.
+    /// True if both connections are open and no alarm of the broker blocks publishing.
     pub fn is_healthy(&self) -> bool {
         self.0.publisher.connection().is_up() && self.0.consuming.is_up()
     }

@@ -129,7 +129,7 @@ async fn what_exceeds_the_delivery_limit_is_a_dead_letter_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_sweeper_is_told_that_one_is_under_way() {
+async fn a_second_sweeper_is_refused_while_one_is_under_way() {
     on_rabbit(|queue, source| async move {
         queue.publish(&dead(&source), [message(1)]).await.unwrap();
         eventually("dead", || async { queue.depth(&source).await.unwrap().dead }, |n| *n == 1).await;

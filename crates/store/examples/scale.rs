@@ -1,4 +1,4 @@
-//! Whether a page costs the same in a large ledger as in a small one: fills a ledger of each size,
+//! Measures that a page costs the same in a large ledger as in a small one: fills a ledger of each size,
 //! and measures every statement of a page's way at both.
 //!
 //! ```sh
@@ -288,7 +288,7 @@ impl World {
         .await
     }
 
-    /// What is asked beside the way of a page.
+    /// Measures queries beside those of a page.
     async fn looks(&mut self) -> Outcome<()> {
         let last_day = date(2020, 1, 1) + (self.pages / 10 / 50 - 1).days();
         self.cost("plan 50 slices that are sealed", (ROUNDS, 10), async |s, _| {
@@ -343,7 +343,7 @@ impl World {
         Ok(())
     }
 
-    /// What is on the disk, and how the hot rows fared.
+    /// Measures the disk space, and the updates of hot rows.
     async fn sizes(&self) -> Outcome<()> {
         let sql = "select c.relname::text, s.n_live_tup, s.n_dead_tup, s.n_tup_upd, s.n_tup_hot_upd, s.autovacuum_count, \
                        pg_table_size(c.oid), pg_indexes_size(c.oid) \

@@ -62,12 +62,12 @@ impl DatabaseClock {
         if set || off(&newer) <= off(&self) { newer } else { self }
     }
 
-    /// How long ago it was read.
+    /// Time since the clock was read.
     pub fn age(&self) -> Duration {
         self.read_at.elapsed()
     }
 
-    /// How long the reading took: it is off by at most half of this.
+    /// Time that the reading took: the clock is off by at most half of this.
     pub fn round_trip(&self) -> Duration {
         self.round_trip
     }

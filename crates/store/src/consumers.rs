@@ -4,16 +4,16 @@ use std::{collections::HashMap, time::Duration};
 
 use crate::{database::Database, error::StoreError};
 
-/// A consumer's sign of life: who is alive shares the quota.
+/// A consumer's heartbeat: consumers that are alive share the quota.
 #[derive(Clone, Debug)]
 pub struct ConsumerBeat {
     /// `host:pid:random`
     pub id: String,
     /// The sources it serves.
     pub sources: Vec<String>,
-    /// Its workers.
+    /// Number of workers.
     pub workers: u32,
-    /// Its prefetch.
+    /// Deliveries held at most.
     pub prefetch: u32,
 }
 
@@ -54,7 +54,7 @@ impl Consumers {
         Ok(rows.iter().map(|row| (row.get("source"), row.get::<_, i64>("alive") as u32)).collect())
     }
 
-    /// How many consumers of these sources are alive.
+    /// The number of consumers of these sources that are alive.
     pub async fn count_alive(&self, sources: &[String]) -> Result<u32, StoreError> {
         let client = self.database.client().await?;
         let statement = client

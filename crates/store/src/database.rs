@@ -29,7 +29,7 @@ const SESSION: &str = "set search_path = pg_catalog; \
     set timezone = 'UTC'; \
     set client_min_messages = warning";
 
-/// How to reach PostgreSQL.
+/// The URL, schema and pool size of a database.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
     /// `postgres://user@host:port/database?…`
@@ -51,7 +51,7 @@ struct Inner {
 }
 
 impl Database {
-    /// Opens the pool and checks with one connection that the server answers.
+    /// Opens the pool and checks with one connection that the server accepts it.
     pub(crate) async fn connect(config: &StoreConfig) -> Result<Self, StoreError> {
         check_identifier(&config.schema).map_err(|e| invalid(format!("postgres.schema: {e}")))?;
         let pg = server_config(config.url.expose_secret())?;

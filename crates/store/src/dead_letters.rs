@@ -21,7 +21,7 @@ use crate::{
 /// A dead letter, ready for the dead-letter queue.
 #[derive(Clone, Debug)]
 pub struct DeadRecord {
-    /// Its id in `pagemill.dead_letters`.
+    /// Id in `pagemill.dead_letters`.
     pub id: i64,
     /// Failed attempts.
     pub attempts: u32,
@@ -29,7 +29,7 @@ pub struct DeadRecord {
     pub first_failed_at: String,
     /// Last failure, RFC 3339.
     pub last_failed_at: String,
-    /// Where its partition stands now; `None` for a message that belongs to none, or a closed one.
+    /// The partition's progress now; `None` for a message that belongs to none, or a closed one.
     pub progress: Option<Progress>,
 }
 
@@ -146,8 +146,8 @@ impl DeadLetters {
         Ok(row.map(|r| DeadRecord::from_row(&r)))
     }
 
-    /// Of these message ids, those whose copy in the dead-letter queue still stands for something:
-    /// recorded, neither requeued nor dropped. Those unknown to the ledger are not among them.
+    /// Of the message ids, those that the ledger knows; true if the dead letter is open, that is neither
+    /// requeued nor dropped.
     pub async fn known(&self, message_ids: &[String]) -> Result<Vec<(String, bool)>, StoreError> {
         let client = self.database.client().await?;
         let rows = client
@@ -159,7 +159,7 @@ impl DeadLetters {
         Ok(rows.iter().map(|r| (r.get("message_id"), r.get("is_open"))).collect())
     }
 
-    /// How many dead letters of a source wait for an operator.
+    /// The number of dead letters of a source that wait for an operator.
     pub async fn count(&self, source: &str) -> Result<u64, StoreError> {
         let client = self.database.client().await?;
         let sql = format!("select count(*) as count from pagemill.dead_letters where source = $1 and {OPEN}");

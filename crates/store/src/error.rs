@@ -23,7 +23,7 @@ pub enum StoreErrorKind {
     Permanent,
     /// The schema is behind, ahead, or not ours: run `pagemill migrate`.
     Schema,
-    /// Asked for something that is not there or not allowed now.
+    /// The request names something that is not there or not allowed now.
     Invalid,
 }
 
@@ -49,8 +49,8 @@ impl From<tokio_postgres::Error> for StoreError {
             Some(db) => Self::new(kind_of(db.code()), describe(db)),
             None => {
                 let cause = error.source().map(|s| format!(": {s}")).unwrap_or_default();
-                // A value that cannot be encoded is the data's fault; anything else without an
-                // answer from the server is a broken connection.
+                // A value that cannot be encoded is the data's fault; anything else without a
+                // reply from the server is a broken connection.
                 let kind = if error.to_string().contains("serializing parameter") {
                     StoreErrorKind::Permanent
                 } else {

@@ -7,7 +7,7 @@
 //! worker.
 //!
 //! # Errors
-//! Every function that asks PostgreSQL may return [`StoreErrorKind::Unavailable`] (no connection, or it
+//! Every function that queries PostgreSQL may return [`StoreErrorKind::Unavailable`] (no connection, or it
 //! broke), [`StoreErrorKind::Refused`] (password, database, rights), [`StoreErrorKind::Retriable`] (a lock or
 //! statement timed out, a deadlock that came again), [`StoreErrorKind::Permanent`] (data that does not fit) and
 //! [`StoreErrorKind::Schema`] (not migrated). Nothing is written then, unless the connection broke during

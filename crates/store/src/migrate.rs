@@ -47,7 +47,7 @@ impl Store {
             .get("schemas");
         let wanted = if self.schema() == "pagemill" { 1 } else { 2 };
         if schemas < wanted {
-            // Only when missing: `if not exists` asks for the right to create all the same.
+            // Only when missing: `if not exists` needs the right to create all the same.
             let sql = format!(
                 "create schema if not exists pagemill; create schema if not exists {}",
                 crate::identifier::quote(self.schema())

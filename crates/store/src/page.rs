@@ -12,7 +12,7 @@ use crate::table::DataTable;
 pub struct PageWrite {
     /// Which page.
     pub job: PageJob,
-    /// Its rows.
+    /// The page's rows.
     pub rows: Rows,
     /// Hashes of their keys, as [`Rows::key_hashes`] makes them.
     pub keys: Vec<i64>,
@@ -20,7 +20,7 @@ pub struct PageWrite {
     pub content_hash: i64,
     /// The total that the page states, if it does.
     pub total: Option<u64>,
-    /// What it says of the page after it.
+    /// What the page says of the next page.
     pub next: Next,
     /// Sums, and what the page says of its columns: `sums`, `stated`, `blank`, `absent`, `unmapped`.
     pub facts: Option<Value>,
@@ -42,20 +42,20 @@ pub struct PageWrite {
 /// A page whose response equals an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnchangedPage {
-    /// How many rows it has.
+    /// The number of rows.
     pub rows: u32,
-    /// Whether the earlier response is kept as its own.
+    /// True if the earlier response is stored as this page's.
     pub keeps_response: bool,
 }
 
-/// What a page says of the one after it.
+/// What a page says of the next page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing: pages are told by their numbers, and the total says how many there are.
+    /// Nothing: pages are numbered, and the total says how many there are.
     Numbered,
-    /// Its cursor, or its link.
+    /// The next page's cursor or link.
     Is(String),
-    /// There is none.
+    /// There is no next page.
     Last,
 }
 
@@ -109,12 +109,12 @@ impl PageWrite {
         }
     }
 
-    /// How many rows it has.
+    /// The number of rows.
     pub fn len(&self) -> usize {
         self.unchanged.map_or(self.rows.len(), |same| same.rows as usize)
     }
 
-    /// Whether it has none.
+    /// True if the page has no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -64,7 +64,7 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// `copies`: whether the database can be asked to COPY.
+    /// `copies`: true if the database can COPY.
     pub(crate) fn new(database: &Database, copies: bool) -> Self {
         Self {
             database: database.clone(),

@@ -40,7 +40,7 @@ pub struct Pruned {
 pub struct Month {
     /// `pages_202601`
     pub table: String,
-    /// What it takes up, its indexes included.
+    /// Bytes of the table, its indexes included.
     pub bytes: u64,
 }
 
@@ -68,7 +68,7 @@ impl Store {
     /// prunes.
     ///
     /// # Errors
-    /// As any query. What was done stays done; another prune goes on from there.
+    /// What was done before an error stays done; another prune goes on from there.
     pub async fn prune(&self, retention: &Retention, dry_run: bool) -> Result<Pruned, StoreError> {
         let mut pruned = Pruned::default();
         let going = self.decide(retention, dry_run, &mut pruned).await?;

@@ -21,7 +21,7 @@ pub struct QuotaLimits {
     pub per_minute: Option<u32>,
     /// Requests a day of the source's zone.
     pub per_day: Option<u32>,
-    /// So many may come at once.
+    /// Requests that may come at once.
     pub burst: u32,
 }
 
@@ -47,7 +47,7 @@ pub struct SlotGrant {
     pub epochs: Vec<i64>,
     /// For each group its slots, from the clock's reading on, ascending.
     pub slots: Vec<Vec<Duration>>,
-    /// For each group that got fewer than it wanted: when to ask again, from the reading on, and the
+    /// For each group that got fewer than it wanted: when to reserve again, from the reading on, and the
     /// position of the key that it waits for (`None`: of no one key).
     pub waits: Vec<Option<(Duration, Option<usize>)>>,
 }
@@ -59,7 +59,7 @@ pub struct QuotaBackOff {
     pub epoch: i64,
     /// What throttling leaves of the rate.
     pub rate_factor: f64,
-    /// Whether the rate backed off because of this response.
+    /// True if the rate backed off because of this response.
     pub backed_off: bool,
 }
 
@@ -70,13 +70,13 @@ pub struct QuotaRow {
     pub key: String,
     /// What definition and config permit, or the operator instead.
     pub per_second: Option<f64>,
-    /// The same for any 60 seconds.
+    /// Requests in any 60 seconds.
     pub per_minute: Option<i32>,
-    /// The same for a day.
+    /// Requests a day.
     pub per_day: Option<i32>,
-    /// So many at once.
+    /// Requests that may come at once.
     pub burst: i32,
-    /// Whether an operator's word goes over the config.
+    /// True if an operator's limits replace the config's.
     pub set: bool,
     /// What throttling leaves of the rate now, up to 1.
     pub rate_factor: f64,

@@ -14,10 +14,10 @@ use crate::{
     table::DataTable,
 };
 
-/// Of which slices of a table's stream.
+/// Selects slices of a table's stream.
 #[derive(Clone, Debug, Default)]
 pub struct Slices {
-    /// Only of these accounts; empty = of all.
+    /// Only these accounts; empty = all.
     pub accounts: Vec<String>,
     /// Only those that touch these days, the first and the last.
     pub days: Option<(Date, Date)>,
@@ -30,9 +30,9 @@ pub struct StoredAttempt {
     pub partition: PartitionRow,
     /// Pages stored.
     pub pages: u64,
-    /// Of these, pages whose response is stored.
+    /// Pages whose response is stored.
     pub responses: u64,
-    /// Of these, responses that the table's definition did not decode, as far as is known.
+    /// Stored responses that another definition than the table's decoded, as far as is known.
     pub stale: u64,
 }
 

@@ -24,14 +24,14 @@ use crate::{
     table::open_months,
 };
 
-/// What a run was asked to pull.
+/// A request for a run.
 #[derive(Clone, Debug)]
 pub struct PlanRequest {
-    /// Canonical: the same asking makes the same value.
+    /// Canonical: equal requests have equal values.
     pub requested: Value,
     /// Pull again what is sealed already.
     pub again: bool,
-    /// Who plans it: holds the run's lease.
+    /// The producer that plans the run and holds its lease.
     pub owner: String,
 }
 
@@ -40,24 +40,24 @@ pub struct PlanRequest {
 pub struct NewPartition {
     /// Stream × account × dates.
     pub slice: Slice,
-    /// Its pages' lane.
+    /// The lane of its pages.
     pub lane: Lane,
     /// Rows a page.
     pub page_size: u32,
     /// Only these pages.
     pub subset: Option<PageRange>,
-    /// Whether its pages follow one another, or there is but one.
+    /// True if each page names the next, or there is but one page.
     pub chained: bool,
     /// A seal older than this is not the last word.
     pub due_if_sealed_before: Option<Timestamp>,
 }
 
-/// What planning came to.
+/// The result of planning.
 #[derive(Clone, Debug)]
 pub struct Planned {
     /// The run; `None` when nothing is due.
     pub run: Option<i64>,
-    /// Whether an unfinished run of the same asking is continued.
+    /// True if an unfinished run of the same request is continued.
     pub continued: bool,
     /// Another producer that holds the run's lease: leave it to that one.
     pub lease_holder: Option<String>,
@@ -88,7 +88,7 @@ pub struct Opened {
 }
 
 impl Planned {
-    /// Of the sealed slices the one of the newest run.
+    /// The sealed slice of the newest run.
     pub fn newest_sealed(&self) -> Option<&Sealed> {
         self.sealed.iter().max_by_key(|s| s.run)
     }
@@ -104,16 +104,16 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// How long a run's lease lasts: renew it well within.
+    /// Duration of a run's lease: renew the lease well within.
     pub const LEASE: Duration = Duration::from_secs(30);
 
     pub(crate) fn new(database: &Database) -> Self {
         Self { database: database.clone() }
     }
 
-    /// Records a run and opens its partitions, or continues the unfinished run of the same asking.
-    /// A slice that is open already is adopted; one that is sealed is left alone unless asked for
-    /// again; a subset never adopts nor is adopted, except by the same asking.
+    /// Records a run and opens its partitions, or continues the unfinished run of the same request.
+    /// A slice that is open already is adopted; one that is sealed is left alone unless requested
+    /// again; a subset never adopts nor is adopted, except by the same request.
     pub async fn plan(&self, request: &PlanRequest, wanted: &[NewPartition]) -> Result<Planned, StoreError> {
         open_months(&self.database, wanted.iter().map(|w| &w.slice)).await?;
         let mut client = self.database.client().await?;
@@ -178,7 +178,7 @@ impl Runs {
         Ok(renewed > 0)
     }
 
-    /// Gives the lease back: the producer has published all there is to publish.
+    /// Releases the lease: the producer has published all there is to publish.
     pub async fn release_lease(&self, run: i64, owner: &str) -> Result<(), StoreError> {
         let client = self.database.client().await?;
         client
@@ -227,7 +227,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// The unfinished run of the same asking, and who else holds its lease.
+/// The unfinished run of the same request, and the other producer that holds its lease.
 pub(super) async fn unfinished(
     tx: &deadpool_postgres::Transaction<'_>,
     request: &PlanRequest,
@@ -244,7 +244,7 @@ pub(super) async fn unfinished(
     Ok(row.map(|r| (r.get("id"), r.get("lease_holder"))))
 }
 
-/// A subset in the way of the whole, or of another subset, or the other way round: the newer asking wins.
+/// A subset in the way of the whole, or of another subset, or the other way round: the newer request wins.
 async fn supersede(tx: &deadpool_postgres::Transaction<'_>, partition: i64) -> Result<(), StoreError> {
     tx.execute(
         "update pagemill.partitions set state = 'incomplete', reason = 'superseded by a newer run', closed_at = now() \

@@ -39,7 +39,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the pool and checks with one connection that the server answers.
+    /// Opens the pool and checks with one connection that the server accepts it.
     ///
     /// # Errors
     /// [`StoreErrorKind::Invalid`](crate::error::StoreErrorKind::Invalid) for a malformed URL. The message names
@@ -49,7 +49,7 @@ impl Store {
         Ok(Self {
             runs: Runs::new(&database),
             partitions: Partitions::new(&database),
-            // The embedded database, which has one connection, is not asked to COPY.
+            // The embedded database, which has one connection, cannot COPY.
             pages: Pages::new(&database, config.connections > 1),
             responses: Responses::new(&database),
             dead_letters: DeadLetters::new(&database),

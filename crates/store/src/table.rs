@@ -83,7 +83,7 @@ impl DataTable {
         })
     }
 
-    /// The same, under a stream's rules.
+    /// The table under a stream's rules.
     pub fn ruled(self, rules: StreamRules) -> Self {
         Self { rules, ..self }
     }
@@ -103,7 +103,7 @@ impl DataTable {
         &self.name
     }
 
-    /// Whether its pages follow one another, or there is but one.
+    /// True if each page names the next, or there is but one page.
     pub fn is_chained(&self) -> bool {
         self.rules.chained
     }
@@ -113,7 +113,7 @@ impl DataTable {
         self.rules.window
     }
 
-    /// Whether rows of different days are different rows.
+    /// True if rows of different days are different rows.
     pub(crate) fn is_by_date(&self) -> bool {
         self.shape.dates != DateScope::Whole
     }

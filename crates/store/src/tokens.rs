@@ -40,31 +40,31 @@ pub struct NewTokens {
     pub requested_at: Instant,
 }
 
-/// What is stored of a credential.
+/// The stored tokens of a credential.
 #[derive(Clone, Debug)]
 pub struct StoredTokens {
     /// Goes with requests.
     pub access_token: SecretString,
     /// By the local clock, reckoned from the database's; `None` where the API doesn't say.
     pub expires_at: Option<Instant>,
-    /// Whether there is a refresh token.
+    /// True if there is a refresh token.
     pub refreshable: bool,
     /// The accounts that the API named with the tokens.
     pub accounts: Vec<String>,
     /// Raised with every new pair.
     pub version: i64,
-    /// How long ago this pair was stored.
+    /// Time since this pair was stored.
     pub age: Duration,
 }
 
-/// Whether this process is to buy the next pair.
+/// The result of a claim to buy the next pair.
 #[derive(Debug)]
 pub enum Claimed {
-    /// It is, with this refresh token, before the claim runs out.
+    /// This process buys it, with this refresh token, before the claim runs out.
     Mine(SecretString),
-    /// Another process does: look again soon.
+    /// Another process is buying it: look again soon.
     Theirs,
-    /// Another process has: read the new pair.
+    /// Another process has bought it: read the new pair.
     Newer,
     /// Nobody can: there is no refresh token.
     NotRefreshable,
@@ -85,7 +85,7 @@ pub struct TokenStatus {
     pub refresh_expires_at: Option<String>,
     /// Seconds until then.
     pub refresh_expires_in: Option<i64>,
-    /// Whether there is a refresh token.
+    /// True if there is a refresh token.
     pub refreshable: bool,
     /// The accounts that the API named.
     pub accounts: Vec<String>,
@@ -93,7 +93,7 @@ pub struct TokenStatus {
     pub version: i64,
     /// When this pair was stored.
     pub refreshed_at: String,
-    /// Who buys the next pair now.
+    /// The process that buys the next pair now.
     pub refreshing_by: Option<String>,
 }
 
@@ -111,8 +111,8 @@ impl Tokens {
     /// The newest pair of a credential; `None` if access was never granted.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Invalid`] if the key is not the one they were stored with, otherwise as any
-    /// query.
+    /// [`StoreErrorKind::Invalid`] if the key is not the one they were stored with, or any
+    /// error of a query.
     pub async fn get(&self, key: &TokenKey, place: &TokenPlace) -> Result<Option<StoredTokens>, StoreError> {
         let client = self.database.client().await?;
         let statement = client
@@ -135,7 +135,7 @@ impl Tokens {
         Ok(row.map(|row| row.get("accounts")))
     }
 
-    /// Claims the purchase of the pair after `version`, for 30 s: of many who ask at once, one
+    /// Claims the purchase of the pair after `version`, for 30 s: of many processes at once, one
     /// has it. Nothing is locked and no connection held when this returns.
     ///
     /// # Errors
@@ -184,7 +184,7 @@ impl Tokens {
     /// already, which stays.
     ///
     /// # Errors
-    /// As any query. Until it is stored nobody may use the pair.
+    /// After an error the pair is not stored, and nobody may use it.
     pub async fn put_refreshed(
         &self,
         key: &TokenKey,
@@ -245,10 +245,10 @@ impl Tokens {
         Ok(row.map(|row| row.get("version")))
     }
 
-    /// Gives a claim back: the purchase failed, and may be tried again.
+    /// Releases a claim: the purchase failed, and may be tried again.
     ///
     /// # Errors
-    /// As any query; the claim then runs out by itself.
+    /// After an error the claim runs out by itself.
     pub async fn release_claim(&self, place: &TokenPlace, owner: &str) -> Result<(), StoreError> {
         let client = self.database.client().await?;
         let sql = "update pagemill.tokens set refreshing_until = null, refreshing_by = null \
@@ -257,7 +257,7 @@ impl Tokens {
         Ok(())
     }
 
-    /// How the tokens of a source stand, by credential.
+    /// The state of a source's tokens, by credential.
     pub async fn status(&self, source: &str) -> Result<Vec<TokenStatus>, StoreError> {
         let client = self.database.client().await?;
         let rows = client

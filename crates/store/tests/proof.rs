@@ -48,7 +48,7 @@ async fn pages_that_state_an_older_total_are_fetched_again() {
     assert_eq!((recount.repairs, recount.pages, recount.table_keys), (1, 3, 21));
 }
 
-/// One answer states a larger total, and later ones take it back: the pages that were asked for by it
+/// One response states a larger total, and later ones take it back: the pages that were requested by it
 /// are no more, and the seal holds what is stated now.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_total_that_is_taken_back_leaves_no_pages_behind() {

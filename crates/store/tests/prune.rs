@@ -1,4 +1,4 @@
-//! What is old leaves the ledger, and what must stay stays, on a real PostgreSQL.
+//! Pruning on a real PostgreSQL: old data goes, and what must stay stays.
 
 mod common;
 
@@ -21,16 +21,18 @@ fn ids(from: i64, to: i64) -> Vec<i64> {
     (from..to).collect()
 }
 
-fn answered(job: &PageJob, number: u32, of: &[i64], requested: i64, total: u64) -> PageWrite {
+fn with_response(job: &PageJob, number: u32, of: &[i64], requested: i64, total: u64) -> PageWrite {
     PageWrite { body: Some(compress(b"{}")), ..page(job, number, of, 1, requested, total) }
 }
 
 impl World {
-    /// A pull of 15 rows on two pages, with their answers.
+    /// A pull of 15 rows on two pages, with their responses.
     async fn pulled(&self, requested: i64) -> PageJob {
         let job = self.partition(true).await;
-        let pages =
-            [answered(&job, 1, &ids(0, 10), requested, 15), answered(&job, 2, &ids(10, 15), requested, 15)];
+        let pages = [
+            with_response(&job, 1, &ids(0, 10), requested, 15),
+            with_response(&job, 2, &ids(10, 15), requested, 15),
+        ];
         self.store.pages.write(&self.table, &pages).await.unwrap();
         let report = closed(self.store.partitions.seal(job.partition, Some(&self.table), 0).await.unwrap());
         assert_eq!(report.verdict, Verdict::Sealed);
@@ -95,7 +97,7 @@ async fn replaced_attempts_go_and_the_newest_keeps_its_proof() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_go_alone() {
+async fn responses_go_alone() {
     let world = World::new().await;
     let first = world.pulled(1).await;
     let newest = world.pulled(2).await;
@@ -114,7 +116,7 @@ async fn the_newest_sealed_attempt_stays_and_what_is_open_too() {
     let world = World::new().await;
     let sealed = world.pulled(1).await;
     let open = world.partition(true).await;
-    world.store.pages.write(&world.table, &[answered(&open, 1, &ids(0, 10), 2, 15)]).await.unwrap();
+    world.store.pages.write(&world.table, &[with_response(&open, 1, &ids(0, 10), 2, 15)]).await.unwrap();
     world.execute(AGED).await;
     world.execute("update pagemill.partitions set opened_at = opened_at - interval '100 days'").await;
     let pruned = world.prune(&NINETY_DAYS).await;
@@ -128,7 +130,7 @@ async fn what_dead_letters_wait_for_stays_until_they_are_dropped() {
     let world = World::new().await;
     let store = &world.store;
     let job = world.partition(false).await;
-    store.pages.write(&world.table, &[answered(&job, 1, &ids(0, 10), 1, 15)]).await.unwrap();
+    store.pages.write(&world.table, &[with_response(&job, 1, &ids(0, 10), 1, 15)]).await.unwrap();
     store.dead_letters.record(&job.at(2, 0), &Failure::permanent("HTTP 500")).await.unwrap().unwrap();
     closed(store.partitions.seal(job.partition, Some(&world.table), 0).await.unwrap());
     world.pulled(2).await;
@@ -163,13 +165,13 @@ async fn parts_go_with_their_whole() {
     let world = World::new().await;
     let store = &world.store;
     let whole = world.partition(false).await;
-    store.pages.write(&world.table, &[answered(&whole, 1, &ids(0, 10), 1, 15)]).await.unwrap();
+    store.pages.write(&world.table, &[with_response(&whole, 1, &ids(0, 10), 1, 15)]).await.unwrap();
     let slice =
         |kind: &str| Slice { part: [("kind".to_owned(), kind.to_owned())].into(), ..whole.slice.clone() };
     let parts = store.partitions.split(whole.partition, &[slice("a"), slice("b")]).await.unwrap();
     for (part, of) in parts.iter().zip([ids(0, 8), ids(8, 15)]) {
         let job = part.job(1, 0);
-        store.pages.write(&world.table, &[answered(&job, 1, &of, 1, of.len() as u64)]).await.unwrap();
+        store.pages.write(&world.table, &[with_response(&job, 1, &of, 1, of.len() as u64)]).await.unwrap();
         // One part stays open for now.
         if part.id == parts[0].id {
             closed(store.partitions.seal(part.id, None, 0).await.unwrap());

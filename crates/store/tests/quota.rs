@@ -109,7 +109,7 @@ async fn a_slow_account_costs_the_app_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn single_throttled_answers_change_nothing_and_many_narrow_the_rate() {
+async fn a_single_throttled_response_changes_nothing_and_many_back_the_rate_off() {
     let world = World::new().await;
     let store = &world.store;
     ensure(store, "test", per_second(100.0)).await;
@@ -125,7 +125,7 @@ async fn single_throttled_answers_change_nothing_and_many_narrow_the_rate() {
         "it voids what is reserved"
     );
     for _ in 0..9 {
-        assert!(!throttle(0, None).await.backed_off, "slots from before the narrowing say nothing new");
+        assert!(!throttle(0, None).await.backed_off, "slots from before the back-off say nothing new");
     }
 
     // Met again at once, the API permits less.
@@ -136,7 +136,7 @@ async fn single_throttled_answers_change_nothing_and_many_narrow_the_rate() {
     assert!(slots[0].duration_since(begun) >= SignedDuration::from_millis(990), "a second's pause");
     assert_eq!(slots[1].duration_since(slots[0]).as_micros() / 100, 151, "66.5 a second");
 
-    // Met while it widens, it goes back a little, and a single one takes nothing back.
+    // Throttled while it recovers, the rate backs off a little; a single response changes nothing.
     let recovering = "update pagemill.quotas set rate_factor = 0.35, throttle_streak = 0, recovers_at = clock_timestamp() - interval '9 s'";
     world.execute(recovering).await;
     assert!(!throttle(2, None).await.backed_off);

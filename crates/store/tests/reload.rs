@@ -1,4 +1,4 @@
-//! Stored answers read again on a real PostgreSQL: fenced, resumable, with the proof going on.
+//! Stored responses read again on a real PostgreSQL: fenced, resumable, with the proof going on.
 
 mod common;
 
@@ -10,8 +10,15 @@ fn ids(from: i64, to: i64) -> Vec<i64> {
     (from..to).collect()
 }
 
-/// A page with an answer to keep.
-fn answered(job: &PageJob, number: u32, of: &[i64], value: i64, requested: i64, total: u64) -> PageWrite {
+/// A page with a response to keep.
+fn with_response(
+    job: &PageJob,
+    number: u32,
+    of: &[i64],
+    value: i64,
+    requested: i64,
+    total: u64,
+) -> PageWrite {
     PageWrite { body: Some(compress(b"{}")), ..page(job, number, of, value, requested, total) }
 }
 
@@ -46,7 +53,8 @@ async fn a_page_read_again_goes_over_its_own_rows_only() {
     let (store, table) = (&world.store, &world.table);
     let job = world.partition(false).await;
     // Row 9 came on both pages, on the second one later.
-    let pages = [answered(&job, 1, &ids(0, 10), 1, 1, 19), answered(&job, 2, &ids(9, 19), 1, 2, 19)];
+    let pages =
+        [with_response(&job, 1, &ids(0, 10), 1, 1, 19), with_response(&job, 2, &ids(9, 19), 1, 2, 19)];
     store.pages.write(table, &pages).await.unwrap();
     closed(store.partitions.seal(job.partition, None, 0).await.unwrap());
     // A newer attempt has rows 0 to 4, and is not sealed.
@@ -81,7 +89,7 @@ async fn a_superseded_attempt_writes_nothing() {
     let world = World::new().await;
     let (store, table) = (&world.store, &world.table);
     let older = world.partition(false).await;
-    store.pages.write(table, &[answered(&older, 1, &ids(0, 10), 1, 1, 10)]).await.unwrap();
+    store.pages.write(table, &[with_response(&older, 1, &ids(0, 10), 1, 1, 10)]).await.unwrap();
     closed(store.partitions.seal(older.partition, None, 0).await.unwrap());
     let newer = world.partition(true).await;
     let attempts = world.in_table(table).await;
@@ -89,7 +97,7 @@ async fn a_superseded_attempt_writes_nothing() {
         attempts.iter().map(|a| a.partition.id).collect::<Vec<_>>(),
         [older.partition, newer.partition]
     );
-    store.pages.write(table, &[answered(&newer, 1, &ids(0, 8), 1, 2, 8)]).await.unwrap();
+    store.pages.write(table, &[with_response(&newer, 1, &ids(0, 8), 1, 2, 8)]).await.unwrap();
     closed(store.partitions.seal(newer.partition, None, 0).await.unwrap());
     let again = [page(&older, 1, &ids(0, 10), 2, 1, 10)];
     assert_eq!(
@@ -104,14 +112,15 @@ async fn a_superseded_attempt_writes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_know_by_which_definition_they_were_read() {
+async fn responses_record_the_definition_that_decoded_them() {
     let world = World::new().await;
     let store = &world.store;
     let (first, second) = (world.decoded_by(1), world.decoded_by(2));
     let job = world.partition(false).await;
-    let pages = [answered(&job, 1, &ids(0, 10), 1, 1, 30), answered(&job, 2, &ids(10, 20), 1, 2, 30)];
+    let pages =
+        [with_response(&job, 1, &ids(0, 10), 1, 1, 30), with_response(&job, 2, &ids(10, 20), 1, 2, 30)];
     store.pages.write(&first, &pages).await.unwrap();
-    // Without an answer.
+    // Without a response.
     store.pages.write(&first, &[page(&job, 3, &ids(20, 30), 1, 3, 30)]).await.unwrap();
     closed(store.partitions.seal(job.partition, None, 0).await.unwrap());
     let counts = |a: &[StoredAttempt]| (a[0].pages, a[0].responses, a[0].stale);
@@ -121,9 +130,9 @@ async fn answers_know_by_which_definition_they_were_read() {
     assert_eq!(counts(&world.in_table(&second).await), (3, 2, 1));
     assert_eq!(store.responses.pages(job.partition, Some(&second)).await.unwrap(), [1]);
     assert_eq!(store.responses.pages(job.partition, None).await.unwrap(), [2, 1], "the latest request first");
-    let answers = store.responses.get(job.partition, &[1]).await.unwrap();
-    assert_eq!(answers[0].body.as_deref(), Ok(&b"{}"[..]));
-    assert_eq!(answers[0].keys, pages[0].keys);
+    let responses = store.responses.get(job.partition, &[1]).await.unwrap();
+    assert_eq!(responses[0].body.as_deref(), Ok(&b"{}"[..]));
+    assert_eq!(responses[0].keys, pages[0].keys);
     let other = Slices { accounts: vec!["8".into()], days: None };
     assert!(store.responses.attempts_in_table(&second, &other).await.unwrap().is_empty());
 }
@@ -135,7 +144,8 @@ async fn the_proof_goes_on_with_what_is_read_again() {
     let world = World::new().await;
     let (store, table) = (&world.store, &world.table);
     let job = world.partition(false).await;
-    let pages = [answered(&job, 1, &ids(0, 10), 1, 1, 15), answered(&job, 2, &ids(10, 15), 1, 2, 15)];
+    let pages =
+        [with_response(&job, 1, &ids(0, 10), 1, 1, 15), with_response(&job, 2, &ids(10, 15), 1, 2, 15)];
     store.pages.write(table, &pages).await.unwrap();
     assert_eq!(closed(store.partitions.seal(job.partition, None, 0).await.unwrap()).verdict, Verdict::Sealed);
     world.assert_agrees(job.partition).await;
@@ -143,12 +153,16 @@ async fn the_proof_goes_on_with_what_is_read_again() {
     world.assert_agrees(job.partition).await;
 
     let whole = world.partition(true).await;
-    store.pages.write(table, &[answered(&whole, 1, &ids(0, 10), 1, 3, 15)]).await.unwrap();
+    store.pages.write(table, &[with_response(&whole, 1, &ids(0, 10), 1, 3, 15)]).await.unwrap();
     let slice =
         |kind: &str| Slice { part: [("kind".to_owned(), kind.to_owned())].into(), ..whole.slice.clone() };
     let parts = store.partitions.split(whole.partition, &[slice("a"), slice("b")]).await.unwrap();
     for (part, of) in parts.iter().zip([ids(0, 8), ids(8, 15)]) {
-        store.pages.write(table, &[answered(&part.job(1, 0), 1, &of, 1, 4, of.len() as u64)]).await.unwrap();
+        store
+            .pages
+            .write(table, &[with_response(&part.job(1, 0), 1, &of, 1, 4, of.len() as u64)])
+            .await
+            .unwrap();
         closed(store.partitions.seal(part.id, Some(table), 0).await.unwrap());
     }
     closed(store.partitions.seal(whole.partition, Some(table), 0).await.unwrap());

@@ -1,5 +1,5 @@
-//! A day that did not change, on a real PostgreSQL: where rows stand untouched, an answer that says the same is
-//! stored by the ledger alone; where anybody was at them, pages are read as ever.
+//! A day that did not change, on a real PostgreSQL: where rows stand untouched, an unchanged response
+//! is stored by the ledger alone; where anybody wrote them, pages are read as ever.
 
 mod common;
 
@@ -9,13 +9,13 @@ use pagemill_store::{PageWrite, StreamRules, UnchangedPage};
 
 const PAGES: u32 = 12;
 
-/// A page as a consumer reads it: with its answer, and what that is known again by.
+/// A page as a consumer reads it: with its response and the digest of that.
 fn read(job: &PageJob, number: u32, value: i64, requested: i64) -> PageWrite {
     let ids: Vec<i64> = (0..10).map(|id| i64::from(10 * number) + id).collect();
-    let answer = format!("page {number} of {value}");
+    let response = format!("page {number} of {value}");
     PageWrite {
-        body_digest: BodyDigest::new(answer.as_bytes(), None),
-        body: Some(answer.into_bytes()),
+        body_digest: BodyDigest::new(response.as_bytes(), None),
+        body: Some(response.into_bytes()),
         ..page(job, number, &ids, value, requested, u64::from(PAGES) * 10)
     }
 }
@@ -90,7 +90,7 @@ impl World {
         rows[0][0].clone().unwrap_or_default()
     }
 
-    /// What the ledger says of an attempt's pages beside their requests, their answers, and each row's version.
+    /// What the ledger says of an attempt's pages beside their requests, their responses, and each row's version.
     async fn said(&self, attempt: i64) -> [String; 3] {
         let pages = format!(
             "select md5(string_agg(concat(page, state, rows, total, keys, content_hash, facts, casts, body_digest, body_digest_before, \
@@ -143,7 +143,7 @@ async fn what_changed_is_read_and_the_day_after_stands_again() {
     world.pulled_on(second.partition, 300).await;
 }
 
-/// Whoever was at the rows since, the pages are read, and what was done is mended.
+/// Rows that anybody wrote since are read again and repaired.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_that_somebody_was_at_do_not_stand() {
     for done in [
@@ -229,7 +229,7 @@ async fn what_is_no_longer_there_cannot_be_the_same() {
     world.execute(&gone).await;
     let written = world.store.pages.write(&world.table, &batch).await.unwrap();
     assert_eq!(written.stored, [true, false, false, true], "these two are to be read");
-    // Without answers to keep, its page is enough.
+    // Without responses to keep, its page is enough.
     let unkept = batch.pop().unwrap();
     let unkept = PageWrite {
         job: job.at(4, 0),

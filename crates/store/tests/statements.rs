@@ -191,6 +191,9 @@ impl Function {
 
     fn calls(&self, other: &Self) -> bool {
         let name = &other.name;
+        if !self.text.contains(name.as_str()) {
+            return false;
+        }
         let here = self.file == other.file;
         let call = match &other.of {
             Some(of) if self.of == other.of && here => format!(r"\b(?:{of}::|Self::|self\.){name}\b"),

@@ -120,7 +120,7 @@ async fn new_rows_are_copied_and_what_is_in_their_way_meets_the_fence() {
     assert_eq!(ways[0][0].as_deref(), Some("insert"));
 }
 
-/// Of consumers that store the last pages at once exactly one sees the end, and the seal is made once.
+/// If consumers store the last pages at once, exactly one sees the end, and the seal is made once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_pages_at_once_seal_once() {
     let world = World::new().await;

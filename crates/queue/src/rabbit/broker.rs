@@ -84,7 +84,7 @@ impl Broker {
     /// The broker is away, or blocked by an alarm.
     pub(super) fn unreachable(&self) -> QueueError {
         let message = format!(
-            "RabbitMQ at {} does not answer: see that it runs and has no memory or disk alarm",
+            "RabbitMQ at {} does not reply: see that it runs and has no memory or disk alarm",
             self.place
         );
         QueueError::new(QueueErrorKind::Unreachable, message)

@@ -66,7 +66,7 @@ impl ManagedConnection {
             match timeout(CLOSE_TIMEOUT, connection.close(200, "OK".into())).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::debug!(%error, "the connection was gone before it was closed"),
-                Err(_) => tracing::warn!("RabbitMQ does not answer: the connection is dropped"),
+                Err(_) => tracing::warn!("RabbitMQ does not reply: the connection is dropped"),
             }
         }
     }

@@ -71,7 +71,7 @@ fn unnamed(body: &[u8]) -> String {
     body_id("unnamed", body)
 }
 
-/// AMQP's ids end at 255 bytes: a longer one keeps its beginning and is told by its hash.
+/// AMQP's ids end at 255 bytes: a longer one is cut, and its hash appended.
 fn short(id: &str) -> ShortString {
     ShortString::try_new(id).unwrap_or_else(|_| {
         let begin = &id[..id.floor_char_boundary(200)];

@@ -17,8 +17,8 @@ use crate::{error::QueueError, error::QueueErrorKind, message::Address};
 
 /// How long a publish goes on without any progress: a lost connection, an alarm of the broker.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(30);
-/// Before a queue is declared that was deleted: its consumers must have been told, or the broker
-/// moves them to the new queue, where they get stuck.
+/// Wait before a deleted queue is declared again: until the broker has cancelled its consumers, it moves
+/// them to the new queue, where they get stuck.
 const REDECLARE_DELAY: Duration = Duration::from_secs(1);
 const REDECLARE_TIMEOUT: Duration = Duration::from_secs(10);
 

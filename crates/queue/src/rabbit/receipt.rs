@@ -30,7 +30,7 @@ impl Receipt {
         Self { acker: Some(acker), channel }
     }
 
-    /// Whether the channel is there on which it can be settled.
+    /// True while the channel on which the delivery can be settled is open.
     pub(super) fn is_live(&self) -> bool {
         self.acker.as_ref().is_some_and(Acker::usable) && self.channel.status().connected()
     }

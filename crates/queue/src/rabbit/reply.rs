@@ -3,8 +3,8 @@ use std::{future::Future, pin::pin, time::Duration};
 use lapin::{Channel, Connection};
 use tokio::time::{Instant, timeout};
 
-/// How often to look whether the connection is still there. An operation that lapin takes on just as
-/// the connection falls is never answered.
+/// Time between checks that the connection is still there. An operation that lapin takes on just as
+/// the connection falls never gets a reply.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A connection or channel that a reply comes by.

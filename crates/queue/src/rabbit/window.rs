@@ -87,7 +87,7 @@ impl<M: Iterator<Item = Outgoing>> Window<M> {
         !self.failed.is_empty()
     }
 
-    /// Whether all messages arrived, once the window is drained.
+    /// `Ok` if all messages arrived, once the window is drained.
     pub(super) fn result(&self) -> Result<(), QueueError> {
         self.failed.result(&self.route)
     }

@@ -8,7 +8,7 @@ use crate::error::StoreError;
 /// A dead letter as it is listed.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeadRow {
-    /// Its id.
+    /// Id in `pagemill.dead_letters`.
     pub id: i64,
     /// Source.
     pub source: String,
@@ -38,9 +38,9 @@ pub struct DeadRow {
 /// Dead letters that share a kind of error.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeadGroup {
-    /// The kind.
+    /// The kind of error.
     pub fingerprint: String,
-    /// How many.
+    /// Dead letters in the group.
     pub count: i64,
     /// Source.
     pub source: String,
@@ -57,9 +57,9 @@ pub struct DeadGroup {
 pub struct DeadFilter {
     /// These ids.
     pub ids: Option<Vec<i64>>,
-    /// Of this stream.
+    /// The stream.
     pub stream: Option<String>,
-    /// Whose error contains this text.
+    /// Text that the error contains.
     pub error: Option<String>,
 }
 

@@ -15,7 +15,7 @@ use crate::{
 /// A dead letter that an operator gave another chance.
 #[derive(Clone, Debug)]
 pub struct Requeued {
-    /// Its id.
+    /// Id in `pagemill.dead_letters`.
     pub id: i64,
     /// The job to publish, of the page's new generation; or why it can't be requeued.
     pub job: Result<PageJob, String>,

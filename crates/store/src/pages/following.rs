@@ -8,9 +8,9 @@ use crate::error::StoreError;
 pub enum Following {
     /// The next page, not done yet, begins here.
     Page {
-        /// Its cursor or link.
+        /// The next page's cursor or link.
         cursor: String,
-        /// Its generation.
+        /// The next page's generation.
         generation: u32,
     },
     /// Nothing is to be done: it is the last, the next is done or dead, or it isn't done itself.

@@ -25,7 +25,7 @@ pub(crate) const PAST: &str = "p.parent is null and not exists (select from page
 /// Partitions remembered; beyond, all are forgotten and learnt again, at the price of one upsert each.
 const MOST: usize = 10_000;
 
-/// What is known of partitions. Clones share it.
+/// What came before partitions, as far as is known. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Pasts {
     known: Arc<Mutex<HashMap<i64, Past>>>,
@@ -40,7 +40,7 @@ impl Past {
 }
 
 impl Pasts {
-    /// Nothing is known yet. `copies`: whether the database can be asked to COPY.
+    /// Nothing is known yet. `copies`: true if the database can COPY.
     pub(crate) fn new(copies: bool) -> Self {
         Self { known: Arc::default(), copies }
     }

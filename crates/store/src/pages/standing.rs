@@ -19,14 +19,14 @@ const MOST_ATTEMPTS: usize = 16;
 pub struct StandingPage {
     /// Digest of its response body, without its request id.
     pub body_digest: BodyDigest,
-    /// How many rows it has.
+    /// The number of rows.
     pub rows: u32,
 }
 
 /// By page.
 type Pages = HashMap<u32, StandingPage>;
 
-/// What is known of attempts that others stand on. Clones share it.
+/// Pages of attempts that others stand on, kept in memory. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct StandingPages {
     attempts: Arc<Mutex<HashMap<i64, Arc<OnceCell<Pages>>>>>,
@@ -43,7 +43,7 @@ impl StandingPages {
 }
 
 impl Handle {
-    /// A page of an attempt that others stand on. Of each attempt the ledger is asked once.
+    /// A page of an attempt that others stand on. Each attempt is read from the ledger once.
     pub async fn standing_page(&self, attempt: i64, page: u32) -> Result<Option<StandingPage>, StoreError> {
         let known = self.standing_pages.of(attempt);
         let pages = known.get_or_try_init(|| self.read_standing(attempt)).await?;

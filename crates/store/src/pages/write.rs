@@ -30,7 +30,7 @@ pub struct Written {
     pub progress: Vec<Progress>,
 }
 
-/// How one try at the transaction ended.
+/// The end of one try at the transaction.
 enum Tried {
     /// The partitions as they stand now, as the counters return them.
     Committed(Vec<Row>),
@@ -40,7 +40,7 @@ enum Tried {
     Occupied,
 }
 
-/// How rows get into the table.
+/// The statement that puts rows into the table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Copy,

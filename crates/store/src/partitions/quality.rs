@@ -1,4 +1,4 @@
-//! What is odd about data that is complete: warnings on the seal, held against the days before.
+//! Warnings on a seal: data that is complete, but unlike that of earlier days.
 
 use deadpool_postgres::Transaction;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::row::PartitionRow;
 use crate::error::StoreError;
 
-/// What a partition's pages say of their columns.
+/// Facts of a partition's columns, collected from its pages.
 #[derive(Debug, Default)]
 pub(super) struct Quality {
     /// Columns with no value but NULL and zero.
@@ -19,7 +19,7 @@ pub(super) struct Quality {
     casts: Vec<(String, i64, String)>,
 }
 
-/// So many earlier partitions are looked at.
+/// Number of earlier partitions that are compared.
 const EARLIER: i64 = 7;
 
 /// A row count is remarkable if it is so many times the usual, or so many times less,
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unlike_the_days_before_is_told() {
+    fn differences_from_earlier_days_are_warnings() {
         let days = [earlier("d3", 100, &["likes"]), earlier("d2", 110, &[]), earlier("d1", 90, &["rare"])];
         let now = Quality {
             blank: vec!["likes".into(), "gone".into()],

@@ -16,7 +16,7 @@ use crate::{error::StoreError, identifier::quote, rows::read_rows, table::DataTa
 pub struct Recount {
     /// The partition.
     pub partition: i64,
-    /// What it is a slice of.
+    /// The slice, as text.
     pub slice: String,
     /// The ledger's word: `open`, `sealed` or `incomplete`.
     pub state: String,
@@ -34,7 +34,7 @@ pub struct Recount {
     pub older_rows: u64,
     /// Over the rows as the seal found them: 64 bits, hexadecimal.
     pub content_hash: Option<String>,
-    /// The same, recounted from the table.
+    /// The content hash, recounted from the table.
     pub table_content_hash: String,
     /// The newer run that pulled the slice again, if one did.
     pub superseded_by: Option<String>,
@@ -48,14 +48,14 @@ pub struct Recount {
     pub repairs: u32,
     /// Sums of the additive metrics over the stored rows, as the seal found them.
     pub sums: Value,
-    /// What is odd about the data although it is complete.
+    /// Warnings on the seal.
     pub warnings: Value,
-    /// The day on which its keys were pruned: its rows cannot be told from older ones since.
+    /// The day on which its keys were pruned: since then its rows look like older ones.
     pub pruned_on: Option<Date>,
 }
 
 impl Recount {
-    /// Whether the table holds exactly what the seal says.
+    /// True if the table holds exactly what the seal says.
     pub fn agrees(&self) -> bool {
         self.state == "sealed"
             && Some(self.table_keys as i64) == self.total
@@ -63,8 +63,8 @@ impl Recount {
             && self.content_hash.as_ref().is_none_or(|sealed| *sealed == self.table_content_hash)
     }
 
-    /// Whether nothing can be said: its keys were pruned, and the table has rows enough but others
-    /// than it was sealed with, which an older pull may have left.
+    /// True if the partition cannot be verified: its keys were pruned, and the table has enough rows, but
+    /// others than it was sealed with. An older pull may have left them.
     pub fn is_unknown(&self) -> bool {
         let enough = self.total.is_none_or(|total| self.table_keys as i64 >= total);
         self.pruned_on.is_some() && self.state == "sealed" && enough && !self.agrees()

@@ -1,4 +1,4 @@
-//! What is done when a proof fails: suspect pages are fetched again.
+//! Repairs a partition whose proof failed: suspected pages are fetched again.
 
 use deadpool_postgres::Transaction;
 use pagemill_core::{IncompleteReason, PageJob};
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::error::StoreError;
 
-/// Orders the suspect pages anew: those that state another total than the API's latest word, hold a
+/// Orders the suspected pages anew: those that state another total than the API's latest word, hold a
 /// key that came twice, or are short, and their neighbours; where nothing points to a page, and in the
 /// last round, all of them. A chain begins again at its first page.
 pub(super) async fn repair(
@@ -28,11 +28,11 @@ pub(super) async fn repair(
     let first = partition.progress.first_page as i32;
     let last = repaired.progress.last_page.map_or(i32::MAX, |last| last as i32);
     let all = partition.chained || last_round || matches!(reason, IncompleteReason::SumsDiffer(_));
-    let suspects: Vec<i32> = if all { Vec::new() } else { suspects(tx, &repaired, last).await? };
+    let suspected: Vec<i32> = if all { Vec::new() } else { suspected_pages(tx, &repaired, last).await? };
     tx.execute(
         "update pagemill.pages set generation = generation + 1, state = 'planned', attempts = 0 \
          where partition = $1 and state = 'done' and (cardinality($2::int[]) = 0 or page = any($2))",
-        &[&partition.id, &suspects],
+        &[&partition.id, &suspected],
     )
     .await?;
     let repaired = recount(tx, partition.id).await?;
@@ -76,7 +76,11 @@ async fn recount(tx: &Transaction<'_>, partition: i64) -> Result<PartitionRow, S
     Ok(PartitionRow::from_row(&tx.query_one(&sql, &[&partition]).await?))
 }
 
-async fn suspects(tx: &Transaction<'_>, partition: &PartitionRow, last: i32) -> Result<Vec<i32>, StoreError> {
+async fn suspected_pages(
+    tx: &Transaction<'_>,
+    partition: &PartitionRow,
+    last: i32,
+) -> Result<Vec<i32>, StoreError> {
     let rows = tx
         .query(
             "with pages as (select page, total, rows, keys from pagemill.pages where partition = $1 and state = 'done'), \

@@ -37,8 +37,8 @@ impl Partitions {
         order_missing(&client, client.query_opt(&sql, &[&source, &idle.as_secs_f64()]).await?).await
     }
 
-    /// The same for one given partition, whatever its progress: after a crash that took its page
-    /// jobs along. `None` when it is not open.
+    /// Rescues one given partition, whatever its progress: after a crash that took its page jobs along.
+    /// `None` when it is not open.
     pub async fn reorder_missing(&self, partition: i64) -> Result<Option<RescueOrder>, StoreError> {
         let client = self.database.client().await?;
         let sql = format!(
@@ -47,7 +47,7 @@ impl Partitions {
         order_missing(&client, client.query_opt(&sql, &[&partition]).await?).await
     }
 
-    /// Whether any partition of these sources is open.
+    /// True if any partition of these sources is open.
     pub async fn any_open(&self, sources: &[String]) -> Result<bool, StoreError> {
         let client = self.database.client().await?;
         let statement = client
@@ -90,7 +90,7 @@ async fn order_missing(client: &Object, claimed: Option<Row>) -> Result<Option<R
     Ok(Some(RescueOrder { partition, jobs }))
 }
 
-/// Of a chain only the page after the last one done can be asked for.
+/// Orders the next page of a chain: only the page after the last done one can be requested.
 async fn order_next(client: &Object, partition: PartitionRow) -> Result<RescueOrder, StoreError> {
     let first = partition.progress.first_page as i32;
     let last = client

@@ -7,10 +7,10 @@ use pagemill_core::{Lane, PageJob, PageRange, Slice};
 use serde_json::Value;
 use tokio_postgres::Row;
 
-/// Where an open partition stands after a batch.
+/// A partition's counters after a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Its id.
+    /// The partition's id.
     pub partition: i64,
     /// Pages done.
     pub done: i64,
@@ -22,7 +22,7 @@ pub struct Progress {
     pub first_page: u32,
     /// Last planned page, once the total is known.
     pub last_page: Option<u32>,
-    /// Whether every other page has been published.
+    /// True once every page beyond the first has been published.
     pub published: bool,
 }
 
@@ -40,7 +40,7 @@ impl Progress {
         }
     }
 
-    /// Whether every page is done or dead. A partition whose first page died, so that its total
+    /// True if every page is done or dead. A partition whose first page died, so that its total
     /// was never learnt, has ended too.
     pub fn has_ended(&self) -> bool {
         match self.last_page {
@@ -53,11 +53,11 @@ impl Progress {
 /// A partition as the ledger has it.
 #[derive(Clone, Debug)]
 pub struct PartitionRow {
-    /// Its id.
+    /// Id in `pagemill.partitions`.
     pub id: i64,
     /// The run that opened it.
     pub run: i64,
-    /// What it is a slice of.
+    /// The slice that it pulls.
     pub slice: Slice,
     /// The lane of its pages.
     pub lane: Lane,
@@ -67,13 +67,13 @@ pub struct PartitionRow {
     pub state: String,
     /// Why it is incomplete.
     pub reason: Option<String>,
-    /// Whether only some pages were asked for.
+    /// True if only some pages were requested.
     pub subset: bool,
-    /// Whether its pages follow one another, or there is but one.
+    /// True if each page names the next, or there is but one page.
     pub chained: bool,
     /// The partition that this one is a part of.
     pub parent: Option<i64>,
-    /// How many parts stand for its pages beyond the first; 0 if it could not be split.
+    /// Number of parts that stand for its pages beyond the first; 0 if it could not be split.
     pub parts: Option<u32>,
     /// Rounds in which pages were fetched again because the proof failed.
     pub repairs: u32,
@@ -85,7 +85,7 @@ pub struct PartitionRow {
     pub older_pruned_at: Option<Timestamp>,
     /// The sealed attempt whose rows stood in the table untouched before its pages were published.
     pub stands_on: Option<i64>,
-    /// Its counters.
+    /// Counters.
     pub progress: Progress,
 }
 
@@ -145,7 +145,7 @@ impl PartitionRow {
         }
     }
 
-    /// Whether it is open and pages of it were never published.
+    /// True if the partition is open and pages of it were never published.
     pub fn is_unpublished(&self) -> bool {
         self.state == "open" && !self.progress.published && !self.progress.has_ended()
     }

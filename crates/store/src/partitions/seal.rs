@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{error::StoreError, retry::with_retry, table::DataTable};
 
-/// How a partition that has ended went on.
+/// What became of a partition that has ended.
 #[derive(Clone, Debug)]
 pub enum Sealing {
     /// Closed: sealed, or incomplete and why.
@@ -23,23 +23,23 @@ pub enum Sealing {
     Repair(RescueOrder, IncompleteReason),
 }
 
-/// How a partition was closed.
+/// The result of closing a partition.
 #[derive(Clone, Debug)]
 pub struct SealReport {
     /// Which.
     pub partition: PartitionRow,
-    /// Its rows, as the API states them or as they were counted.
+    /// Rows, as the API states them or as they were counted.
     pub rows: u64,
     /// Sealed, or incomplete and why.
     pub verdict: Verdict,
-    /// What is odd about the data although it is complete.
+    /// Warnings: what is odd about data that is complete.
     pub warnings: Vec<String>,
 }
 
 impl Partitions {
     /// Closes a partition if its every page is done or dead and all its parts are closed: sealed with
     /// its proof, or incomplete with the reason. Where fetching pages again may mend it, and fewer
-    /// than `rounds` rounds of that have been, it stays open and the suspect pages are ordered anew.
+    /// than `rounds` rounds of that have been, it stays open and the suspected pages are ordered anew.
     /// Idempotent: `None` when it is closed already or has pages left.
     ///
     /// `table` is its stream's, for what the definition says of sums and missing rows; without it a
@@ -78,7 +78,7 @@ impl Partitions {
             None => Some(Proof::of_pages(&tx, &partition).await?),
         };
         let Some(mut proof) = proof else { return Ok(None) };
-        // More pages were asked for than there are, by a total that was the API's word only for a while.
+        // More pages were requested than there are, by a total that was the API's word only for a while.
         if proof.total < partition.progress.total && partition.progress.dead == 0 {
             partition = take_total(&tx, partition.id, proof.total).await?;
             proof = Proof::of_pages(&tx, &partition).await?;

@@ -57,7 +57,7 @@ const CHOSEN: &str = "select f.id, c.action, \
         case when f.responses_pruned_at is null then (select count(*) from pagemill.responses b where b.partition = f.id) else 0 end as responses \
     from unnest($1::bigint[], $2::text[]) as c(id, action) join pagemill.partitions f on coalesce(f.top, f.id) = c.id";
 
-/// What is said of the partitions from now on.
+/// Marks the partitions as pruned.
 const MARK: &str = "update pagemill.partitions p set responses_pruned_at = coalesce(p.responses_pruned_at, now()), \
         pruned_at = case when c.action = 'responses' then p.pruned_at else coalesce(p.pruned_at, now()) end, \
         pruned = case when c.action = 'responses' or p.pruned_at is not null then p.pruned else (\

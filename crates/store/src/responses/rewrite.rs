@@ -78,7 +78,7 @@ impl Responses {
     }
 }
 
-/// Whether a newer attempt is sealed: its rows are the slice's then, and those that it lacks may
+/// True if a newer attempt is sealed: its rows are the slice's then, and those that it lacks may
 /// have been deleted. None is sealed until the transaction ends.
 async fn is_superseded(tx: &Transaction<'_>, partition: i64) -> Result<bool, StoreError> {
     let states = tx

@@ -1,4 +1,4 @@
-//! How fast a run goes, and how far it has to.
+//! The pace of a run, and the pages that remain.
 
 use jiff::Timestamp;
 
@@ -8,7 +8,7 @@ use crate::{error::StoreError, error::none_found};
 /// One source's share of a run.
 #[derive(Clone, Debug)]
 pub struct Pace {
-    /// Its name.
+    /// The source's name.
     pub source: String,
     /// Partitions still open.
     pub open: u64,
@@ -19,7 +19,7 @@ pub struct Pace {
     pub ended_at: Option<Timestamp>,
     /// Pages done within the last minutes, by the time of their request.
     pub lately: u64,
-    /// Seconds since the first of these was asked for; 0 without any.
+    /// Seconds since the first of these was requested; 0 without any.
     pub lately_seconds: f64,
 }
 
@@ -62,7 +62,7 @@ const PACE: &str = "with own as (\
     from missing m left join lately l on l.source = m.source group by m.source order by m.source";
 
 impl Runs {
-    /// How fast a run goes, and how far it has to.
+    /// The pace of a run, and the pages that remain.
     ///
     /// # Errors
     /// [`crate::error::StoreErrorKind::Invalid`] if there is no such run.

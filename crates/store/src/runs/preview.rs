@@ -1,4 +1,4 @@
-//! What planning would come to, with nothing written.
+//! Planning without writing.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,12 @@ use super::{
 };
 use crate::error::StoreError;
 
-/// What [`Runs::plan`] would find if it were asked now.
+/// What [`Runs::plan`] would find now.
 #[derive(Clone, Debug)]
 pub struct PlanPreview {
     /// When this was read, on the database's clock.
     pub at: Timestamp,
-    /// The unfinished run of the same asking that would be continued.
+    /// The unfinished run of the same request that would be continued.
     pub continues: Option<i64>,
     /// What would become of each wanted partition, in their order.
     pub partitions: Vec<SlicePreview>,
@@ -28,12 +28,12 @@ pub struct PlanPreview {
 /// What would become of a wanted partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlicePreview {
-    /// Whether it would be pulled.
+    /// What planning would do with the slice.
     pub state: SliceState,
     /// Rows expected: its own total where one was stated, else from the newest total of the same
     /// stream and account. `None` where there is none.
     pub rows: Option<u64>,
-    /// Pages still to be asked for; one at least where nothing is known.
+    /// Pages still to be requested; one at least where nothing is known.
     pub pages: u64,
 }
 
@@ -82,7 +82,7 @@ const OTHERS: &str = "select source, sum(greatest(coalesce(last_page - first_pag
     from pagemill.partitions where state = 'open' and source = any($1) and id <> all($2) group by source";
 
 impl Runs {
-    /// Looks at what [`Runs::plan`] would do for the same asking. The database itself sees to it
+    /// Looks at what [`Runs::plan`] would do for the same request. The database itself sees to it
     /// that nothing is written.
     pub async fn preview(
         &self,
@@ -146,13 +146,13 @@ fn state(newest: Option<&Newest>, wanted: &NewPartition, again: bool, continues:
     }
 }
 
-/// Pages of so many rows, among those asked for.
+/// Pages of so many rows, among those requested.
 fn pages(rows: Option<u64>, wanted: &NewPartition) -> u64 {
     let all = rows.unwrap_or(0).div_ceil(wanted.page_size.into()).max(1);
     match wanted.subset {
         None => all,
         Some(PageRange { first, last }) => {
-            // As the ledger plans: the first page is asked for in any case.
+            // As the ledger plans: the first page is requested in any case.
             all.min(last.into()).max(first.into()) - u64::from(first) + 1
         }
     }

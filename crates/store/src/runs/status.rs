@@ -11,7 +11,7 @@ use crate::{
 /// `run --json` and `pagemill-producer --wait --json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunStatus {
-    /// Its id.
+    /// Id in `pagemill.runs`.
     pub run: String,
     /// Partitions it waits for.
     pub partitions: i64,
@@ -44,7 +44,7 @@ pub struct RunStatus {
     /// When the run was made, RFC 3339.
     #[serde(skip)]
     pub created_at: String,
-    /// Whether all that is missing was not asked for: every incomplete partition is a subset.
+    /// True if all that is missing was not requested: every incomplete partition is a subset.
     #[serde(skip)]
     pub only_subsets: bool,
 }
@@ -113,7 +113,7 @@ impl Runs {
 pub struct Warning {
     /// Which partition, in words.
     pub slice: String,
-    /// What is odd.
+    /// The warning.
     pub text: String,
 }
 

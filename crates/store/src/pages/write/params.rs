@@ -119,7 +119,7 @@ impl<'a> LedgerParams<'a> {
     }
 }
 
-/// How many pages are newly done in each partition, the total that the first of them states, and
+/// Newly done pages of each partition, the total that the first of them states, and
 /// the page that names no next one.
 pub(super) struct CounterParams {
     partitions: Vec<i64>,

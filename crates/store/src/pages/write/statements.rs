@@ -43,7 +43,7 @@ const DECODED: &str = "select u.partition, u.page, u.generation, 'done', 1, 1, u
          as u(partition, page, generation, first, rows, total, content_hash, request_id, requested_at, casts, next, next_hash, facts, \
               body_digest, body_digest_before, body_digest_after) ";
 
-/// Of pages that say the same as those of the attempt that their partition stands on. Each is looked up by itself:
+/// Selects unchanged pages: the earlier page comes from the attempt that the partition stands on. Each is looked up by itself:
 /// without statistics, as in a young ledger, a join may be a scan.
 const UNCHANGED: &str = "select u.partition, u.page, u.generation, 'done', 1, 1, o.rows, o.total, o.keys, \
            o.content_hash, u.request_id, u.requested_at, o.casts, o.next, o.next_hash, o.facts, \
