@@ -23,24 +23,24 @@ async fn what_is_typed_wrong_is_named() {
         (&["--date", DAY, "--pages", "0-3"], &["pages count from 1"]),
         (&["--date", DAY, "--pages", "9-3"], &["page 9 comes after page 3"]),
     ] {
-        producer(args).await.exits(2).says(words);
+        producer(args).await.exits(2).prints(words);
     }
-    world.pagemill(&["verify", "99"]).await.exits(2).says(&["no run 99"]);
-    world.pagemill(&["dead", "show", "99"]).await.exits(2).says(&["no dead letter 99"]);
-    world.pagemill(&["query", "selec 1"]).await.exits(1).says(&["42601", "syntax error"]);
-    world.pagemill(&["query", "drop table pagemill.runs"]).await.exits(1).says(&["read-only"]);
+    world.pagemill(&["verify", "99"]).await.exits(2).prints(&["no run 99"]);
+    world.pagemill(&["dead", "show", "99"]).await.exits(2).prints(&["no dead letter 99"]);
+    world.pagemill(&["query", "selec 1"]).await.exits(1).prints(&["42601", "syntax error"]);
+    world.pagemill(&["query", "drop table pagemill.runs"]).await.exits(1).prints(&["read-only"]);
     world
         .pagemill(&["sources", "show", "xhs"])
         .await
         .exits(2)
-        .says(&["neither a shipped definition (xiaohongshu, "]);
+        .prints(&["neither a shipped definition (xiaohongshu, "]);
     assert_eq!(world.simulator.stats().seen, 0, "nothing of it reached the API");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_config_is_named_by_key_and_line() {
     let world = World::of(100).await;
-    let good = fs::read_to_string(world.config()).unwrap();
+    let valid = fs::read_to_string(world.config()).unwrap();
     for (from, to, words) in [
         ("grace = \"2s\"", "grase = \"2s\"", &["pagemill.toml", "line 6", "grase"][..]),
         ("grace = \"2s\"", "grace = \"2\"", &["line 6", "grace", "20s"]),
@@ -64,19 +64,19 @@ async fn a_wrong_config_is_named_by_key_and_line() {
         ("rate = \"unlimited\"", "ratte = 3", &["ratte"]),
         ("rate = \"unlimited\"", "base_url = \"nowhere\"", &["base_url"]),
     ] {
-        assert!(good.contains(from), "{from}");
-        fs::write(world.config(), good.replacen(from, to, 1)).unwrap();
-        run(world.command("pagemill-consumer", &["--until-idle"])).await.exits(2).says(words);
+        assert!(valid.contains(from), "{from}");
+        fs::write(world.config(), valid.replacen(from, to, 1)).unwrap();
+        run(world.command("pagemill-consumer", &["--until-idle"])).await.exits(2).prints(words);
     }
     let mut command = world.command("pagemill-consumer", &["--config", "no-such.toml"]);
     command.env_remove("PAGEMILL_CONFIG");
-    run(command).await.exits(2).says(&["no-such.toml", "pagemill.example.toml"]);
+    run(command).await.exits(2).prints(&["no-such.toml", "pagemill.example.toml"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_that_are_away_or_refuse_are_named() {
     let world = World::of(100).await;
-    let good = fs::read_to_string(world.config()).unwrap();
+    let valid = fs::read_to_string(world.config()).unwrap();
     let (postgres, amqp) = (world.postgres_url(), crate::world::amqp_url());
     for (from, to, code, words) in [
         (&*postgres, "postgres://postgres@127.0.0.1:1/x", 4, &["127.0.0.1:1/x", "is it running"][..]),
@@ -84,37 +84,37 @@ async fn servers_that_are_away_or_refuse_are_named() {
         (&*amqp, "amqp://guest:guest@127.0.0.1:1/%2f", 4, &["127.0.0.1:1", "RabbitMQ"]),
         (&*amqp, "http://x", 2, &["amqp.url", "amqp://user:password@host"]),
     ] {
-        fs::write(world.config(), good.replacen(from, to, 1)).unwrap();
-        run(world.command("pagemill-consumer", &["--until-idle"])).await.exits(code).says(words);
+        fs::write(world.config(), valid.replacen(from, to, 1)).unwrap();
+        run(world.command("pagemill-consumer", &["--until-idle"])).await.exits(code).prints(words);
     }
     let wrong = amqp.replacen("guest:guest", "guest:hunter2", 1);
     if wrong != amqp {
-        fs::write(world.config(), good.replacen(&amqp, &wrong, 1)).unwrap();
+        fs::write(world.config(), valid.replacen(&amqp, &wrong, 1)).unwrap();
         let ran = run(world.command("pagemill-producer", &["--date", DAY]))
             .await
             .exits(2)
-            .says(&["password", "amqp.url"]);
+            .prints(&["password", "amqp.url"]);
         assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
     }
     let unknown = format!("{}/no_such_database", postgres_url().rsplit_once('/').unwrap().0);
-    fs::write(world.config(), good.replacen(&postgres, &unknown, 1)).unwrap();
-    world.pagemill(&["status"]).await.exits(2).says(&["no_such_database"]);
+    fs::write(world.config(), valid.replacen(&postgres, &unknown, 1)).unwrap();
+    world.pagemill(&["status"]).await.exits(2).prints(&["no_such_database"]);
 }
 
-/// A role whose password is wrong, on a server that asks for one: PostgreSQL's own words, and where.
+/// A role whose password is wrong, on a server that requires one: PostgreSQL's own message, and the config key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_role_that_may_not_log_in_is_refused() {
     let world = World::of(100).await;
     let role = format!("nologin_{}", world.source);
     world.db().await.batch_execute(&format!("create role {role} nologin")).await.unwrap();
-    let good = fs::read_to_string(world.config()).unwrap();
+    let valid = fs::read_to_string(world.config()).unwrap();
     let url = world.postgres_url();
     let (scheme, rest) = url.split_once("://").unwrap();
     let other = format!("{scheme}://{role}:hunter2@{}", rest.split_once('@').unwrap().1);
-    fs::write(world.config(), good.replacen(&url, &other, 1)).unwrap();
+    fs::write(world.config(), valid.replacen(&url, &other, 1)).unwrap();
     let ran = world.pagemill(&["status"]).await;
     world.db().await.batch_execute(&format!("drop role {role}")).await.unwrap();
-    let ran = ran.exits(2).says(&[&role, "check user, password and database in postgres.url"]);
+    let ran = ran.exits(2).prints(&[&role, "check user, password and database in postgres.url"]);
     assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
 }
 
@@ -123,9 +123,9 @@ async fn a_schema_that_is_behind_or_anothers_is_refused() {
     let world = World::unmigrated(SimulatorConfig { rows: 100, ..SimulatorConfig::default() }, "").await;
     for binary in ["pagemill-producer", "pagemill-consumer"] {
         let args: &[&str] = if binary == "pagemill-producer" { &["--date", DAY] } else { &[] };
-        run(world.command(binary, args)).await.exits(2).says(&["there is no ledger", "pagemill migrate"]);
+        run(world.command(binary, args)).await.exits(2).prints(&["there is no ledger", "pagemill migrate"]);
     }
-    world.pagemill(&["status"]).await.exits(2).says(&["pagemill migrate"]);
+    world.pagemill(&["status"]).await.exits(2).prints(&["pagemill migrate"]);
     let table = format!("{}_creative", world.source);
     world
         .db()
@@ -133,7 +133,7 @@ async fn a_schema_that_is_behind_or_anothers_is_refused() {
         .batch_execute(&format!("create table {table} (time date, creativity_id text)"))
         .await
         .unwrap();
-    world.pagemill(&["migrate"]).await.exits(2).says(&[&table, "exists with other columns", "table = "]);
+    world.pagemill(&["migrate"]).await.exits(2).prints(&[&table, "exists with other columns", "table = "]);
     world.db().await.batch_execute(&format!("drop table {table}")).await.unwrap();
     world.pagemill(&["migrate"]).await.ok();
     let again = world.pagemill(&["migrate"]).await.ok();

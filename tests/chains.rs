@@ -1,5 +1,5 @@
 //! Pages that follow one another, and reports that are prepared first: nothing is lost when a process
-//! dies between two pages, and a task is asked after until its file is there.
+//! dies between two pages, and a task is polled until its file is there.
 
 use std::{
     os::unix::process::ExitStatusExt,
@@ -38,7 +38,7 @@ async fn a_consumer_dies_at(point: &str) {
     read_again(&world).await;
 }
 
-/// The stored answers make the same rows, whatever the way in which they came.
+/// The stored responses make the same rows for every kind of paging.
 async fn read_again(world: &World) {
     let reloaded = world.pagemill(&["reload", "--all", "--json"]).await.ok().json();
     assert!(reloaded["pages"].as_u64() > Some(0), "{reloaded}");
@@ -90,7 +90,7 @@ poll_every = "100ms"
 file = { format = "csv" }
 "#;
 
-/// Answers one request a connection: the first task fails when it is asked after, the second is
+/// Serves one request a connection: the first task fails when it is polled, the second is
 /// ready at the third look.
 async fn serve(mut stream: TcpStream, address: String, looks: Arc<AtomicU32>) -> std::io::Result<()> {
     let mut request = vec![0; 4_096];
@@ -110,9 +110,9 @@ async fn serve(mut stream: TcpStream, address: String, looks: Arc<AtomicU32>) ->
         assert!(!request.to_lowercase().contains("authorization"), "a file's host gets no token");
         format!("day,id,fee\n{DAY},1,1.50\n{DAY},2,\"2.25\"\n{DAY},9007199254740993,0\n")
     };
-    let answer =
+    let response =
         format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-    stream.write_all(answer.as_bytes()).await
+    stream.write_all(response.as_bytes()).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,7 +30,7 @@ async fn sigterm_drains() {
     assert!(consumer.end().await.success(), "{}", consumer.log());
     let before = world.status().await["pages"].as_i64().unwrap();
     assert!((20..200).contains(&before), "{before}");
-    // What it held came back without a cost: nothing is asked for twice.
+    // What it held came back without a cost: nothing is requested twice.
     let _second = world.consumer();
     world.assert_sealed_truth().await;
     assert_eq!(world.simulator.stats().seen, 200);

@@ -128,7 +128,7 @@ async fn a_page_that_kills_its_process_is_dead_alone() {
             break;
         }
         crashes += 1;
-        assert!(crashes < 30, "it is never convicted");
+        assert!(crashes < 30, "it is never found poisoned");
     }
     let dead = world.dead().await;
     assert_eq!(dead.len(), 1, "{dead:?}");

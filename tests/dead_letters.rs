@@ -37,8 +37,8 @@ async fn a_page_that_always_fails_is_dead_after_its_attempts_and_sealed_once_req
     let _consumer = world.consumer();
     let ran = world.producer(&["--wait", "--json"]).await.exits(3);
     assert_eq!((&ran.json()["dead"], &ran.json()["incomplete"]), (&json!(1), &json!(1)));
-    let asked = || world.simulator.stats().faults["fail_page"];
-    assert_eq!(asked(), 3, "as often as it may be tried");
+    let requests = || world.simulator.stats().faults["fail_page"];
+    assert_eq!(requests(), 3, "as often as it may be tried");
 
     let dead = world.dead().await;
     let letter = &dead[0];
@@ -66,7 +66,7 @@ async fn a_page_that_always_fails_is_dead_after_its_attempts_and_sealed_once_req
     // Requeued while it still fails: a fresh set of attempts, and dead again.
     world.pagemill(&["dead", "requeue", &id]).await.ok();
     world.ended().await;
-    assert_eq!(asked(), 6);
+    assert_eq!(requests(), 6);
     let again = world.dead().await;
     assert_eq!((again.len(), &again[0]["attempts"]), (1, &json!(3)));
     assert_ne!(again[0]["id"], letter["id"]);
@@ -106,7 +106,7 @@ async fn dropped_letters_are_gone_and_their_pages_stay_missing() {
     let world = World::with(failing(7), "attempts = 1").await;
     let _consumer = world.consumer();
     world.producer(&["--wait"]).await.exits(3);
-    world.pagemill(&["dead", "drop"]).await.exits(2).says(&["which?"]);
+    world.pagemill(&["dead", "drop"]).await.exits(2).prints(&["which?"]);
     world.pagemill(&["dead", "drop", "--stream", "creative"]).await.ok();
     assert!(world.dead().await.is_empty());
     assert_eq!(in_the_queue(&world).await, 0);
@@ -150,7 +150,7 @@ async fn what_is_no_job_is_dead_with_its_reason() {
     publish(&world, br#"{"v":3,"what":"a later version knows"}"#).await;
     let consumer = world.consumer();
     // It waits, unchanged, for a consumer that can read it.
-    consumer.said("message version 3 is newer").await;
+    consumer.logs("message version 3 is newer").await;
     world.assert_truth_after_end().await;
     let begun = std::time::Instant::now();
     while world.dead().await.len() < 5 {

@@ -7,7 +7,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::{process::Command, time::Instant};
 
-use crate::world::{DAY, PATIENCE, Ran, World, binary, run};
+use crate::world::{DAY, Output, PATIENCE, World, binary, run};
 
 fn pagemill(dir: &TempDir, args: &[&str]) -> Command {
     let mut command = Command::new(binary("pagemill"));
@@ -20,7 +20,7 @@ fn pagemill(dir: &TempDir, args: &[&str]) -> Command {
     command
 }
 
-async fn query(dir: &TempDir, sql: &str) -> Ran {
+async fn query(dir: &TempDir, sql: &str) -> Output {
     run(pagemill(dir, &["query", "--json", sql])).await
 }
 
@@ -51,7 +51,7 @@ async fn a_killed_run_goes_on_where_it_was() {
         assert!(tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap() > 0, "it ended early");
     }
     let busy = run(pagemill(&dir, &["query", "select 1"])).await;
-    busy.exits(4).says(&["in use by process", &child.id().unwrap().to_string()]);
+    busy.exits(4).prints(&["in use by process", &child.id().unwrap().to_string()]);
     // Rows of some hundred pages, and the log of their transactions.
     let full = size(dir.path()) + 24_000_000;
     while size(dir.path()) < full {
@@ -74,8 +74,8 @@ async fn a_killed_run_goes_on_where_it_was() {
     assert_eq!(rows["n"], "100000");
     run(pagemill(&dir, &["verify", "1"])).await.ok();
 
-    // All is there: it says so, and where, and how to ask.
-    let third = run(pagemill(&dir, &["run"])).await.ok().says(&["all is there"]);
+    // Everything is sealed: it prints that, the place of the data, and a query.
+    let third = run(pagemill(&dir, &["run"])).await.ok().prints(&["all is there"]);
     assert!(
         third.stdout.contains("pagemill query") && third.stdout.contains("pagemill-data"),
         "{}",
@@ -84,7 +84,7 @@ async fn a_killed_run_goes_on_where_it_was() {
 }
 
 /// A config in the directory counts as for every other command. Its server does not: so the next command
-/// is told where the data is.
+/// prints where the data is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_config_at_hand_says_what_is_pulled() {
     let world = World::unmigrated(SimulatorConfig { rows: 300, ..SimulatorConfig::default() }, "").await;
@@ -93,7 +93,7 @@ async fn a_config_at_hand_says_what_is_pulled() {
         command.env_remove("PAGEMILL_CONFIG");
         run(command)
     };
-    let ran = here(&["run", "--date", DAY]).await.ok().says(&["300 rows"]);
+    let ran = here(&["run", "--date", DAY]).await.ok().prints(&["300 rows"]);
     let hint =
         format!("pagemill query --data-dir pagemill-data \"select count(*), sum(fee) from {}", world.source);
     assert!(ran.stdout.contains(&hint), "{}", ran.stdout);
@@ -102,7 +102,7 @@ async fn a_config_at_hand_says_what_is_pulled() {
     assert_eq!(rows["n"], "300");
 }
 
-/// `--config` says what is pulled, `--postgres` where to.
+/// `--config` names the sources, `--postgres` the database.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_into_a_server_needs_no_queue() {
     let world = World::unmigrated(SimulatorConfig { rows: 5_000, ..SimulatorConfig::default() }, "").await;
@@ -111,11 +111,11 @@ async fn a_run_into_a_server_needs_no_queue() {
     assert_eq!((&ran.json()["sealed"], &ran.json()["rows"]), (&json!(1), &json!(5_000)));
     world.assert_sealed_truth().await;
     let again =
-        world.pagemill(&["run", "--date", DAY, "--postgres", &url]).await.ok().says(&["all is there"]);
+        world.pagemill(&["run", "--date", DAY, "--postgres", &url]).await.ok().prints(&["all is there"]);
     assert!(again.stdout.contains("pagemill query"), "{}", again.stdout);
 }
 
-/// Its queue is not theirs: both would pull the same pages.
+/// Consumers have another queue: both would pull the same pages.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_into_a_server_leaves_consumers_alone() {
     let world = World::of(1_000).await;
@@ -124,9 +124,9 @@ async fn a_run_into_a_server_leaves_consumers_alone() {
     world.assert_sealed_truth().await;
     let url = world.postgres_url();
     let ran = world.pagemill(&["run", "--date", DAY, "--postgres", &url]).await.exits(4);
-    ran.says(&["consumers are at work", "pagemill-producer"]);
+    ran.prints(&["consumers are at work", "pagemill-producer"]);
     drop(consumer);
     // Killed, its heartbeat is waited for.
-    world.pagemill(&["run", "--date", DAY, "--postgres", &url]).await.ok().says(&["all is there"]);
+    world.pagemill(&["run", "--date", DAY, "--postgres", &url]).await.ok().prints(&["all is there"]);
     assert_eq!(world.simulator.stats().seen, 10);
 }

@@ -1,4 +1,4 @@
-//! What goes wrong around a run: the API, the broker, the database.
+//! Faults around a run: of the API, the broker, the database.
 
 use pagemill_simulator::{Fault, FaultKind, SimulatorConfig};
 
@@ -78,9 +78,9 @@ async fn a_database_that_is_away_is_waited_for() {
     admin.batch_execute(&format!("alter database {name} allow_connections false")).await.unwrap();
     let ended = "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1";
     admin.query(ended, &[&name]).await.unwrap();
-    consumer.said("stopped taking jobs").await;
+    consumer.logs("stopped taking jobs").await;
     admin.batch_execute(&format!("alter database {name} allow_connections true")).await.unwrap();
-    consumer.said("taking jobs again").await;
+    consumer.logs("taking jobs again").await;
     world.assert_sealed_truth().await;
     assert!(world.dead().await.is_empty());
 }

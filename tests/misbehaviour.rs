@@ -1,5 +1,5 @@
 //! What the API does to those who read it page by page: rows that come and go meanwhile, an order with
-//! ties, totals that move, pages that are short or come again, errors in good answers. Each ends with
+//! ties, totals that move, pages that are short or come again, errors in responses with status 200. Each ends with
 //! the exact truth where the data settles, and honestly incomplete where it does not.
 
 use pagemill_simulator::{SimulatorConfig, TRUTH_SQL, core_truth, core_truth_sql, truth};
@@ -27,7 +27,7 @@ async fn assert_whole(world: &World) {
     assert!(world.dead().await.is_empty());
 }
 
-/// The run ends incomplete, and says why in these words; no row is stored that the API never had, and
+/// The run ends incomplete, and gives this reason; no row is stored that the API never had, and
 /// the view of what is sealed is empty.
 async fn assert_incomplete(world: &World, words: &[&str]) {
     let _consumers = [world.consumer(), world.consumer()];
@@ -61,7 +61,7 @@ async fn rows_that_go_leave_no_hole() {
     assert_whole(&world(&["remove=0.1@8"], "missing_rows = \"delete\"").await).await;
 }
 
-/// As many go as come, so that no total tells: the sums do, and the keys that come twice.
+/// As many go as come, so that the total does not change: the sums do, and keys come twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_that_come_and_go_at_once_are_found() {
     assert_whole(&world(&["insert=0.05@6", "remove=0.05@6"], "missing_rows = \"delete\"").await).await;
@@ -133,7 +133,7 @@ async fn unknown_columns_are_said_and_nothing_is_stored() {
     );
 }
 
-/// Columns are named, so the zeros don't come; once they are not, the seal says which columns fell.
+/// Columns are named, so the zeros don't come; once they are not, the seal names the columns that fell.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silent_zeros_are_avoided_or_noticed() {
     let faults = vec!["silent_zeros=1".parse().unwrap()];
@@ -179,7 +179,7 @@ async fn a_day_that_is_too_deep_is_pulled_in_parts() {
     assert_eq!(world.simulator.stats().faults.get("deep_page"), None);
 }
 
-/// Meta's pages are told by cursors. One that leads back is noticed; the run ends.
+/// Meta's pages are requested by cursors. One that leads back is noticed; the run ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cursor_that_leads_back_is_incomplete() {
     let faults = vec!["loop_cursor=1@3".parse().unwrap()];
@@ -197,7 +197,7 @@ async fn a_cursor_that_leads_back_is_incomplete() {
     assert!(reason.contains("page 3") || reason.contains("came before"), "{reason}");
 }
 
-/// The truth is the same however often the run is asked for again.
+/// The truth is the same however often the run is started again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_run_finds_what_came_after_the_first() {
     let world = world(&[], "").await;
@@ -205,7 +205,7 @@ async fn a_second_run_finds_what_came_after_the_first() {
     world.producer(&["--wait"]).await.ok();
     world.assert_sealed_truth().await;
     world.simulator.set_fault("insert=0.05".parse().unwrap());
-    // The first answer of the second run lets the rows in.
+    // The first response of the second run lets the rows in.
     world.producer(&["--again", "--wait"]).await.ok();
     let changed = SimulatorConfig { faults: vec!["insert=0.05".parse().unwrap()], ..world.simulated.clone() };
     let table = format!("{}_creative", world.source);

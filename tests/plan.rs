@@ -1,16 +1,16 @@
-//! What would be done, what is due again, and whether it ends in time.
+//! `pagemill plan`: due partitions, requests and the expected end.
 
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 
-use crate::world::{DAY, Ran, World, count, run};
+use crate::world::{DAY, Output, World, count, run};
 
 /// `HH:MM UTC` in so many minutes.
 fn in_minutes(minutes: i64) -> String {
     (Timestamp::now() + minutes.minutes()).strftime("%H:%M UTC").to_string()
 }
 
-async fn plan(world: &World, args: &[&str]) -> Ran {
+async fn plan(world: &World, args: &[&str]) -> Output {
     world.pagemill(&[&["plan", "--json"], args].concat()).await
 }
 
@@ -41,7 +41,7 @@ async fn a_plan_sends_nothing_writes_nothing_and_knows_what_was_seen_before() {
         "{unknown}"
     );
     let words = world.pagemill(&["plan", "--date", DAY]).await.ok();
-    words.says(&["at least 1 request at 100/s", "account 1001 2026-01-15", "due"]);
+    words.prints(&["at least 1 request at 100/s", "account 1001 2026-01-15", "due"]);
     assert_eq!((world.simulator.stats().seen, runs(&world).await), (0, 0));
 
     // Its first page is stored and the others wait: an unfinished run would go on.
@@ -70,7 +70,7 @@ async fn a_plan_sends_nothing_writes_nothing_and_knows_what_was_seen_before() {
         (&json!(0), &json!("sealed")),
         "{sealed}"
     );
-    // Again, and for a day that nobody has pulled: the total of the newest day tells.
+    // Again, and for a day that nobody has pulled: the total of the newest day is used.
     for args in [&["--date", DAY, "--again"][..], &["--date", "2026-01-16"]] {
         let known = plan(&world, args).await.ok().json();
         assert_eq!(
@@ -82,7 +82,7 @@ async fn a_plan_sends_nothing_writes_nothing_and_knows_what_was_seen_before() {
     let some = plan(&world, &["--date", DAY, "--pages", "3-7"]).await.ok().json();
     assert_eq!(some["requests"], 0, "it is sealed");
     let month = world.pagemill(&["plan", "--from", "2025-12-01", "--to", DAY]).await.ok();
-    month.says(&["2025-12-01..2026-01-15", "13545 requests", "without a rate limit"]);
+    month.prints(&["2025-12-01..2026-01-15", "13545 requests", "without a rate limit"]);
     assert_eq!((world.simulator.stats().seen, runs(&world).await), (seen, 1));
 }
 
@@ -102,12 +102,12 @@ async fn a_plan_says_whether_it_ends_in_time() {
     let deadline = format!("rate = {{ per_second = 1 }}\ndeadline = \"{}\"", in_minutes(3));
     world.configure("", &deadline);
     let words = world.pagemill(&["plan", "--date", DAY, "--again"]).await.exits(3);
-    words.says(&["301 requests at 1/s: 5m 1s", "on time: NO (deadline"]);
+    words.prints(&["301 requests at 1/s: 5m 1s", "on time: NO (deadline"]);
     plan(&world, &["--date", DAY, "--again", "--by", &in_minutes(30)]).await.ok();
     // Nothing is due: that is in time.
     assert_eq!(plan(&world, &["--date", DAY]).await.ok().json()["on_time"], true);
-    world.pagemill(&["plan", "--by", "9"]).await.exits(2).says(&["not a time of day", "10:15"]);
-    world.pagemill(&["plan", "--lookback", "often"]).await.exits(2).says(&["restate"]);
+    world.pagemill(&["plan", "--by", "9"]).await.exits(2).prints(&["not a time of day", "10:15"]);
+    world.pagemill(&["plan", "--lookback", "often"]).await.exits(2).prints(&["restate"]);
     assert_eq!(runs(&world).await, 1);
 }
 
@@ -117,17 +117,17 @@ async fn restatement_windows_make_the_right_days_due_again() {
     // Final at once: the hour of the test is no matter.
     world.configure("", "ready_at = \"00:00\"\nrestate = [\"2d\", \"10d weekly\"]");
     let _consumer = world.consumer();
-    let asked = ["--date", "yesterday", "--lookback", "restate"];
+    let requested = ["--date", "yesterday", "--lookback", "restate"];
     let due = |plan: &Value| plan["sources"][0]["due"].as_u64().unwrap();
 
     // As far back as the longest window, and all of it is due: it was never pulled.
     let first = restated(&world).await;
     assert_eq!((&first["sealed"], &first["partitions"]), (&json!(10), &json!(10)));
-    assert_eq!(due(&plan(&world, &asked).await.ok().json()), 0);
+    assert_eq!(due(&plan(&world, &requested).await.ok().json()), 0);
 
     // A day later the two newest days are not what they were.
     age_seals(&world, "24 hours").await;
-    let next = plan(&world, &asked).await.ok().json();
+    let next = plan(&world, &requested).await.ok().json();
     assert_eq!(due(&next), 2, "{next}");
     let state = |n: usize| (next["partitions"][n]["state"].clone(), next["partitions"][n]["lane"].clone());
     assert_eq!(state(0), (json!("due"), json!("pages")));
@@ -140,9 +140,9 @@ async fn restatement_windows_make_the_right_days_due_again() {
     assert_eq!(restated(&world).await["partitions"], 10);
     age_seals(&world, "6 days").await;
     // Of the newest six the seals are now older than their days: before the end of a day none is final.
-    assert_eq!(due(&plan(&world, &asked).await.ok().json()), 6);
+    assert_eq!(due(&plan(&world, &requested).await.ok().json()), 6);
 
-    // Beyond its windows a seal holds for good.
+    // Beyond the windows a seal holds forever.
     let old = ["--from", DAY, "--to", DAY];
     run(world.command("pagemill-producer", &[&old[..], &["--wait"]].concat())).await.ok();
     age_seals(&world, "100 days").await;
@@ -197,7 +197,7 @@ async fn a_run_says_whether_it_will_be_on_time() {
     with_deadline(3);
     let late = world.pagemill(&["status", "1", "--json"]).await.ok().json();
     assert_eq!((&late["on_time"], &late["state"]), (&json!(false), &json!("running")), "{late}");
-    world.pagemill(&["status", "1"]).await.ok().says(&["on time: NO", "deadline"]);
+    world.pagemill(&["status", "1"]).await.ok().prints(&["on time: NO", "deadline"]);
     with_deadline(12 * 60);
     let early = world.pagemill(&["status", "1", "--json"]).await.ok().json();
     assert_eq!(early["on_time"], true, "{early}");
@@ -208,7 +208,7 @@ async fn a_run_says_whether_it_will_be_on_time() {
     let older = "update pagemill.runs set created_at = created_at - interval '1 hour'; \
         update pagemill.pages set requested_at = requested_at - interval '1 hour'";
     world.db().await.batch_execute(older).await.unwrap();
-    world.pagemill(&["status", "1"]).await.ok().says(&["on time: NO, it stands still"]);
+    world.pagemill(&["status", "1"]).await.ok().prints(&["on time: NO, it stands still"]);
 
     // It ends, and its end is known.
     let deadline = in_minutes(12 * 60);
@@ -217,8 +217,8 @@ async fn a_run_says_whether_it_will_be_on_time() {
     world.ended().await;
     let ended = world.pagemill(&["status", "1", "--json"]).await.ok().json();
     assert_eq!((&ended["on_time"], &ended["state"]), (&json!(true), &json!("complete")), "{ended}");
-    world.pagemill(&["status", "1"]).await.ok().says(&["on time: yes, ended"]);
-    // Without a deadline nothing is said of it.
+    world.pagemill(&["status", "1"]).await.ok().prints(&["on time: yes, ended"]);
+    // Without a deadline there is no such line.
     world.configure("", "");
     let plain = world.pagemill(&["status", "1", "--json"]).await.ok().json();
     assert_eq!(plain.get("on_time"), None);

@@ -32,7 +32,7 @@ async fn assert_pulled(definition: &'static str, streams: &[Stream], rows: u64) 
     world.assert_no_secret_in_logs();
 }
 
-/// Some pages and a short one of the largest page that the definitions ask for.
+/// Some pages and a short one of the largest page that the definitions request.
 const ROWS: u64 = 1_750;
 
 #[tokio::test]

@@ -22,9 +22,9 @@ async fn three_consumers_seal_a_run_and_hold_the_seeds_truth() {
         })
     );
     world.assert_sealed_truth().await;
-    assert_eq!(world.simulator.stats().seen, 301, "no page is asked for twice");
+    assert_eq!(world.simulator.stats().seen, 301, "no page is requested twice");
     // Again: all is there.
-    let again = world.producer(&["--wait", "--json"]).await.ok().says(&["sealed at", "nothing is due"]);
+    let again = world.producer(&["--wait", "--json"]).await.ok().prints(&["sealed at", "nothing is due"]);
     assert_eq!(again.json()["run"], "1");
     assert_eq!(world.simulator.stats().seen, 301);
     world.assert_no_secret_in_logs();
@@ -38,7 +38,7 @@ async fn two_producers_at_once_double_nothing() {
     let (first, second) = (first.ok().stdout, second.ok().stdout);
     assert!(first.contains("left to it") != second.contains("left to it"), "{first}{second}");
     let third = world.producer(&[]).await.ok();
-    third.says(&["continued", "published before"]);
+    third.prints(&["continued", "published before"]);
     let _consumer = world.consumer();
     world.assert_sealed_truth().await;
     assert_eq!(world.simulator.stats().seen, 50);
@@ -88,14 +88,14 @@ async fn a_waiter_is_told_that_no_consumer_is_attached() {
         .producer(&["--wait", "--timeout", "7s"])
         .await
         .exits(4)
-        .says(&["no consumer is attached", "not done after"]);
+        .prints(&["no consumer is attached", "not done after"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_page_that_fails_takes_the_ordinary_way() {
     let faults = vec![Fault::fail_page(1)];
     let world = World::with(SimulatorConfig { rows: 1_000, faults, ..SimulatorConfig::default() }, "").await;
-    world.producer(&[]).await.ok().says(&["its first page failed"]);
+    world.producer(&[]).await.ok().prints(&["its first page failed"]);
     world.simulator.clear_fault(FaultKind::FailPage, None);
     let _consumer = world.consumer();
     world.assert_sealed_truth().await;
@@ -146,7 +146,7 @@ async fn a_day_pulled_again_keeps_its_rows_and_writes_none_anew() {
     assert_eq!(world.simulator.stats().seen, 30);
 }
 
-/// The answers of a day that did not change are known again, kept, and can be read again.
+/// The responses of an unchanged day are recognized, kept, and can be reloaded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_day_that_did_not_change_is_known_again() {
     let world = World::of(1_500).await;
@@ -185,8 +185,8 @@ async fn a_definition_that_gains_a_column_is_migrated() {
     let config = std::fs::read_to_string(world.config()).unwrap();
     std::fs::write(world.config(), config.replace("use = \"xiaohongshu\"", "use = \"own.toml\"")).unwrap();
     let refused = run(world.command("pagemill-consumer", &["--until-idle"])).await;
-    refused.exits(2).says(&["behind its definition", "pagemill migrate"]);
-    world.producer(&[]).await.exits(2).says(&["pagemill migrate"]);
+    refused.exits(2).prints(&["behind its definition", "pagemill migrate"]);
+    world.producer(&[]).await.exits(2).prints(&["pagemill migrate"]);
     let migrated = world.pagemill(&["migrate"]).await.ok();
     assert!(migrated.stdout.contains("added column \"new_metric\""), "{}", migrated.stdout);
     run(world.command("pagemill-consumer", &["--until-idle"])).await.ok();

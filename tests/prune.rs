@@ -1,4 +1,4 @@
-//! The ledger stays small, and says of what it no longer knows that it was pruned.
+//! The ledger is pruned, and commands state that data was pruned where it is missing.
 
 use std::os::unix::process::ExitStatusExt;
 
@@ -22,10 +22,10 @@ async fn what_was_sealed_stays_sealed_when_its_pages_are_pruned() {
     pull(&world, &[]).await;
     pull(&world, &["--again"]).await;
     world.db().await.batch_execute(AGED).await.unwrap();
-    world.pagemill(&["prune"]).await.exits(2).says(&["--older-than 90d"]);
+    world.pagemill(&["prune"]).await.exits(2).prints(&["--older-than 90d"]);
 
-    let asked = ["prune", "--older-than", "90d", "--json"];
-    let dry = world.pagemill(&[&asked[..], &["--dry-run"]].concat()).await.ok().json();
+    let requested = ["prune", "--older-than", "90d", "--json"];
+    let dry = world.pagemill(&[&requested[..], &["--dry-run"]].concat()).await.ok().json();
     let pruned = json!({
         "attempts": 1, "pages": 42, "responses": 42, "months": [], "runs": 1, "dead_letters": 0, "consumers": 0
     });
@@ -34,7 +34,8 @@ async fn what_was_sealed_stays_sealed_when_its_pages_are_pruned() {
     // Beside a consumer at work.
     let _consumer = world.consumer();
     let other = ["--date", "2026-01-16", "--wait"];
-    let (ran, pulled) = tokio::join!(world.pagemill(&asked), run(world.command("pagemill-producer", &other)));
+    let (ran, pulled) =
+        tokio::join!(world.pagemill(&requested), run(world.command("pagemill-producer", &other)));
     assert_eq!(ran.ok().json(), pruned);
     pulled.ok();
 
@@ -43,19 +44,19 @@ async fn what_was_sealed_stays_sealed_when_its_pages_are_pruned() {
         .pagemill(&["verify", "2"])
         .await
         .ok()
-        .says(&["verified by its content hash", "its keys were pruned on"]);
-    world.pagemill(&["verify", "3"]).await.ok().says(&["sealed, verified: the API"]);
+        .prints(&["verified by its content hash", "its keys were pruned on"]);
+    world.pagemill(&["verify", "3"]).await.ok().prints(&["sealed, verified: the API"]);
     world.pagemill(&["verify", "1"]).await.exits(2);
-    world.pagemill(&["status", "2"]).await.ok().says(&["2050", "pages pruned on"]);
+    world.pagemill(&["status", "2"]).await.ok().prints(&["2050", "pages pruned on"]);
     let drift = world.pagemill(&["drift", "--stream", "creative", "--date", DAY]).await.ok();
-    drift.says(&["not compared: the pulls before run 2 were pruned on"]);
+    drift.prints(&["not compared: the pulls before run 2 were pruned on"]);
     let reloaded = world.pagemill(&["reload", "--all", "--date", DAY]).await.ok();
-    reloaded.says(&["0 rows read again", "the responses of 21 pages were pruned"]);
+    reloaded.prints(&["0 rows read again", "the responses of 21 pages were pruned"]);
     // Its day is there, and may be pulled again.
-    world.producer(&[]).await.ok().says(&["sealed"]);
+    world.producer(&[]).await.ok().prints(&["sealed"]);
     pull(&world, &["--again"]).await;
     let drift = world.pagemill(&["drift", "--stream", "creative", "--date", DAY]).await.ok();
-    drift.says(&["not compared: the answers of run 2 were pruned on"]);
+    drift.prints(&["not compared: the responses of run 2 were pruned on"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,15 +65,15 @@ async fn a_prune_that_dies_is_gone_on_with() {
     pull(&world, &[]).await;
     pull(&world, &["--again"]).await;
     world.db().await.batch_execute(AGED).await.unwrap();
-    let asked = ["prune", "--older-than", "90d", "--responses-older-than", "30d"];
-    let mut command = world.command("pagemill", &asked);
+    let requested = ["prune", "--older-than", "90d", "--responses-older-than", "30d"];
+    let mut command = world.command("pagemill", &requested);
     command.env("PAGEMILL_CRASH_AT", "prune-before-delete");
     let ran = run(command).await;
     assert_eq!(ran.status.signal(), Some(ABORTED), "the point was not reached: {}", ran.stderr);
     let pages = "select count(*) from pagemill.pages";
     assert_eq!(count(&world.db().await, pages).await, 42);
-    world.pagemill(&["verify", "2"]).await.ok().says(&["its keys were pruned on"]);
-    world.pagemill(&asked).await.ok();
+    world.pagemill(&["verify", "2"]).await.ok().prints(&["its keys were pruned on"]);
+    world.pagemill(&requested).await.ok();
     assert_eq!(count(&world.db().await, pages).await, 0);
     assert_eq!(count(&world.db().await, "select count(*) from pagemill.partitions").await, 1);
     world.assert_kept(2).await;

@@ -24,7 +24,7 @@ async fn an_account_whose_day_is_used_up_lets_the_others_go_on() {
     fs::write(world.config(), config.replace(&format!("accounts = [\"{ACCOUNT}\"]"), &accounts)).unwrap();
     world.producer(&[]).await.ok();
     let key = format!("{}@{ACCOUNT}", world.source);
-    world.pagemill(&["quota", "set", &key, "--per-day", "3"]).await.ok().says(&["3/day (set)"]);
+    world.pagemill(&["quota", "set", &key, "--per-day", "3"]).await.ok().prints(&["3/day (set)"]);
     let consumer = world.consumer();
     wait_for(&world, "select (count(*) = 2)::int::bigint from pagemill.partitions where state = 'sealed'")
         .await;
@@ -41,7 +41,7 @@ async fn an_account_whose_day_is_used_up_lets_the_others_go_on() {
         "{status} {}",
         consumer.log()
     );
-    // No page was asked for twice.
+    // No page was requested twice.
     assert_eq!(world.simulator.stats().seen, 60);
 }
 
@@ -51,7 +51,7 @@ async fn a_source_that_is_shut_holds_nothing_and_goes_on_when_it_opens() {
     world.configure("", "rate = { per_second = 100, per_day = 8 }");
     world.producer(&[]).await.ok();
     let consumer = world.consumer();
-    consumer.said("the quota is used up").await;
+    consumer.logs("the quota is used up").await;
     world.pages_done(8).await;
     let shown = world.pagemill(&["quota", "show", &world.source, "--json"]).await.ok().json();
     assert!(shown["day_used"] == 8 && shown["opens_in"].as_f64().unwrap() > 15.0, "{shown}");
@@ -59,8 +59,8 @@ async fn a_source_that_is_shut_holds_nothing_and_goes_on_when_it_opens() {
     world.assert_sealed_truth().await;
     assert_eq!(world.simulator.stats().seen, 20, "{}", consumer.log());
     assert!(world.dead().await.is_empty());
-    world.pagemill(&["quota", "set", "nobody", "--per-day", "5"]).await.exits(2).says(&["no quota nobody"]);
-    world.pagemill(&["quota", "set", &world.source]).await.exits(2).says(&["--per-second"]);
+    world.pagemill(&["quota", "set", "nobody", "--per-day", "5"]).await.exits(2).prints(&["no quota nobody"]);
+    world.pagemill(&["quota", "set", &world.source]).await.exits(2).prints(&["--per-second"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

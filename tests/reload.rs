@@ -1,4 +1,4 @@
-//! Stored answers are evidence: read again under a better definition, and held against each other.
+//! Stored responses are decoded again under a changed definition, and compared with each other.
 
 use std::{collections::HashMap, fs, os::unix::process::ExitStatusExt};
 
@@ -52,7 +52,7 @@ async fn reload(world: &World, args: &[&str]) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_better_definition_reads_the_stored_answers_again() {
     let world = pulled(2_050, &worse()).await;
-    let asked = world.simulator.stats().seen;
+    let requests = world.simulator.stats().seen;
     define(&world, SHIPPED);
     let _consumer = world.consumer_with(&[]);
     let reloaded = reload(&world, &[]).await;
@@ -64,7 +64,7 @@ async fn a_better_definition_reads_the_stored_answers_again() {
     };
     assert_eq!(reloaded, expected(1, 21, 2_050, 2_050, 0));
     world.assert_sealed_truth().await;
-    assert_eq!(world.simulator.stats().seen, asked, "no request is sent");
+    assert_eq!(world.simulator.stats().seen, requests, "no request is sent");
     let sealed = format!("select count(note_id) from {}_creative_sealed", world.source);
     assert_eq!(count(&world.db().await, &sealed).await, 2_050);
     // What it has read it need not read again, and reading it again changes nothing.
@@ -103,7 +103,7 @@ async fn what_cannot_be_read_is_left_and_said() {
         .await
         .unwrap();
     let ran = world.pagemill(&["reload"]).await.exits(3);
-    ran.says(&["page 2: left as it is", "3 pages, 300 rows", "1 pages have no stored response"]);
+    ran.prints(&["page 2: left as it is", "3 pages, 300 rows", "1 pages have no stored response"]);
     let table = format!("select count(note_id) from {}_creative", world.source);
     assert_eq!(count(&world.db().await, &table).await, 300);
     let again = world.pagemill(&["reload", "--json"]).await.exits(3).json();
@@ -119,11 +119,11 @@ async fn another_key_needs_another_table() {
     let (column, value) =
         ("\"note_id\", type = \"text\" }, \"@settings\"", "const = \"{params.data_caliber}\", key");
     define(&world, &changed(&[(column, "\"note_id\", type = \"text\", key = true }, \"@settings\"")]));
-    world.pagemill(&["reload"]).await.exits(2).says(&["rename or drop", "primary key"]);
+    world.pagemill(&["reload"]).await.exits(2).prints(&["rename or drop", "primary key"]);
     world.assert_truth().await;
     define(&world, &changed(&[(value, "const = 1, key")]));
     let refused = world.pagemill(&["reload"]).await.exits(3);
-    refused.says(&["its rows have other keys now", "drop or rename the table"]);
+    refused.prints(&["its rows have other keys now", "drop or rename the table"]);
     assert_eq!(count(&world.db().await, &rows).await, 0);
     world.db().await.batch_execute(&drop).await.unwrap();
     assert_eq!(reload(&world, &[]).await["changed_rows"], 300);
@@ -135,15 +135,15 @@ async fn another_key_needs_another_table() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn drift_tells_how_much_a_restated_day_moved() {
     let world = pulled(300, SHIPPED).await;
-    let asked = ["drift", "--stream", "creative", "--date", DAY];
-    world.pagemill(&asked).await.ok().says(&["not compared: run 1 alone"]);
+    let command = ["drift", "--stream", "creative", "--date", DAY];
+    world.pagemill(&command).await.ok().prints(&["not compared: run 1 alone"]);
     let restated = SimulatorConfig { rows: 310, seed: 43, port: 0, ..world.simulated.clone() };
     let simulator = Simulator::start(restated.clone()).await.unwrap();
     let config = fs::read_to_string(world.config()).unwrap();
     fs::write(world.config(), config.replace(&world.simulator.url(), &simulator.url())).unwrap();
     pull(&world, &["--again"]).await;
 
-    let drift = world.pagemill(&[&asked[..], &["--json"]].concat()).await.ok().json();
+    let drift = world.pagemill(&[&command[..], &["--json"]].concat()).await.ok().json();
     let rows = |config: &SimulatorConfig| -> HashMap<u64, _> {
         let day = DAY.parse().unwrap();
         truth(config, ACCOUNT, day).map(|row| (row.creativity_id, (row.note_id, row.metrics))).collect()
@@ -164,9 +164,17 @@ async fn drift_tells_how_much_a_restated_day_moved() {
     };
     let sums: (u64, u64) = (sum(&before), sum(&after));
     assert_eq!((cents("before"), cents("after")), sums);
-    world.pagemill(&asked).await.ok().says(&["run 1 against run 2: 300 rows, then 310", "fee", "percent"]);
+    world.pagemill(&command).await.ok().prints(&[
+        "run 1 against run 2: 300 rows, then 310",
+        "fee",
+        "percent",
+    ]);
 
     let gone = "delete from pagemill.responses where partition = (select min(id) from pagemill.partitions)";
     world.db().await.batch_execute(gone).await.unwrap();
-    world.pagemill(&asked).await.ok().says(&["not compared: the answers of run 1 are gone (3 of 3 pages)"]);
+    world
+        .pagemill(&command)
+        .await
+        .ok()
+        .prints(&["not compared: the responses of run 1 are gone (3 of 3 pages)"]);
 }

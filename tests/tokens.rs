@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use pagemill_simulator::{Fault, FaultKind, OAuth, SimulatorConfig};
 use tokio::time::{Instant, sleep};
 
-use crate::world::{PATIENCE, Ran, World, count, run, slow};
+use crate::world::{Output, PATIENCE, World, count, run, slow};
 
 const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 const SECRET: &str = "an-app-secret-5c1d";
@@ -30,20 +30,20 @@ async fn world(simulated: SimulatorConfig, settings: &str, more: &str) -> World 
     world
 }
 
-async fn pagemill(world: &World, args: &[&str]) -> Ran {
+async fn pagemill(world: &World, args: &[&str]) -> Output {
     let mut command = world.command("pagemill", args);
     command.envs(ENVIRONMENT);
     run(command).await
 }
 
-async fn produce(world: &World) -> Ran {
+async fn produce(world: &World) -> Output {
     let mut command = world.command("pagemill-producer", &["--date", crate::world::DAY]);
     command.envs(ENVIRONMENT);
     run(command).await
 }
 
 async fn granted(world: &World) {
-    pagemill(world, &["auth", &world.source, "--code", "code"]).await.ok().says(&["accounts: 1001"]);
+    pagemill(world, &["auth", &world.source, "--code", "code"]).await.ok().prints(&["accounts: 1001"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,7 +57,7 @@ async fn two_consumers_refresh_an_expiring_token_once_each_time() {
     world.assert_sealed_truth().await;
     let (stats, lived) = (world.simulator.stats(), begun.elapsed().as_secs());
     assert!(world.dead().await.is_empty());
-    // Each token was good for 3 s and more before it was replaced, and each was bought by one alone.
+    // Each token was valid for at least 3 s before it was replaced, and was refreshed by one consumer.
     assert!((2..=lived / 3 + 1).contains(&stats.refreshes), "{lived} s: {stats:?}");
     assert_eq!(stats.denied, 0, "{stats:?}");
     let version = count(&world.db().await, "select version from pagemill.tokens").await;
@@ -119,21 +119,21 @@ async fn access_is_granted_from_url_to_stored_tokens() {
     let world = world(simulated, "", "").await;
     let source = world.source.as_str();
     // Before access is granted, and without what it takes.
-    produce(&world).await.exits(2).says(&["never granted", &format!("pagemill auth {source}")]);
-    pagemill(&world, &["auth", source, "--status"]).await.ok().says(&["never granted"]);
-    pagemill(&world, &["auth", source]).await.exits(2).says(&["--redirect-uri"]);
+    produce(&world).await.exits(2).prints(&["never granted", &format!("pagemill auth {source}")]);
+    pagemill(&world, &["auth", source, "--status"]).await.ok().prints(&["never granted"]);
+    pagemill(&world, &["auth", source]).await.exits(2).prints(&["--redirect-uri"]);
     let mut keyless = world.command("pagemill", &["auth", source, "--code", "code"]);
     keyless.env("TEST_SECRET", SECRET).env_remove("PAGEMILL_KEY");
-    run(keyless).await.exits(2).says(&["PAGEMILL_KEY", "openssl rand -base64 32"]);
-    pagemill(&world, &["auth", "elsewhere"]).await.exits(2).says(&["unknown source 'elsewhere'", source]);
+    run(keyless).await.exits(2).prints(&["PAGEMILL_KEY", "openssl rand -base64 32"]);
+    pagemill(&world, &["auth", "elsewhere"]).await.exits(2).prints(&["unknown source 'elsewhere'", source]);
 
-    let asked = ["auth", source, "--redirect-uri", "https://a.example/b?c=d", "--state", "x y"];
+    let requested = ["auth", source, "--redirect-uri", "https://a.example/b?c=d", "--state", "x y"];
     let url = "https://example.com/auth?appId=7&redirectUri=https%3A%2F%2Fa.example%2Fb%3Fc%3Dd&state=x%20y";
-    pagemill(&world, &asked).await.ok().says(&[url, "--code CODE"]);
+    pagemill(&world, &requested).await.ok().prints(&[url, "--code CODE"]);
     pagemill(&world, &["auth", source, "--code", "wrong-code"])
         .await
         .exits(1)
-        .says(&["not accepted", "auth_code"]);
+        .prints(&["not accepted", "auth_code"]);
     let ran = pagemill(&world, &["auth", source, "--code", "code", "--json"]).await.ok();
     assert_eq!(
         ran.json(),
@@ -142,7 +142,7 @@ async fn access_is_granted_from_url_to_stored_tokens() {
             "refreshable": true, "accounts": ["1001"],
         })
     );
-    let ran = pagemill(&world, &["auth", source, "--status"]).await.ok().says(&[
+    let ran = pagemill(&world, &["auth", source, "--status"]).await.ok().prints(&[
         "23 h 59 min left",
         "29 days 23 h left",
         "1001",
@@ -153,8 +153,8 @@ async fn access_is_granted_from_url_to_stored_tokens() {
     // With a key that is not theirs nothing is begun.
     let mut other = world.command("pagemill-producer", &["--date", crate::world::DAY]);
     other.env("TEST_SECRET", SECRET).env("PAGEMILL_KEY", "07".repeat(32));
-    run(other).await.exits(2).says(&["does not open with this PAGEMILL_KEY"]);
-    produce(&world).await.ok().says(&["1000 rows"]);
+    run(other).await.exits(2).prints(&["does not open with this PAGEMILL_KEY"]);
+    produce(&world).await.ok().prints(&["1000 rows"]);
 }
 
 /// Which credential goes with a request is a matter of its account, whose lists come from a file and

@@ -44,8 +44,8 @@ pub(crate) fn slow(rows: u64) -> SimulatorConfig {
     SimulatorConfig { rows, latency, ..SimulatorConfig::default() }
 }
 
-/// What a command said, and how it ended.
-pub(crate) struct Ran {
+/// The output and exit status of a command.
+pub(crate) struct Output {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -163,12 +163,12 @@ impl World {
         command
     }
 
-    pub(crate) async fn pagemill(&self, args: &[&str]) -> Ran {
+    pub(crate) async fn pagemill(&self, args: &[&str]) -> Output {
         run(self.command("pagemill", args)).await
     }
 
-    /// The producer, asked for the test's day.
-    pub(crate) async fn producer(&self, args: &[&str]) -> Ran {
+    /// Runs the producer for the test's day.
+    pub(crate) async fn producer(&self, args: &[&str]) -> Output {
         run(self.command("pagemill-producer", &[&["--date", DAY], args].concat())).await
     }
 
@@ -237,7 +237,7 @@ impl World {
         ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// The run is sealed, the table holds exactly what the seed says, and a recount agrees.
+    /// The run is sealed, the table holds exactly the rows of the seed, and a recount agrees.
     pub(crate) async fn assert_sealed_truth(&self) {
         let status = self.ended().await;
         assert_eq!(status["state"], "complete", "{status} {:?}", self.dead().await);
@@ -272,8 +272,8 @@ impl World {
     }
 }
 
-impl Ran {
-    /// It ended well.
+impl Output {
+    /// Asserts that the command exited with 0.
     #[track_caller]
     pub(crate) fn ok(self) -> Self {
         self.exits(0)
@@ -285,14 +285,14 @@ impl Ran {
         self
     }
 
-    /// It said all of these words, without a panic or a secret.
+    /// Asserts that the command printed all of these words, without a panic or a secret.
     #[track_caller]
-    pub(crate) fn says(self, words: &[&str]) -> Self {
-        let said = format!("{}{}", self.stdout, self.stderr);
+    pub(crate) fn prints(self, words: &[&str]) -> Self {
+        let printed = format!("{}{}", self.stdout, self.stderr);
         for word in words {
-            assert!(said.contains(word), "{word:?} is not in: {said}");
+            assert!(printed.contains(word), "{word:?} is not in: {printed}");
         }
-        assert!(!said.contains("panicked") && !said.contains(TOKEN), "{said}");
+        assert!(!printed.contains("panicked") && !printed.contains(TOKEN), "{printed}");
         self
     }
 
@@ -330,11 +330,11 @@ impl Consumer {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    /// Waits until its log says so.
-    pub(crate) async fn said(&self, word: &str) {
+    /// Waits until the log contains a text.
+    pub(crate) async fn logs(&self, word: &str) {
         let begun = Instant::now();
         while !self.log().contains(word) {
-            assert!(begun.elapsed() < PATIENCE, "{word:?} was never said: {}", self.log());
+            assert!(begun.elapsed() < PATIENCE, "{word:?} was never logged: {}", self.log());
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -370,10 +370,10 @@ impl Drop for World {
     }
 }
 
-pub(crate) async fn run(mut command: Command) -> Ran {
+pub(crate) async fn run(mut command: Command) -> Output {
     let output = timeout(PATIENCE, command.output()).await.expect("a command that ends").unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Ran { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
+    Output { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 /// A binary of this build.

@@ -42,10 +42,10 @@ impl Api {
         command.args(["simulate", "--port", "0"]).args(args);
         let program = Program::start(command, log)?;
         let url = loop {
-            ensure!(program.is_alive(), "the simulator ended: {}", program.said());
-            let said = program.said();
-            if let Some(url) = said.split_whitespace().find(|word| word.starts_with("http://"))
-                && said.contains('\n')
+            ensure!(program.is_alive(), "the simulator ended: {}", program.output());
+            let output = program.output();
+            if let Some(url) = output.split_whitespace().find(|word| word.starts_with("http://"))
+                && output.contains('\n')
             {
                 break url.trim_end_matches(';').to_owned();
             }

@@ -58,7 +58,7 @@ pub(crate) struct Args {
     /// Quota: rows a page. Few, so that the quota is what limits, not the machine
     #[arg(long, value_name = "N", default_value_t = 10, global = true)]
     pub(crate) page_size: u32,
-    /// Quota: how long an answer takes
+    /// Quota: how long a response takes
     #[arg(long, value_name = "RANGE", default_value = "20..300ms", global = true)]
     pub(crate) latency: String,
 }
@@ -85,12 +85,13 @@ impl Args {
         self.measure() * 3 / 2
     }
 
-    fn span(&self, told: &Option<ConfigDuration>, seconds: u64, quick: u64) -> Duration {
-        told.as_ref()
+    fn span(&self, given: &Option<ConfigDuration>, seconds: u64, quick: u64) -> Duration {
+        given
+            .as_ref()
             .map_or(Duration::from_secs(if self.quick { quick } else { seconds }), ConfigDuration::get)
     }
 
-    /// Whether `--only` leaves this in.
+    /// True if `--only` includes this.
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|word| name.contains(word.as_str()))
     }

@@ -1,4 +1,4 @@
-//! Who does the work that `speed` measures.
+//! The programs that `speed` measures.
 
 use crate::{args::Args, probe::Probe};
 
@@ -11,7 +11,7 @@ pub(crate) const BASELINE: &str = "Pagemill of the baseline, 1 consumer";
 /// Workers of the run that shows what more of them cost in memory.
 const MANY_WORKERS: u32 = 32;
 
-/// Who does the work.
+/// A program that does the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contestant {
     /// `pagemill run`, its database in the same process.
@@ -88,7 +88,7 @@ impl Contestant {
             }
             Self::Consumers { consumers: 1, variant: Variant::Whole, .. } => ONE.into(),
             Self::Consumers { consumers: 1, variant: Variant::NoAnswers, .. } => {
-                format!("{ONE}, no answers kept")
+                format!("{ONE}, no responses kept")
             }
             Self::Consumers { consumers: 1, variant: Variant::Quota, .. } => {
                 format!("{ONE}, a quota that never limits")

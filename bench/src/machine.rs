@@ -32,7 +32,7 @@ impl Machine {
             cores: std::thread::available_parallelism()?.get(),
             ram_bytes: field(&meminfo, "MemTotal").and_then(|text| kib(&text)).unwrap_or_default(),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
-            postgres: servers.ask("select current_setting('server_version')").await?,
+            postgres: servers.query("select current_setting('server_version')").await?,
             rabbit: servers.rabbit_version().await?,
             peers,
         })

@@ -12,9 +12,9 @@ use crate::{
     world::{ACCOUNT, DAY, TOKEN},
 };
 
-/// The endpoint that Pagemill's stream `creative` asks.
+/// The endpoint of Pagemill's stream `creative`.
 const PATH: &str = "/api/open/jg/data/report/offline/creative";
-/// The metrics that it asks for.
+/// The metrics that the stream requests.
 const COLUMNS: [&str; 18] = [
     "fee",
     "impression",
@@ -79,10 +79,10 @@ impl Peers {
         command
     }
 
-    /// What was installed, as it says itself.
+    /// Versions that the installed programs print.
     pub(crate) fn versions(&self) -> Vec<String> {
         let mut versions = Vec::new();
-        let mut ask = |command: &mut Command| {
+        let mut version_of = |command: &mut Command| {
             if let Ok(output) = command.output()
                 && output.status.success()
             {
@@ -90,21 +90,21 @@ impl Peers {
             }
         };
         if self.tool("baseline").is_ok() {
-            ask(Command::new("go").arg("version"));
+            version_of(Command::new("go").arg("version"));
         }
         if let Ok(python) = self.tool("python/bin/python") {
             let code = "import importlib.metadata as m, sys\nprint('Python', sys.version.split()[0])\n\
                         for p in ('celery', 'psycopg', 'dlt'): print(p, m.version(p))";
-            ask(Command::new(python).args(["-c", code]));
+            version_of(Command::new(python).args(["-c", code]));
         }
         if let Ok(faucet) = self.tool("faucet/bin/faucet") {
-            ask(Command::new(faucet).arg("--version"));
+            version_of(Command::new(faucet).arg("--version"));
         }
         versions
     }
 }
 
-/// The body of a request, but for the page's number: Pagemill's own, so that the answers are the same
+/// The body of a request, but for the page's number: Pagemill's own, so that the responses are equal
 /// bytes.
 fn request() -> Value {
     json!({
@@ -124,7 +124,7 @@ fn request() -> Value {
 mod tests {
     use super::*;
 
-    /// Pagemill's definition and the peers ask for the same.
+    /// Pagemill's definition and the peers request the same metrics.
     #[test]
     fn peers_ask_as_pagemill_does() {
         let shipped = include_str!("../../sources/xiaohongshu.toml");

@@ -19,13 +19,13 @@ pub(crate) enum Probe {
     Fetch,
     /// What the proof wants of a page: hashes of keys and rows, sums, blank columns
     Prove,
-    /// Answers compressed
+    /// Responses compressed
     Compress,
     /// Pages in memory written by the collector's transaction, 3 at a time: a first pull, copied in
     Store,
     /// The same where rows may be in the way
     Upsert,
-    /// The same without rows and answers: what the ledger costs
+    /// The same without rows and responses: the cost of the ledger
     Ledger,
     /// A partition sealed: keys counted, totals compared, hashes added up
     Seal,
@@ -88,9 +88,9 @@ impl Probe {
     }
 }
 
-/// What the probe's process said.
-pub(crate) fn read(name: &str, round: u32, pages: u64, said: &str) -> anyhow::Result<Run> {
-    let line = said.lines().last().context("the probe said nothing")?;
+/// Reads the output of the probe's process.
+pub(crate) fn read(name: &str, round: u32, pages: u64, output: &str) -> anyhow::Result<Run> {
+    let line = output.lines().last().context("the probe printed nothing")?;
     let Probed { seconds, rows, cpu, peak_rss } = serde_json::from_str(line).context(line.to_owned())?;
     Ok(Run {
         name: name.to_owned(),

@@ -1,4 +1,4 @@
-//! What Linux says of processes in /proc.
+//! Reads Linux's /proc about processes.
 
 use std::{fs, path::Path};
 

@@ -43,7 +43,7 @@ pub(crate) struct Used {
 }
 
 impl Program {
-    /// Starts it; what it says goes to `log`.
+    /// Starts it; its output goes to `log`.
     pub(crate) fn start(mut command: Command, log: &Path) -> anyhow::Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let file = File::create(log)?;
@@ -61,8 +61,8 @@ impl Program {
         self.child.id()
     }
 
-    /// What it has said so far.
-    pub(crate) fn said(&self) -> String {
+    /// The program's output so far.
+    pub(crate) fn output(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
@@ -90,18 +90,18 @@ impl Program {
         Ok(kill_process(pid, signal)?)
     }
 
-    /// Waits for its end, which must be a good one.
+    /// Waits for its end, which must be a success.
     pub(crate) async fn ended(self) -> anyhow::Result<Used> {
         let (name, log) = (self.name.clone(), self.log.clone());
         let (used, status) = self.finish().await?;
         if !status.success() {
-            let said = fs::read_to_string(&log).unwrap_or_default();
-            bail!("{name} ended with {status}: {}", tail(&said));
+            let output = fs::read_to_string(&log).unwrap_or_default();
+            bail!("{name} ended with {status}: {}", tail(&output));
         }
         Ok(used)
     }
 
-    /// Asks it to end, and waits.
+    /// Signals it to end, and waits.
     pub(crate) async fn stopped(self) -> anyhow::Result<Used> {
         self.signal(Signal::TERM)?;
         Ok(self.finish().await?.0)
@@ -109,7 +109,7 @@ impl Program {
 
     async fn finish(mut self) -> anyhow::Result<(Used, ExitStatus)> {
         for looks in 0_u32.. {
-            // What has ended and was not waited for still tells its CPU time, to the last.
+            // What has ended and was not waited for still has its CPU time, to the last.
             let stat = proc::stat(self.pid()).context("a child that was not waited for")?;
             if stat.ended {
                 let used = Used {
@@ -121,7 +121,7 @@ impl Program {
                 return Ok((used, self.child.wait()?));
             }
             if self.begun.elapsed() > PATIENCE {
-                bail!("{} does not end: {}", self.name, tail(&self.said()));
+                bail!("{} does not end: {}", self.name, tail(&self.output()));
             }
             if looks % LOOKS_A_MEMORY == 0 {
                 self.look();
@@ -139,9 +139,9 @@ impl Drop for Program {
     }
 }
 
-/// The last lines of what was said.
-fn tail(said: &str) -> String {
-    let lines: Vec<&str> = said.lines().collect();
+/// The last lines of an output.
+fn tail(output: &str) -> String {
+    let lines: Vec<&str> = output.lines().collect();
     lines[lines.len().saturating_sub(8)..].join("\n")
 }
 

@@ -86,7 +86,7 @@ impl Hold {
     }
 }
 
-/// Measures everything. What fails is said, and does not end the rest.
+/// Measures everything. A failure is printed, and does not end the rest.
 pub(crate) async fn run(args: &Args, servers: &Servers) -> anyhow::Result<Quota> {
     let mut quota = Quota {
         machine: Machine::read(servers, vec![]).await?,

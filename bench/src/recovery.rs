@@ -70,7 +70,7 @@ impl Recovery {
         self.begun.map_or(f64::NAN, |(begun, _)| begun.elapsed().as_secs_f64())
     }
 
-    /// Share of the answers that were throttled while half was permitted.
+    /// Share of the responses that were throttled while half was permitted.
     pub(crate) fn throttled(&self) -> f64 {
         let (first, last) = (self.at(self.halved_at), self.at(self.lifted_at));
         let throttled = (last.throttled - first.throttled) as f64;

@@ -17,7 +17,7 @@ pub(crate) fn keep(out: &Path, name: &str, figures: &impl Serialize) -> anyhow::
     fs::write(&path, serde_json::to_string_pretty(figures)? + "\n").context(path.display().to_string())
 }
 
-/// Writes `README.md` and the plots from what is kept; answers with the summary for the main README.
+/// Writes `README.md` and the plots from what is kept; returns the summary for the main README.
 pub(crate) fn write(out: &Path) -> anyhow::Result<String> {
     let speed: Option<Speed> = kept(out, "speed.json")?;
     let quota: Option<Quota> = kept(out, "quota.json")?;

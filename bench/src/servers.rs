@@ -82,7 +82,7 @@ impl Servers {
     }
 
     /// One text from PostgreSQL.
-    pub(crate) async fn ask(&self, sql: &str) -> anyhow::Result<String> {
+    pub(crate) async fn query(&self, sql: &str) -> anyhow::Result<String> {
         Ok(connect(&self.postgres).await?.query_one(sql, &[]).await?.get(0))
     }
 
@@ -99,11 +99,11 @@ impl Servers {
         let address = (url.host_str().context("the broker's host")?, url.port().unwrap_or(5672));
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(b"AMQP\0\0\x09\x01").await?;
-        let (mut said, mut buffer) = (Vec::new(), [0; 4_096]);
+        let (mut received, mut buffer) = (Vec::new(), [0; 4_096]);
         loop {
             let read = stream.read(&mut buffer).await?;
-            said.extend_from_slice(&buffer[..read]);
-            if let Some(version) = version_in(&said) {
+            received.extend_from_slice(&buffer[..read]);
+            if let Some(version) = version_in(&received) {
                 return Ok(version);
             }
             anyhow::ensure!(read > 0, "the broker states no version");

@@ -26,7 +26,7 @@ pub(crate) struct Speed {
     /// The producer alone, with a page to a row.
     pub(crate) publishing: Vec<Run>,
     pub(crate) repulls: Vec<Repull>,
-    /// Who did not run, and why.
+    /// The contestants that did not run, and why.
     pub(crate) skipped: Vec<(String, String)>,
     /// Where the baseline's binaries were, if the run compared two builds.
     #[serde(default)]

@@ -30,7 +30,7 @@ pub(crate) struct World<'a> {
     db: Option<Client>,
 }
 
-/// What a world's config says beside its places.
+/// Settings of a world's config.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings<'a> {
     pub(crate) workers: Option<u32>,
@@ -39,7 +39,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) page_size: u32,
     /// Transactions at a time in each consumer; the default if `None`.
     pub(crate) writers: Option<u32>,
-    /// Whether answers are kept; the default if `None`.
+    /// `keep_responses`; the default if `None`.
     pub(crate) keep_responses: Option<bool>,
 }
 
@@ -148,12 +148,12 @@ impl<'a> World<'a> {
 /// Fails when one of the programs has ended.
 pub(crate) fn all_alive(programs: &[Program]) -> anyhow::Result<()> {
     match programs.iter().find(|program| !program.is_alive()) {
-        Some(ended) => bail!("a consumer ended: {}", ended.said()),
+        Some(ended) => bail!("a consumer ended: {}", ended.output()),
         None => Ok(()),
     }
 }
 
-/// A file for what a program says.
+/// A file for a program's output.
 pub(crate) fn log_in(dir: &TempDir, name: &str) -> anyhow::Result<PathBuf> {
     let path = dir.path().join(name);
     File::create(&path)?;

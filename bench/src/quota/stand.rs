@@ -88,11 +88,11 @@ impl<'a> Stand<'a> {
 
     /// How many lines the consumers logged; the first is shown.
     pub(super) fn warnings(&self) -> usize {
-        let said: String = self.consumers.iter().map(Program::said).collect();
-        if let Some(first) = said.lines().next() {
-            eprintln!("a consumer said: {first}");
+        let output: String = self.consumers.iter().map(Program::output).collect();
+        if let Some(first) = output.lines().next() {
+            eprintln!("a consumer logged: {first}");
         }
-        said.lines().count()
+        output.lines().count()
     }
 
     pub(super) fn cpu(&self) -> f64 {

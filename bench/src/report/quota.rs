@@ -29,7 +29,7 @@ pub(super) fn page(quota: &Quota) -> String {
     if let Some(recovery) = &quota.recovery {
         text += &format!(
             "{}/s halved unannounced at {:.0} s, lifted at {:.0} s, {} replicas. Settled (3 s without a throttled \
-             answer, within 10 % of where it stays) after {}; it stayed at {} of the half; {} of the answers were \
+             response, within 10 % of where it stays) after {}; it stayed at {} of the half; {} of the responses were \
              throttled while halved; {} after the lifting at least 99 % of the rate were used over 5 s.\n\n",
             recovery.rate,
             recovery.halved_at,
@@ -43,7 +43,7 @@ pub(super) fn page(quota: &Quota) -> String {
     }
     if let Some(frozen) = &quota.frozen {
         text += &format!(
-            "One of {} replicas frozen (SIGSTOP) for {:.0} s at {}/s: {} of {} answers were throttled meanwhile, {} of \
+            "One of {} replicas frozen (SIGSTOP) for {:.0} s at {}/s: {} of {} responses were throttled meanwhile, {} of \
              {} in the {:.0} s after it woke.\n\n",
             frozen.replicas,
             frozen.frozen_seconds,

@@ -54,13 +54,13 @@ pub(super) fn bars(speed: &Speed) -> Vec<(String, f64)> {
 pub(super) fn page(speed: &Speed) -> String {
     let Speed { pages, workers, rounds, .. } = speed;
     let mut text = format!(
-        "{pages} pages of 100 rows, raw answers kept, {workers} workers, an unlimited API that serves rendered \
+        "{pages} pages of 100 rows, responses kept, {workers} workers, an unlimited API that serves rendered \
          bytes (warmed by a pass before). Contestants run one after another, {rounds} rounds; the median, ± half \
          of the range. `×` is rows/s over the {BASE}'s, within a round. Seconds are from the program's start \
          (with a queue: the consumers'; publishing stands apart) until all is stored, with Pagemill sealed too. \
          CPU is in seconds per million rows. RSS is the largest process's peak, in MB.\n\n\
-         Pagemill stores 34 typed columns, a fence and the raw answer once a page, compressed; Go and Celery 8 \
-         columns and the row as jsonb, dlt every field, faucet-cli only jsonb, without a key. All ask for \
+         Pagemill stores 34 typed columns, a fence and the response once a page, compressed; Go and Celery 8 \
+         columns and the row as jsonb, dlt every field, faucet-cli only jsonb, without a key. All request \
          the same fields and get the same bytes.\n\n"
     );
     text += &full_table(speed);
@@ -167,7 +167,7 @@ fn costs(speed: &Speed) -> String {
     // What stands on one side less what stands on the other.
     let items = [
         ("all of it", ONE.to_owned(), None),
-        ("answers kept: compressed, sent, stored", ONE.to_owned(), Some(without("no answers kept"))),
+        ("responses kept: compressed, sent, stored", ONE.to_owned(), Some(without("no responses kept"))),
         ("of that, compression", title(Probe::Compress), None),
         ("hashes of keys and rows, sums, blank columns", title(Probe::Prove), None),
         ("ledger: a row a page with its key hashes, counters", title(Probe::Ledger), None),

@@ -34,8 +34,8 @@ impl Bench<'_> {
             ended => ended?,
         };
         let (_, cpu) = meter.read();
-        let said = std::fs::read_to_string(log)?;
-        let status: serde_json::Value = serde_json::from_str(said.lines().last().unwrap_or_default())?;
+        let output = std::fs::read_to_string(log)?;
+        let status: serde_json::Value = serde_json::from_str(output.lines().last().unwrap_or_default())?;
         ensure!(status["rows"] == self.rows() && status["state"] == "complete", "{status}");
         world.clear().await?;
         Ok(Outcome::Measured(self.ran(contestant, round, used.seconds, cpu, &[used])))
@@ -83,7 +83,7 @@ impl Bench<'_> {
             .sealed(|| {
                 programs.iter_mut().for_each(Program::look);
                 let gone = programs.iter().all(|program| !program.is_alive());
-                ensure!(!gone, "no consumer is left: {}", programs[0].said());
+                ensure!(!gone, "no consumer is left: {}", programs[0].output());
                 Ok(())
             })
             .await?;

@@ -1,4 +1,4 @@
-//! Which database a command works on: a server, or the embedded one in a directory.
+//! The database of a command: a server, or the embedded one in a directory.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use pagemill_engine::{
 use pagemill_store::{Store, StoreConfig};
 use secrecy::SecretString;
 
-/// Where the embedded database is kept unless told otherwise.
+/// Directory of the embedded database without --data-dir.
 pub(crate) const DATA_DIR: &str = "pagemill-data";
 /// Connections of a command that only looks.
 const CONNECTIONS: usize = 2;
@@ -72,12 +72,12 @@ impl DatabaseArgs {
         Ok(if self.has_config() { self.config.read()? } else { Config::from_environment()? })
     }
 
-    /// Whether a config is named, or at hand. One at hand does not count beside a named directory.
+    /// True if a config is named, or at hand. One at hand does not count beside a named directory.
     pub(crate) fn has_config(&self) -> bool {
         self.config.config.is_some() || (self.data_dir.is_none() && Path::new(DEFAULT_PATH).exists())
     }
 
-    /// Whether config or environment name a server, which is then used unless a flag says otherwise.
+    /// True if config or environment name a server, which is then used unless a flag names another database.
     fn names_server(&self) -> bool {
         self.config.config.is_some()
             || Path::new(DEFAULT_PATH).exists()
@@ -134,7 +134,7 @@ impl Database {
         self
     }
 
-    /// Whether the database lives in this process, with all of its work.
+    /// True if the database lives in this process, with all of its work.
     pub(crate) fn is_embedded(&self) -> bool {
         !matches!(self.place, Place::Server)
     }

@@ -1,4 +1,4 @@
-//! Exit codes, the same for all commands.
+//! Exit codes of all commands.
 
 use pagemill_queue::{QueueError, QueueErrorKind};
 use pagemill_store::{RunStatus, StoreError, StoreErrorKind};

@@ -1,4 +1,4 @@
-//! The three programs: arguments, progress, tables and exit codes. What they do is in `pagemill-engine`.
+//! The three programs: arguments, progress, tables and exit codes. Their work is done by `pagemill-engine`.
 #![forbid(unsafe_code)]
 
 pub mod consumer;

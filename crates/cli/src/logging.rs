@@ -2,7 +2,7 @@
 
 use tracing_subscriber::EnvFilter;
 
-/// Sets logging up for a binary. `default` is used where `PAGEMILL_LOG` says nothing; the AMQP
+/// Sets logging up for a binary. `default` is used without `PAGEMILL_LOG`; the AMQP
 /// library is silenced, since its supervisor reports each fault once.
 pub(crate) fn init(default: &str) {
     let filter =

@@ -37,7 +37,7 @@ enum Command {
     Run(commands::run::Args),
     /// Bring the ledger and the data tables up to date
     Migrate,
-    /// What a producer started now would do, and how long it would take; sends nothing
+    /// Forecast what a producer would do now, and how long it would take; sends nothing
     Plan(commands::plan::Args),
     /// Show runs and how far they are
     Status(commands::status::Args),
@@ -78,11 +78,11 @@ enum Command {
     /// and responses, and keeps the partition and its proof: what was sealed stays sealed. Runs that
     /// have nothing left, and dead letters that were requeued or dropped so long ago, go too.
     /// --responses-older-than removes the stored responses alone: `reload` and `drift` need them, so
-    /// keep them for as long as days are restated. Without their pages, `verify` can tell a slice's
+    /// keep them for as long as days are restated. Without their pages, `verify` can check a slice's
     /// rows by its content hash only.
     ///
     /// Never removed: open partitions, and partitions with dead letters that wait. Months with nothing
-    /// left are dropped as a whole, which gives the disk space back at once; the rest is deleted in
+    /// left are dropped as a whole, which frees the disk space at once; the rest is deleted in
     /// small transactions, beside running consumers. A prune that was broken off is continued by the
     /// next. Dropping months needs the role that migrated, or one that may call pagemill.drop_month.
     ///
@@ -98,7 +98,7 @@ enum Command {
     Simulate(commands::simulate::Args),
     /// Print a shell's completions
     Completions {
-        /// Which shell
+        /// The shell
         shell: clap_complete::Shell,
     },
 }

@@ -60,7 +60,7 @@ impl fmt::Display for ReaderGone {
 
 impl std::error::Error for ReaderGone {}
 
-/// Whether a command failed only because its reader went away.
+/// True if a command failed only because its reader went away.
 pub(crate) fn is_reader_gone(error: &anyhow::Error) -> bool {
     let inner = |cause: &io::Error| cause.get_ref().is_some_and(|inner| inner.is::<ReaderGone>());
     error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(inner))

@@ -23,7 +23,7 @@ use crate::{
 /// Plans a run, stores its partitions' first pages, and publishes every other page as a job.
 ///
 /// Started twice, it continues an unfinished run and doubles nothing; what is sealed already is
-/// said and left alone. Made for cron.
+/// printed and left alone. Made for cron.
 ///
 /// Exit codes: 0 done, 1 failed, 2 usage, config or schema, 3 incomplete (with --wait), 4
 /// unavailable or timed out.
@@ -131,10 +131,10 @@ fn describe(produced: &Produced) -> Vec<String> {
 }
 
 fn describe_partition(produced: &ProducedPartition) -> String {
-    let ProducedPartition { partition, published, before } = produced;
+    let ProducedPartition { partition, published, published_before } = produced;
     let (slice, progress) = (&partition.slice, &partition.progress);
     match progress.total {
-        Some(_) if *before => format!("{slice}: published before, {} pages done", progress.done),
+        Some(_) if *published_before => format!("{slice}: published before, {} pages done", progress.done),
         Some(total) => format!("{slice}: {total} rows, {published} pages published, {} done", progress.done),
         None if progress.dead > 0 => format!("{slice}: its first page is dead (pagemill dead list)"),
         None => {

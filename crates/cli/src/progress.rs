@@ -1,4 +1,4 @@
-//! Progress bars on stderr, and what is said there while a run is followed.
+//! Progress bars and messages on stderr while a run is followed.
 
 use std::{io::IsTerminal, time::Duration};
 
@@ -12,7 +12,7 @@ use pagemill_store::{RunStatus, Store};
 /// Follows a run that consumers of `sources` work on, with a progress bar.
 ///
 /// # Errors
-/// As [`follow`].
+/// An [`UnavailableError`](pagemill_engine::error::UnavailableError) at the timeout, at a stop, or when PostgreSQL stays away.
 pub(crate) async fn follow_with_bar(
     store: &Store,
     run: i64,

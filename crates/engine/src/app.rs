@@ -1,4 +1,4 @@
-//! What every binary builds first: the store, the sources, the settings.
+//! The store, the sources and the settings, which every binary builds first.
 
 use anyhow::Context;
 use pagemill_queue::{Rabbit, RabbitConfig};
@@ -29,7 +29,7 @@ impl App {
     /// behind.
     ///
     /// # Errors
-    /// What is wrong with config, sources, PostgreSQL or its schema.
+    /// A config, source, PostgreSQL or schema that cannot be used.
     pub async fn build(config: Config, resolved: &[ResolvedSource], migrate: bool) -> anyhow::Result<Self> {
         let connections = config.consumer.writers as usize + SPARE_CONNECTIONS;
         let store = Store::connect(&StoreConfig {
@@ -41,7 +41,7 @@ impl App {
         Self::with_store(store, config.consumer, resolved, migrate).await
     }
 
-    /// The same over a store that is connected already.
+    /// Builds the app over a store that is connected already.
     ///
     /// # Errors
     /// As [`App::build`].

@@ -27,7 +27,7 @@ pub use self::{
     source::SourceConfig,
 };
 
-/// Where the config is looked for unless `--config` says otherwise.
+/// Path of the config without `--config`.
 pub const DEFAULT_PATH: &str = "pagemill.toml";
 
 const POSTGRES_URL: &str = "postgres://pagemill@localhost/pagemill";
@@ -70,7 +70,7 @@ pub struct Amqp {
     pub url: SecretString,
 }
 
-/// What is wrong with the config: names the file, the key and the line.
+/// An error in the config: names the file, the key and the line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(pub String);

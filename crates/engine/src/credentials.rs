@@ -1,10 +1,10 @@
-//! The credentials of a source: which covers an account, and the token that goes with a request.
+//! The credentials of a source: the credential that covers an account, and the token of a request.
 //!
 //! ```text
 //! accounts        which credential covers which account                credentials/accounts.rs
-//! token           what goes with one request                           credentials/token.rs
+//! token           the token of one request                             credentials/token.rs
 //! rotating        tokens refreshed once for all replicas               credentials/rotating.rs
-//! token_state     what this process knows of its access token          credentials/token_state.rs
+//! token_state     the access token as this process knows it            credentials/token_state.rs
 //! authorization   a person authorizes the app                          credentials/authorization.rs
 //! ```
 
@@ -49,7 +49,7 @@ struct Entry {
     kind: TokenKind,
 }
 
-/// Where the tokens of a credential come from.
+/// The origin of a credential's tokens.
 enum TokenKind {
     /// The API wants no token.
     None,
@@ -102,7 +102,7 @@ impl Credentials {
         }
     }
 
-    /// Whether the tokens stored can be read with this process's key; none at all is no error.
+    /// Checks that the stored tokens can be decrypted with this process's key. No token is no error.
     pub(crate) async fn check(&self) -> Result<(), StoreError> {
         for rotating in self.rotating() {
             rotating.check().await?;
@@ -183,7 +183,7 @@ impl TokenKind {
     }
 }
 
-/// What the config lacks for an API that wants a token.
+/// The error for a config without the token that its API wants.
 pub(crate) fn missing_token(definition: &Definition) -> String {
     let app = "app_id and secret = { env = \"…\" }, then run `pagemill auth`; or ";
     let app = if definition.refreshes_tokens() { app } else { "" };

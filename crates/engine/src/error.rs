@@ -1,4 +1,4 @@
-//! Errors that say what a person or a script is to do.
+//! Errors by what a person or a script can do about them.
 
 use pagemill_queue::{QueueError, QueueErrorKind};
 use pagemill_store::{StoreError, StoreErrorKind};
@@ -28,7 +28,7 @@ pub enum ServiceError {
 }
 
 impl ServiceError {
-    /// Whether trying again cannot help: the data or the request is wrong, not the server.
+    /// True if trying again cannot help: the data or the request is wrong, not the server.
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Store(error) => error.kind() == StoreErrorKind::Permanent,
@@ -37,7 +37,7 @@ impl ServiceError {
         }
     }
 
-    /// Whether the server is away or busy, so that it may be there in a moment.
+    /// True if the server is away or busy, and trying again may help.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Store(error) => {

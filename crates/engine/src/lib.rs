@@ -1,6 +1,6 @@
-//! What runs: config, planning, the pipeline of a page, partitions, and an operator's work.
+//! The engine: config, planning, the pipeline of a page, partitions, and an operator's work.
 //!
-//! One page's way is [`pipeline`], top to bottom. Arguments, progress bars, exit codes and `main` are the
+//! [`pipeline`] is the way of one page, top to bottom. Arguments, progress bars, exit codes and `main` are the
 //! crate `pagemill-cli`'s.
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! What an operator does: by the terminal and by the status page alike.
+//! The operator's commands, without arguments and printing: the terminal and the status page call them.
 
 pub mod drift;
 pub mod migrate;

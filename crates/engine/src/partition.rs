@@ -1,5 +1,5 @@
-//! How a partition moves on: after its first page the other pages are published, or the partition is split;
-//! after its last page it is sealed, or pages are fetched again.
+//! Advances partitions. After the first page the other pages are published, or the partition is split; after
+//! the last page the partition is sealed, or pages are fetched again.
 //!
 //! ```text
 //! advance   after pages are done or dead, decide which of the steps below is next   advance.rs
@@ -24,7 +24,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{app::App, error::ServiceError, sources::Sources};
 
-/// The steps by which partitions move on, over one ledger and one queue.
+/// The steps that advance partitions, over one ledger and one queue.
 #[derive(Clone)]
 pub(crate) struct PartitionSteps<Q> {
     store: Store,
@@ -32,7 +32,7 @@ pub(crate) struct PartitionSteps<Q> {
     sources: Sources,
     /// The most rounds in which pages are fetched again because the proof failed.
     repair_rounds: u32,
-    /// Whether responses are kept.
+    /// True if responses are kept.
     keeps_responses: bool,
     expansion: Expansion,
 }
@@ -42,7 +42,7 @@ pub(crate) struct PartitionSteps<Q> {
 pub(crate) enum Expansion {
     /// As soon as the first page is stored.
     Immediate,
-    /// By the receiver, who expands several partitions in turn.
+    /// Later, by the receiver, which expands several partitions in turn.
     Deferred(UnboundedSender<PartitionRow>),
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! intake     a delivery becomes a page job                                       intake.rs
-//! attempt    on a worker: ask the ledger if need be -> quota -> fetch            attempt.rs
+//! attempt    on a worker: check the ledger if need be -> quota -> fetch          attempt.rs
 //! batch      gather fetched pages into transactions                              batch.rs
 //! conclude   record -> advance the partition -> decide -> apply to the delivery  conclude.rs
 //! ```
@@ -50,7 +50,7 @@ use crate::{
     stop::Stop,
 };
 
-/// Everything that a page meets on its way.
+/// The pipeline of one process: everything that a page needs from its delivery to its ack.
 pub struct Pipeline<Q> {
     store: Store,
     /// Where retries, dead letters and expanded partitions are published.
@@ -59,7 +59,7 @@ pub struct Pipeline<Q> {
     settings: Arc<Consumer>,
     policy: SettlementPolicy,
     partitions: PartitionSteps<Q>,
-    /// What has happened so far.
+    /// Counts of pages, rows and requests so far.
     pub counters: Arc<Counters>,
     quarantine: Quarantine,
     /// Bounds the transactions that run at a time.

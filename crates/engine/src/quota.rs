@@ -33,11 +33,11 @@ use crate::error::ServiceError;
 /// A slot missed by more than this is void: sent late it would crowd those after it. With the way to
 /// the API it stays within the margin ([`pagemill_store::JITTER`]).
 const LATE: Duration = Duration::from_millis(4);
-/// A reading of the database's clock is used for so long where no rate reads it anyway.
+/// How long a reading of the database's clock is used where no rate limit reads it anyway.
 const CLOCK: Duration = Duration::from_secs(10);
-/// Without any limit, so long after a throttled response that says nothing of it.
+/// Pause without any rate limit after a throttled response that has no `Retry-After`.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The API's word on what is left is passed on no more often than this, unless nothing is.
+/// The API's remaining budget is recorded no more often than this, unless none remains.
 const OBSERVE: Duration = Duration::from_secs(1);
 
 /// The quota of one source, as seen by this process.
@@ -47,9 +47,9 @@ pub struct Quota {
     waiting: mpsc::Sender<WaitingWorker>,
     replicas: Arc<AtomicU32>,
     clock: Mutex<Option<DatabaseClock>>,
-    /// When the API's word on what is left was last passed on.
+    /// When the API's remaining budget was last recorded.
     observed_at: std::sync::Mutex<Option<Instant>>,
-    /// Without any limit the API may still ask for a pause, which holds for this process.
+    /// End of the pause after a throttled response without any rate limit: it holds for this process.
     paused: std::sync::Mutex<Option<Instant>>,
 }
 
@@ -58,7 +58,7 @@ pub struct Quota {
 pub struct RequestSlot {
     /// The time of sending on the database's clock: the page's fence.
     pub at: Timestamp,
-    /// Whose slots it took, and their epochs.
+    /// The quotas whose slots it took, and their epochs.
     slots: Vec<(Arc<QuotaKey>, i64)>,
 }
 
@@ -93,12 +93,12 @@ impl Quota {
         }
     }
 
-    /// Requests a second that the source permits, for as long as one likes.
+    /// Requests a second that the source permits, over all its windows.
     pub fn per_second(&self) -> Option<f64> {
         self.keys.sustained()
     }
 
-    /// So many consumers share the quota: reservations are sized by that.
+    /// Sets the number of consumers that share the quota: reservations are sized by it.
     pub fn set_replicas(&self, replicas: u32) {
         self.replicas.store(replicas.max(1), Ordering::Relaxed);
     }
@@ -130,10 +130,10 @@ impl Quota {
         }
     }
 
-    /// The API refused this request because there were too many.
+    /// Records a throttled response.
     ///
     /// # Errors
-    /// As any query.
+    /// PostgreSQL being away.
     pub async fn throttled(&self, slot: &RequestSlot, failure: &Failure) -> Result<(), StoreError> {
         let pause = failure.retry_after;
         let Some((key, epoch)) = of_scope(&slot.slots, failure.quota) else {
@@ -150,10 +150,10 @@ impl Quota {
         Ok(())
     }
 
-    /// The API said how many requests are left.
+    /// Records how many requests the API states as remaining.
     ///
     /// # Errors
-    /// As any query.
+    /// PostgreSQL being away.
     pub async fn observe_budget(&self, slot: &RequestSlot, budget: Budget) -> Result<(), StoreError> {
         let Some((key, _)) = slot.slots.first() else {
             if budget.remaining == 0 {

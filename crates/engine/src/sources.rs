@@ -22,13 +22,13 @@ pub struct Sources(Arc<Vec<Source>>);
 
 /// One source.
 pub struct Source {
-    /// How its platform is described.
+    /// The definition of the platform.
     pub definition: Arc<Definition>,
     /// Requests its pages.
     pub client: Client,
     /// The quota that all replicas share.
     pub quota: Quota,
-    /// How long its pages take.
+    /// Measured times of the source's pages.
     pub times: MeasuredTimes,
     /// The data table of each stream pulled.
     pub tables: HashMap<String, DataTable>,

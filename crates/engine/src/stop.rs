@@ -12,12 +12,12 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Ends the intake; what runs may finish.
+    /// Ends the intake; running pages may finish.
     pub fn drain(&self) {
         self.draining.cancel();
     }
 
-    /// Cancels what runs, so that it is returned to its queue. Drains, too.
+    /// Cancels running pages, which return to their queue. Also drains.
     pub fn cancel(&self) {
         self.draining.cancel();
         self.cancelled.cancel();
@@ -33,7 +33,7 @@ impl Stop {
         self.cancelled.cancelled().await;
     }
 
-    /// Whether the stop was requested.
+    /// True once the stop was requested.
     pub fn is_draining(&self) -> bool {
         self.draining.is_cancelled()
     }

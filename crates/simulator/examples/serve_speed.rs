@@ -1,6 +1,6 @@
 //! How fast the simulator serves, and what a page costs it: `cargo run --release --example serve_speed`.
 //!
-//! Server and clients have a thread each; the server's CPU time is what the kernel says of its thread.
+//! Server and clients have a thread each; the server's CPU time is what the kernel counts for its thread.
 
 use std::{
     fs,

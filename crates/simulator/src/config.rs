@@ -9,13 +9,13 @@ pub struct SimulatorConfig {
     pub port: u16,
     /// Rows of each account and day.
     pub rows: u64,
-    /// The same seed gives the same rows, latencies and faults.
+    /// Seed: equal seeds give equal rows, latencies and faults.
     pub seed: u64,
     /// How many requests are permitted; `/control` and [`crate::Simulator::set_limits`] change it later.
     pub limits: Limits,
-    /// What a throttled response says in `Retry-After`, in seconds.
+    /// `Retry-After` of a throttled response, in seconds.
     pub retry_after: Option<u32>,
-    /// Every response says in `X-RateLimit-Remaining` and `X-RateLimit-Reset` what is left.
+    /// Every response states what remains in `X-RateLimit-Remaining` and `X-RateLimit-Reset`.
     pub rate_headers: bool,
     /// How long a response takes.
     pub latency: Latency,

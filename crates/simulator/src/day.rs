@@ -93,7 +93,7 @@ impl Day {
     }
 }
 
-/// Whether the creative's id is beyond 2^53.
+/// True if the creative's id is beyond 2^53.
 pub(crate) fn is_large(index: u64) -> bool {
     index % LARGE_EVERY == LARGE_EVERY - 1
 }

@@ -5,9 +5,9 @@ use hyper::http::request::Parts;
 
 use crate::{page::Page, page_request::PageRequest, refusal::Refusal, response::Response};
 
-/// How one platform's requests and responses look.
+/// The format of one platform's requests and responses.
 pub(crate) trait Dialect: Sync {
-    /// Whether the path is one of the platform's reports.
+    /// True if the path is one of the platform's reports.
     fn owns(&self, path: &str) -> bool;
     /// The page that is requested, or why there is none.
     fn read(&self, parts: &Parts, body: &[u8], token: Option<&str>) -> Result<PageRequest, Refusal>;

@@ -1,6 +1,6 @@
 use std::{fmt, str::FromStr};
 
-/// What can go wrong with a response.
+/// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FaultKind {
     /// HTTP 500 with a system error.
@@ -84,12 +84,12 @@ impl FaultKind {
         Self::ALL[self as usize].1
     }
 
-    /// Whether it is about pages by their number, every time: written `NAME=PAGE`.
+    /// True for a fault of a page number, every time: written `NAME=PAGE`.
     pub(crate) fn is_of_pages(self) -> bool {
         matches!(self, Self::FailPage | Self::DeepPage)
     }
 
-    /// Whether it changes what the API holds, instead of one response.
+    /// True for a fault that changes what the API holds, instead of one response.
     pub(crate) fn is_change(self) -> bool {
         matches!(self, Self::Insert | Self::Remove)
     }
@@ -109,7 +109,7 @@ impl FromStr for FaultKind {
 /// they do right after it, or a page beyond it, was first served; page 1 unless given.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fault {
-    /// What goes wrong.
+    /// The kind of the fault.
     pub kind: FaultKind,
     /// The share of requests it happens to, from 0 to 1.
     pub rate: f64,
@@ -117,7 +117,7 @@ pub struct Fault {
     pub page: Option<u64>,
 }
 
-/// What was written is no fault.
+/// A text that is no fault.
 #[derive(Debug, thiserror::Error)]
 pub enum FaultError {
     /// No fault has this name.

@@ -18,7 +18,7 @@ impl Faults {
         Self { seed, on, attempts: HashMap::new() }
     }
 
-    /// Counts one more attempt at the page (its hash) and says what goes wrong with it: of the faults
+    /// Counts one more attempt at the page (its hash) and returns what goes wrong with it: of the faults
     /// switched on that can strike it, the first whose draw falls below its rate.
     pub(crate) fn decide(
         &mut self,

@@ -64,7 +64,7 @@ impl Grants {
         Ok(&self.pairs[place])
     }
 
-    /// Whether it is the access token of a grant and has not expired.
+    /// True if it is the access token of a grant and has not expired.
     pub(crate) fn accepts(&self, access: &str, now: Duration) -> bool {
         self.pairs.iter().any(|pair| pair.access == access && now < pair.access_until)
     }

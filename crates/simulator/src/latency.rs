@@ -2,7 +2,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use crate::random::{Random, mix};
 
-/// How long responses take: uniform between two bounds. Written `20..300ms`, `50ms` or `1..2s`.
+/// Time that responses take: uniform between two bounds. Written `20..300ms`, `50ms` or `1..2s`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Latency {
     /// The quickest response.
@@ -11,7 +11,7 @@ pub struct Latency {
     pub to: Duration,
 }
 
-/// What was written is no latency.
+/// A text that is no latency.
 #[derive(Debug, thiserror::Error)]
 #[error("'{0}' is not a latency: write 50ms, 20..300ms or 1..2s, the smaller number first")]
 pub struct LatencyError(String);

@@ -50,7 +50,7 @@ impl Caps {
     }
 }
 
-/// Whose limit it is.
+/// The scope of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     App,

@@ -8,7 +8,7 @@ pub struct OAuth {
     pub app_id: String,
     /// The app's secret.
     pub secret: String,
-    /// Authorisation codes, each good for one exchange: each is a grant with tokens of its own.
+    /// Authorisation codes, each valid for one exchange: each is a grant with tokens of its own.
     pub codes: Vec<String>,
     /// The accounts that every grant covers.
     pub accounts: Vec<String>,

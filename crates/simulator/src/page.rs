@@ -5,7 +5,7 @@ use crate::{
     dataset::Dataset, fault::FaultKind, metrics::Metrics, page_request::PageRequest, random::Random, row::Row,
 };
 
-/// What is wrong with a page that is otherwise well.
+/// A defect of a page that is otherwise correct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
     None,
@@ -13,14 +13,14 @@ pub(crate) enum Flaw {
     NoKey,
 }
 
-/// The rows of a page, and what is said of all pages.
+/// The rows of a page, and what is stated about all pages.
 pub(crate) struct Page {
     pub(crate) rows: Vec<Row>,
     /// Rows of all pages.
     pub(crate) total: u64,
     /// Sums over the rows of all pages.
     pub(crate) sums: Metrics,
-    /// The page that follows, as cursors and links say it.
+    /// The page that follows, as cursors and links name it.
     pub(crate) next: Option<u64>,
     /// Metrics that were not requested by name are 0.
     pub(crate) silent: bool,

@@ -19,7 +19,7 @@ pub(crate) struct PageRequest {
     pub(crate) columns: Vec<String>,
     /// Only rows whose [`crate::Row::part`] is among these; `None` is all.
     pub(crate) parts: Option<Vec<u64>>,
-    /// Whether the sums over all pages are requested.
+    /// True if the sums over all pages are requested.
     pub(crate) sums: bool,
     /// The address of the next page, without what names the page; empty in dialects without links.
     pub(crate) address: String,

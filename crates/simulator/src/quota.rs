@@ -22,10 +22,10 @@ pub(crate) struct Quota {
     fastest: usize,
 }
 
-/// What becomes of a request that arrived.
+/// The decision about a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Admission {
-    /// Whose limit it exceeds, if any.
+    /// The scope of the limit that the request exceeds, if any.
     pub(crate) exceeds: Option<Scope>,
     /// What is left thereafter of the limit that binds, if there is one.
     pub(crate) budget: Option<Budget>,
@@ -44,7 +44,7 @@ impl Quota {
         }
     }
 
-    /// Whether the request that arrives now keeps within all limits it falls under; one that cannot be
+    /// True if the request that arrives now keeps within all limits it falls under; one that cannot be
     /// read is `of` no account and stream. One that exceeds a limit is not held against those that follow.
     pub(crate) fn admit(&mut self, now: Duration, of: Option<(&str, Stream)>) -> Admission {
         self.arrived.push(now);

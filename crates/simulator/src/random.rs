@@ -1,4 +1,4 @@
-/// splitmix64: small, fast, and good enough for rows that only have to look real.
+/// splitmix64: small, fast, and sufficient for rows that only have to look real.
 pub(crate) struct Random(u64);
 
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -1,4 +1,4 @@
-//! The way of a request for a report: counted, read, held to the limits, and answered with a page, a fault or
+//! The way of a request for a report: counted, read, held to the limits, and responded to with a page, a fault or
 //! a refusal.
 
 use std::{
@@ -154,7 +154,7 @@ impl Report<'_> {
     }
 }
 
-/// Whether the fault means anything for the request.
+/// True if the fault means anything for the request.
 fn can_strike(kind: FaultKind, request: &PageRequest) -> bool {
     match kind {
         FaultKind::RepeatedPage | FaultKind::LoopCursor => request.page > 1,

@@ -12,7 +12,7 @@ use hyper::{
     header::{CONTENT_TYPE, HeaderName, HeaderValue},
 };
 
-/// What is sent to the client. A clone shares the body.
+/// A response to the client. A clone shares the body.
 #[derive(Clone)]
 pub(crate) struct Response {
     status: StatusCode,

@@ -89,7 +89,7 @@ impl State {
         count(&mut locked(&self.stats));
     }
 
-    /// Whether the request that arrives now keeps within the limits; counted.
+    /// True if the request that arrives now keeps within the limits; counted.
     pub(crate) fn admit(&self, of: Option<(&str, Stream)>) -> Admission {
         let mut quota = locked(&self.quota);
         // The clock is read under the lock, so that times never go back.

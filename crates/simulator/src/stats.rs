@@ -36,7 +36,7 @@ pub struct Stats {
     pub rate: Rate,
 }
 
-/// Whose limits were exceeded.
+/// Throttled requests by the scope of the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ThrottledBy {
     /// Those over all accounts and reports.

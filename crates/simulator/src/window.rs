@@ -29,7 +29,7 @@ impl Window {
     }
 }
 
-/// How many happened today.
+/// Counts the requests of today.
 #[derive(Default)]
 struct Today {
     day: u64,
@@ -71,7 +71,7 @@ pub(crate) struct Admitted {
     today: Today,
 }
 
-/// What a limited window says of itself.
+/// What remains in a limited window, and when it opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Budget {
     /// 0 for a second, 1 for a minute, 2 for a day.

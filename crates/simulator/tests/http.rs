@@ -185,7 +185,7 @@ async fn the_rate_changes_while_it_runs() {
     assert_eq!((stats.seen, stats.admitted, stats.served, stats.throttled), (5, 3, 3, 2));
 }
 
-/// A request on the account and level: its status, and what its response says of the rate.
+/// A request on the account and level: its status, and the rate headers of its response.
 async fn limited(client: &mut Client, account: u64, level: &str) -> (u16, String) {
     let path = REPORT.replace("creative", level);
     let body = request(1).replace("1001", &account.to_string());
@@ -247,16 +247,16 @@ async fn responses_state_what_is_left_and_when_to_come_again() {
     for _ in 0..3 {
         responses.push(limited(&mut client, 1001, "unit").await);
     }
-    for ((status, said), (expected, before)) in responses.iter().zip([
+    for ((status, headers), (expected, before)) in responses.iter().zip([
         (200, "x-ratelimit-remaining: 1"),
         (200, "x-ratelimit-remaining: 0"),
         (429, "retry-after: 7 x-ratelimit-remaining: 0"),
     ]) {
-        let (said, seconds) = said.split_once(" x-ratelimit-reset: ").unwrap();
-        assert_eq!((*status, said), (expected, before));
+        let (headers, seconds) = headers.split_once(" x-ratelimit-reset: ").unwrap();
+        assert_eq!((*status, headers), (expected, before));
         assert!((1..=60).contains(&seconds.parse::<u64>().unwrap()), "{seconds}");
     }
-    // The fault says so too; other refusals don't.
+    // The fault has the header too; other refusals don't.
     simulator.set_limits(Limits::default());
     simulator.set_fault(Fault::share(FaultKind::Throttle, 1.0));
     assert_eq!(limited(&mut client, 1001, "unit").await, (429, "retry-after: 7".to_owned()));
@@ -504,7 +504,7 @@ async fn the_truth_is_served() {
     assert_eq!(client.json("GET", "/truth?account=1001", "", "").await.0, 400);
 }
 
-/// All pages of a report on the day: their rows, in order, and what the last of them said.
+/// All pages of a report on the day: their rows, in order, and the end of the last one.
 async fn all(client: &mut Client, path: &str, list: &str, more: Value) -> (Vec<Value>, Value) {
     let (mut rows, mut page) = (Vec::new(), 1);
     loop {

@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// The code that granting access ended with
     #[arg(long, value_name = "C", conflicts_with = "status")]
     code: Option<String>,
-    /// Of several credentials, this one
+    /// The credential, where the source has several
     #[arg(long, value_name = "NAME")]
     credential: Option<String>,
     /// Where the API sends the code: a URL that is registered with the app
@@ -80,7 +80,7 @@ async fn exchange(
     code: &str,
     out: &mut Out,
 ) -> anyhow::Result<Exit> {
-    // What can be wrong here is found before the code, which is good once, is used.
+    // What can be wrong here is found before the code, which is valid once, is used.
     let grant = source.authorization(args.credential.as_deref())?;
     let key = TokenKey::from_environment()?;
     store.check_schema(&[]).await?;
@@ -91,7 +91,9 @@ async fn exchange(
     }
     let Authorized { access_expires_in, refresh_expires_in, refreshable, accounts, .. } = granted;
     let until = |span: Option<u64>| {
-        span.map_or("for a time the API doesn't say".into(), |s| format!("for {}", describe_seconds(s)))
+        span.map_or("for a time that the API does not state".into(), |s| {
+            format!("for {}", describe_seconds(s))
+        })
     };
     writeln!(out, "access to {} is granted {}", args.source, until(access_expires_in))?;
     match refreshable {
@@ -107,7 +109,7 @@ async fn exchange(
     Ok(Exit::Done)
 }
 
-/// How the tokens stand; the tokens themselves are not shown, not even read.
+/// Prints when the tokens expire; the tokens themselves are not read.
 async fn status(store: &Store, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
     store.check_schema(&[]).await?;
     let named = |status: &TokenStatus| args.credential.as_ref().is_none_or(|name| *name == status.credential);

@@ -17,7 +17,7 @@ use crate::{
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
-    /// The dead letters that wait for you
+    /// List the dead letters that wait
     List {
         /// One JSON object a line
         #[arg(long)]
@@ -25,15 +25,15 @@ pub(crate) enum Command {
         #[command(flatten)]
         letters: LetterArgs,
     },
-    /// How many of which kind of error
+    /// Count the dead letters by error
     Groups {
         /// One JSON object a line
         #[arg(long)]
         json: bool,
     },
-    /// One dead letter, with its message
+    /// Show one dead letter, with its message
     Show {
-        /// Its id
+        /// The dead letter's id
         id: i64,
     },
     /// Give dead letters a fresh set of attempts
@@ -44,7 +44,7 @@ pub(crate) enum Command {
         #[arg(long)]
         all: bool,
     },
-    /// Give dead letters up for good; their pages stay missing
+    /// Drop dead letters; their pages stay missing
     Drop {
         #[command(flatten)]
         letters: LetterArgs,
@@ -54,15 +54,15 @@ pub(crate) enum Command {
     },
 }
 
-/// Which dead letters; conditions hold together.
+/// Flags that select dead letters; conditions hold together.
 #[derive(clap::Args)]
 pub(crate) struct LetterArgs {
     /// Ids, as `dead list` shows them
     ids: Vec<i64>,
-    /// Of this stream
+    /// Only of this stream
     #[arg(long, value_name = "S")]
     stream: Option<String>,
-    /// Whose error contains this text
+    /// Only with this text in the error
     #[arg(long, value_name = "TEXT")]
     error: Option<String>,
 }
@@ -73,7 +73,7 @@ impl LetterArgs {
         DeadFilter { ids, stream: self.stream, error: self.error }
     }
 
-    /// The filter of a command that changes something: all must be said.
+    /// The filter of a command that changes something: all must be named explicitly.
     fn filter_or_all(self, all: bool) -> anyhow::Result<DeadFilter> {
         let filter = self.filter();
         let empty = filter.ids.is_none() && filter.stream.is_none() && filter.error.is_none();
@@ -104,7 +104,7 @@ async fn act(database: &Database, command: Command, out: &mut Out) -> anyhow::Re
         Command::Requeue { letters, all } => {
             requeue_letters(database, &letters.filter_or_all(all)?, out).await
         }
-        Command::Drop { letters, all } => drop_for_good(database, &letters.filter_or_all(all)?, out).await,
+        Command::Drop { letters, all } => drop_letters(database, &letters.filter_or_all(all)?, out).await,
     }
 }
 
@@ -196,7 +196,7 @@ async fn requeue_letters(database: &Database, filter: &DeadFilter, out: &mut Out
     Ok(if result.refused.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
-async fn drop_for_good(database: &Database, filter: &DeadFilter, out: &mut Out) -> anyhow::Result<Exit> {
+async fn drop_letters(database: &Database, filter: &DeadFilter, out: &mut Out) -> anyhow::Result<Exit> {
     let dropped = if database.is_embedded() {
         drop_dead_letters_embedded(&database.store, filter).await?
     } else {

@@ -13,7 +13,7 @@ use crate::{
     output::{Cells, Out, print_json, print_table},
 };
 
-/// What a producer would do if it were started now with the same flags: which partitions are due,
+/// Prints what a producer with the same flags would do now: which partitions are due,
 /// how many requests they take, how long that is at the quota, and whether it ends in time. Nothing
 /// is sent, and nothing is written.
 ///

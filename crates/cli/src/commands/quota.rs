@@ -11,7 +11,7 @@ use crate::{
 /// and `source.stream@account`. They come with the first request.
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
-    /// What is permitted, used, and left by throttling
+    /// Show limits, use, and the rate after throttling
     Show {
         /// Only this one
         key: Option<String>,
@@ -21,7 +21,7 @@ pub(crate) enum Command {
     },
     /// Go over the config's limits, for all replicas at once, until it is reset
     Set {
-        /// Which
+        /// The quota's key
         key: String,
         /// Requests a second; below 1 it is one in so many seconds
         #[arg(long, value_name = "RATE")]
@@ -36,7 +36,7 @@ pub(crate) enum Command {
     /// Back to the config's limits, open at once; what was learnt from throttling and what is used up
     /// is forgotten
     Reset {
-        /// Which
+        /// The quota's key
         #[arg(required_unless_present = "all")]
         key: Option<String>,
         /// All of them

@@ -11,7 +11,7 @@ use crate::{
     progress,
 };
 
-/// So many pages that could not be read are named; the rest are counted.
+/// The most pages with an error that are printed; the rest are counted.
 const NAMED: usize = 20;
 
 #[derive(clap::Args)]

@@ -25,7 +25,7 @@ use crate::{
     progress,
 };
 
-/// So many rows of a table are shown as a sample, and so many of its columns.
+/// Rows and columns of a table's sample.
 const SAMPLE_ROWS: usize = 3;
 const SAMPLE_COLUMNS: usize = 7;
 
@@ -41,7 +41,7 @@ pub(crate) struct Args {
 }
 
 /// Everything in one process: in-process queue, the same pool, the same pipeline, and an embedded
-/// PostgreSQL unless --postgres names a server. Run again, it continues, or says that all is there.
+/// PostgreSQL unless --postgres names a server. Run again, it continues, or prints that everything is sealed.
 pub(crate) async fn run(database: &DatabaseArgs, args: Args, out: &mut Out) -> anyhow::Result<Exit> {
     let requested = args.select.clone().on(&args.days.or_yesterday())?;
     let mut config = database.config()?;
@@ -72,7 +72,7 @@ pub(crate) async fn run(database: &DatabaseArgs, args: Args, out: &mut Out) -> a
     ended
 }
 
-/// What a pull in this process works with, and how it reports.
+/// A pull in this process, and the way in which it reports.
 struct Pull<'a> {
     flags: &'a DatabaseArgs,
     opened: &'a Database,
@@ -159,7 +159,7 @@ impl Pull<'_> {
         }
     }
 
-    /// Where the data is, a few rows of it, and how to ask for more.
+    /// Prints where the data is, a few rows of it, and a query for more.
     async fn print_samples(&self, app: &App, out: &mut Out) -> anyhow::Result<()> {
         let (place, flags) = self.flags.describe(self.opened);
         for source in app.sources.iter() {
@@ -175,7 +175,7 @@ impl Pull<'_> {
                 let metric = stream.sums().first().map(|&at| &stream.table_shape().columns[at].name);
                 let sum = metric.map_or_else(String::new, |metric| format!(", sum({metric})"));
                 let plain = name.replace('"', "").replace("public.", "");
-                writeln!(out, "ask it: pagemill query {flags}\"select count(*){sum} from {plain}\"")?;
+                writeln!(out, "query it: pagemill query {flags}\"select count(*){sum} from {plain}\"")?;
             }
         }
         Ok(())
@@ -188,7 +188,7 @@ fn print_sealed(planned: &Planned) {
     }
 }
 
-/// What the progress bar shows beside the pages; `permitted` are requests a second.
+/// The text beside the progress bar's pages; `permitted` are requests a second.
 fn describe_rates(counts: Counts, since: Instant, permitted: Option<f64>) -> String {
     let seconds = since.elapsed().as_secs_f64().max(0.001);
     let per_second = counts.requests as f64 / seconds;

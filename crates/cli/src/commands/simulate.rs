@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// Rows of each account and day
     #[arg(long, value_name = "N", default_value_t = SimulatorConfig::ROWS)]
     rows: u64,
-    /// The same seed gives the same rows
+    /// Seed of the rows: equal seeds give equal rows
     #[arg(long, value_name = "S", default_value_t = SimulatorConfig::SEED)]
     seed: u64,
     #[command(flatten)]
@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// Seconds to wait that a throttled response names in Retry-After [default: it names none]
     #[arg(long, value_name = "SECONDS")]
     retry_after: Option<u32>,
-    /// Each response says in X-RateLimit-Remaining and X-RateLimit-Reset what the longest limit leaves
+    /// State in X-RateLimit-Remaining and X-RateLimit-Reset what the longest limit leaves
     #[arg(long)]
     rate_headers: bool,
     /// How long a response takes, as in 20..300ms
@@ -59,7 +59,7 @@ pub(crate) struct Args {
     date: DateWord,
 }
 
-/// What is throttled, as the real API does; each is a limit of its own, and unlimited unless given.
+/// The limits beyond which requests are throttled; each is a limit of its own, and unlimited unless given.
 #[derive(clap::Args)]
 struct LimitArgs {
     /// Requests permitted in any one second; more are throttled as the real API does

@@ -20,7 +20,7 @@ pub(crate) struct Args {
 }
 
 /// Recounts a run's partitions from the data tables. Exits with 3 when one is not sealed, or its
-/// table does not hold what its seal says.
+/// table does not hold what its seal states.
 pub(crate) async fn run(database: &DatabaseArgs, args: &Args, out: &mut Out) -> anyhow::Result<Exit> {
     let database = database.open().await?.or_built_in();
     let verified = recount(&database, args, out).await;

@@ -36,9 +36,9 @@ pub struct Consumer {
     pub workers: CountOrAuto,
     /// Attempts of a page before it is dead, the first included.
     pub attempts: u32,
-    /// How long a failed page waits for its next attempt: the delays of the retry tiers.
+    /// Delays of the retry tiers, in which a failed page waits for its next attempt.
     pub retry: Vec<ConfigDuration>,
-    /// How long running pages may go on after the first stop signal.
+    /// Time that running pages have to finish after the first stop signal.
     pub grace: ConfigDuration,
     /// The most pages in one transaction.
     pub batch_pages: u32,
@@ -50,7 +50,7 @@ pub struct Consumer {
     pub stalled_after: ConfigDuration,
     /// The most rounds in which pages are fetched again because a partition's proof failed.
     pub repair_rounds: u32,
-    /// Whether each page's response is kept, compressed.
+    /// True if each page's response is kept, compressed.
     pub keep_responses: bool,
 }
 
@@ -59,22 +59,22 @@ pub struct Consumer {
 pub enum CountOrAuto {
     /// From the quota, by Little's law.
     Auto,
-    /// As many.
+    /// This number.
     Count(u32),
 }
 
 impl Default for Consumer {
     fn default() -> Self {
-        let span = |text: &str| text.parse().expect("a constant span");
+        let duration = |text: &str| text.parse().expect("a constant duration");
         Self {
             workers: CountOrAuto::Auto,
             attempts: MAX_ATTEMPTS,
-            retry: RETRY_DELAYS.map(span).to_vec(),
-            grace: span(GRACE),
+            retry: RETRY_DELAYS.map(duration).to_vec(),
+            grace: duration(GRACE),
             batch_pages: BATCH_PAGES,
             writers: WRITERS,
             prefetch: CountOrAuto::Auto,
-            stalled_after: span(STALLED_AFTER),
+            stalled_after: duration(STALLED_AFTER),
             repair_rounds: REPAIR_ROUNDS,
             keep_responses: KEEP_RESPONSES,
         }
@@ -92,7 +92,7 @@ impl Consumer {
         self.retry.last().map_or(Duration::ZERO, ConfigDuration::get)
     }
 
-    /// What serde cannot check.
+    /// Checks the values that serde cannot check.
     pub(super) fn check(&self) -> Result<(), String> {
         let wrong = |key: &str, what: &str| Err(format!("consumer.{key} {what}"));
         if self.attempts == 0 {

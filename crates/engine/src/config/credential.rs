@@ -28,7 +28,7 @@ pub struct CredentialConfig {
     pub accounts: Option<Accounts>,
 }
 
-/// Which accounts.
+/// The accounts of a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accounts {
     /// These.
@@ -45,7 +45,7 @@ pub enum Accounts {
 pub(super) struct AppId(pub(super) String);
 
 impl CredentialConfig {
-    /// Whether token, app and accounts fit together.
+    /// Checks that token, app and accounts fit together.
     pub(super) fn check(&self) -> Result<(), String> {
         let Self { name, token, app_id, secret, accounts } = self;
         if token.is_some() && app_id.is_some() {

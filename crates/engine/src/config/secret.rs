@@ -8,7 +8,7 @@ use toml::Value;
 
 use super::ConfigError;
 
-/// What is wrong with a secret's place. The wrong form may be the secret itself: it is not repeated.
+/// The error for a value that is no reference to a secret. The value may be the secret itself: it is not shown.
 const FORM: &str = "write { env = \"NAME\" } or { file = \"PATH\" }, never the secret itself";
 
 /// Where a secret is kept.

@@ -21,7 +21,7 @@ pub struct SourceConfig {
     pub definition: String,
     /// Streams to pull; empty = all of the definition.
     pub streams: Vec<String>,
-    /// What the source's own keys say of token, app and accounts.
+    /// Token, app and accounts of the source's own keys.
     pub credential: CredentialConfig,
     /// `[[source.credential]]`
     pub credentials: Vec<CredentialConfig>,
@@ -54,7 +54,7 @@ impl SourceConfig {
     /// the app and the accounts that it does not name from the source.
     ///
     /// # Errors
-    /// What is wrong, and the remedy.
+    /// A text with the problem and the remedy.
     pub fn credentials(&self) -> Result<Vec<CredentialConfig>, String> {
         let Self { credential: own, credentials: listed, .. } = self;
         let mut all = if listed.is_empty() { vec![own.clone()] } else { listed.clone() };

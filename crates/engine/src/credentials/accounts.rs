@@ -29,7 +29,7 @@ impl Coverage {
         self.by_account.get(account).copied()
     }
 
-    /// Whether the accounts were read so long ago that a new one may be among them.
+    /// True if the accounts were read so long ago that a new one may be among them.
     pub(super) fn is_stale(&self) -> bool {
         self.read_at.is_none_or(|at| at.elapsed() > READ_AGAIN)
     }
@@ -40,7 +40,7 @@ impl Coverage {
         self.read_at = Some(Instant::now());
     }
 
-    /// Notes that a credential covers an account. False if an earlier one does.
+    /// Records that a credential covers an account. False if an earlier one does.
     pub(super) fn add(&mut self, account: &str, credential: usize) -> bool {
         let new = !self.by_account.contains_key(account);
         if new {
@@ -50,7 +50,7 @@ impl Coverage {
     }
 }
 
-/// The accounts of a credential, read from where the config says.
+/// Reads the accounts of a credential from the list, grant, file or query that the config names.
 pub(super) async fn read(
     store: &Store,
     name: &CredentialName,

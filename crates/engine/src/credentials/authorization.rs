@@ -19,7 +19,7 @@ pub struct Authorization {
     place: TokenPlace,
 }
 
-/// What was authorized, without the tokens.
+/// The result of an authorization, without the tokens.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Authorized {
     /// The credential.
@@ -28,7 +28,7 @@ pub struct Authorized {
     pub access_expires_in: Option<u64>,
     /// Seconds that the refresh token lives.
     pub refresh_expires_in: Option<u64>,
-    /// Whether there is a refresh token.
+    /// True if there is a refresh token.
     pub refreshable: bool,
     /// The accounts that the API named.
     pub accounts: Vec<String>,
@@ -52,7 +52,7 @@ impl Authorization {
     /// The URL at which a person grants access.
     ///
     /// # Errors
-    /// What the definition or the command lacks.
+    /// [`UsageError`] for a key or flag that is missing.
     pub fn url(&self, redirect_uri: Option<&str>, state: &str) -> Result<String, UsageError> {
         let url = self.client.authorize_url(&self.app.id, redirect_uri, state);
         url.map(String::from).map_err(|failure| UsageError(failure.message))

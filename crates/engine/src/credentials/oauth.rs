@@ -1,4 +1,4 @@
-//! What authorizing and refreshing share: the app, the tokens granted, and how a credential is named.
+//! Shared by authorizing and refreshing: the app, the tokens granted, and how a credential is named.
 
 use std::time::Instant;
 

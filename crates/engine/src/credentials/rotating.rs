@@ -23,7 +23,7 @@ use crate::identity::identity;
 const POLL: Duration = Duration::from_millis(100);
 /// After a failed refresh this process tries none for so long, while the old token is still valid.
 const PAUSE: Duration = Duration::from_secs(30);
-/// The same pause once the old token is no longer valid.
+/// The pause after a failed refresh once the old token is no longer valid.
 const SHORT_PAUSE: Duration = Duration::from_secs(2);
 /// Another process's refresh is waited for so long while the old token is still valid.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -84,7 +84,7 @@ impl RotatingToken {
         }
     }
 
-    /// Whether the stored tokens can be decrypted.
+    /// Checks that the stored tokens can be decrypted.
     pub(super) async fn check(&self) -> Result<(), StoreError> {
         self.store.tokens.get(&self.key, &self.place).await.map(drop)
     }
@@ -92,7 +92,11 @@ impl RotatingToken {
     /// Waits until no refresh is under way, though not for long.
     pub(super) async fn finish(&self) {
         if tokio::time::timeout(FINISH, self.refreshing.lock()).await.is_err() {
-            tracing::warn!(source = self.place.source, "ending while a token is being refreshed");
+            tracing::warn!(
+                source = self.place.source,
+                credential = self.place.credential,
+                "ending while a token is being refreshed"
+            );
         }
     }
 

@@ -1,4 +1,4 @@
-//! What goes with one request.
+//! The token of one request.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What this process knows of one credential's access token: a state without I/O.
+//! The state of one credential's access token in this process, without I/O.
 
 use std::{
     sync::Arc,
@@ -57,7 +57,7 @@ impl TokenState {
         usable.then(|| (token.credential.clone(), TokenUse { version: token.version, sent_at: now }))
     }
 
-    /// Whether the current token is neither rejected nor expired.
+    /// True if the current token is neither rejected nor expired.
     pub(super) fn is_valid(&self, now: Instant) -> bool {
         let current = self.current.as_ref();
         current.is_some_and(|token| self.rejected != Some(token.version) && token.is_alive(now))
@@ -82,14 +82,14 @@ impl TokenState {
         self.current = Some(token);
     }
 
-    /// The API accepted the token.
+    /// Records that the API accepted the token.
     pub(super) fn accepted(&mut self, used: TokenUse) {
         if self.is_current(used.version) {
             self.worked = self.worked.max(Some(used.sent_at));
         }
     }
 
-    /// The API rejected the token. Whether a new one is due by that.
+    /// Records that the API rejected the token. Returns true if a new one is due.
     pub(super) fn rejected(&mut self, used: TokenUse, now: Instant) -> bool {
         let Some(token) = self.current.as_ref().filter(|token| token.version == used.version) else {
             return false;
@@ -97,7 +97,7 @@ impl TokenState {
         let expired = !token.is_alive(now);
         let young = now.saturating_duration_since(token.stored_at) < YOUNG;
         let in_vain = self.rejected_unused && self.worked.is_none() && young;
-        // It worked for a request sent later: it is this account's fault, not the token's.
+        // The token worked for a later request: the account is to blame, not the token.
         let alive = self.worked.is_some_and(|sent_at| sent_at > used.sent_at);
         if alive || (in_vain && !expired) || self.rejected == Some(used.version) {
             return false;

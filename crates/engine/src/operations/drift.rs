@@ -1,4 +1,4 @@
-//! How much restated data moved: the answers of a pull against those of the one that it replaced.
+//! Compares the stored responses of a pull with those of the pull that it replaced: how much restated data moved.
 
 use std::collections::{HashMap, hash_map::Entry};
 
@@ -13,20 +13,20 @@ use crate::operations::reload::SelectedStream;
 /// Rows read at a time, unless one page has more.
 const ROWS: u32 = 10_000;
 
-/// One slice, compared with itself.
+/// The newest attempt at one slice, compared with the attempt that it replaced.
 #[derive(Debug, Serialize)]
 pub struct Drift {
-    /// The slice in words.
+    /// The slice as text.
     pub slice: String,
-    /// Its source,
+    /// The slice's source.
     pub source: String,
-    /// stream,
+    /// The slice's stream.
     pub stream: String,
-    /// account,
+    /// The slice's account.
     pub account: String,
-    /// first day
+    /// First day.
     pub from: Date,
-    /// and last.
+    /// Last day.
     pub to: Date,
     /// The attempt that was replaced.
     pub before: Option<ComparedAttempt>,
@@ -36,7 +36,7 @@ pub struct Drift {
     pub moved: Option<RowChanges>,
     /// Why they cannot be compared.
     pub reason: Option<String>,
-    /// Whether an answer is there and cannot be read.
+    /// True if a stored response cannot be decoded.
     #[serde(skip)]
     pub unreadable: bool,
 }
@@ -44,7 +44,7 @@ pub struct Drift {
 /// One of the attempts.
 #[derive(Debug, Serialize)]
 pub struct ComparedAttempt {
-    /// Its run.
+    /// The attempt's run.
     pub run: String,
     /// The partition.
     pub partition: i64,
@@ -52,17 +52,17 @@ pub struct ComparedAttempt {
     pub state: String,
 }
 
-/// What moved. Rows are told by their keys; a key that came on two pages is taken from the later
-/// request.
+/// Rows and metrics that differ. Rows are matched by their keys; of a key on two pages the row of the later
+/// request counts.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct RowChanges {
-    /// Rows of the replaced attempt,
+    /// Rows of the replaced attempt.
     pub rows_before: u64,
-    /// and of the newest.
+    /// Rows of the newest attempt.
     pub rows_after: u64,
     /// Rows that only the newest has.
     pub rows_added: u64,
-    /// Rows that it no longer has.
+    /// Rows that the newest no longer has.
     pub rows_gone: u64,
     /// Rows of both with another value.
     pub rows_changed: u64,
@@ -88,19 +88,19 @@ pub struct MetricChange {
 /// Compares the newest attempt at each slice of a stream with the one that it replaced.
 ///
 /// # Errors
-/// As any query.
+/// PostgreSQL being away.
 pub async fn drift(store: &Store, stream: &SelectedStream<'_>) -> anyhow::Result<Vec<Drift>> {
     let mut attempts = store.responses.whole_attempts(&stream.table, &stream.slices).await?;
     // Stable: of each slice the older attempt stays first.
     attempts.sort_by(|a, b| a.partition.slice.cmp(&b.partition.slice));
     let mut drifts = Vec::new();
-    for of_slice in attempts.chunk_by(|a, b| a.partition.slice == b.partition.slice) {
-        drifts.push(slice(store, stream, of_slice).await?);
+    for attempts_of_slice in attempts.chunk_by(|a, b| a.partition.slice == b.partition.slice) {
+        drifts.push(compare_slice(store, stream, attempts_of_slice).await?);
     }
     Ok(drifts)
 }
 
-async fn slice(
+async fn compare_slice(
     store: &Store,
     stream: &SelectedStream<'_>,
     attempts: &[StoredAttempt],
@@ -130,14 +130,14 @@ async fn slice(
     };
     let pruned = |a: &&StoredAttempt| a.partition.responses_pruned_at.map(|at| (a.partition.run, at));
     if let Some((run, at)) = [replaced, newest].iter().find_map(pruned) {
-        drift.reason = Some(format!("the answers of run {run} were pruned on {}", at.strftime("%F")));
+        drift.reason = Some(format!("the responses of run {run} were pruned on {}", at.strftime("%F")));
         return Ok(drift);
     }
     if let Some(lacking) = [replaced, newest].into_iter().find(|a| a.responses < a.pages) {
         let run = lacking.partition.run;
         let gone = lacking.pages - lacking.responses;
         drift.reason = Some(format!(
-            "the answers of run {run} are gone ({gone} of {} pages): they were not kept (keep_responses = false), or were deleted since",
+            "the responses of run {run} are gone ({gone} of {} pages): they were not kept (keep_responses = false), or were deleted since",
             lacking.pages
         ));
         return Ok(drift);
@@ -145,7 +145,7 @@ async fn slice(
     let mut comparison =
         Comparison::new(&stream.definition.stream(stream.table.stream())?.table_shape().columns);
     for (attempt, side) in
-        [(replaced, Comparison::before as fn(&mut Comparison, &Rows)), (newest, Comparison::after)]
+        [(replaced, Comparison::add_before as fn(&mut Comparison, &Rows)), (newest, Comparison::add_after)]
     {
         if let Err(problem) = read(store, stream, attempt, |rows| side(&mut comparison, rows)).await? {
             (drift.reason, drift.unreadable) = (Some(problem), true);
@@ -156,8 +156,8 @@ async fn slice(
     Ok(drift)
 }
 
-/// Hands all rows of an attempt on, those of the latest request first. The inner error is an answer
-/// that cannot be read.
+/// Hands all rows of an attempt on, those of the latest request first. The inner error is a
+/// response that cannot be decoded.
 async fn read(
     store: &Store,
     stream: &SelectedStream<'_>,
@@ -167,14 +167,14 @@ async fn read(
     let partition = &attempt.partition;
     let at_once = (ROWS / partition.page_size).clamp(1, 100) as usize;
     for pages in store.responses.pages(partition.id, None).await?.chunks(at_once) {
-        for answer in store.responses.get(partition.id, pages).await? {
-            let job = partition.job(answer.page, 0);
-            let read = answer.body.and_then(|body| {
+        for stored in store.responses.get(partition.id, pages).await? {
+            let job = partition.job(stored.page, 0);
+            let read = stored.body.and_then(|body| {
                 stream.definition.decode(&job, body.into()).map_err(|failure| failure.message)
             });
             match read {
                 Ok(page) => rows(&page.rows),
-                Err(why) => return Ok(Err(format!("page {} of run {}: {why}", answer.page, partition.run))),
+                Err(why) => return Ok(Err(format!("page {} of run {}: {why}", stored.page, partition.run))),
             }
         }
     }
@@ -219,7 +219,7 @@ impl Comparison {
         Self { key, rest, metrics, rows: HashMap::new(), moved, before: zero.clone(), after: zero }
     }
 
-    fn before(&mut self, rows: &Rows) {
+    fn add_before(&mut self, rows: &Rows) {
         let (keys, hashes) = (rows.key_hashes(&self.key), rows.key_hashes(&self.rest));
         for (row, (key, hash)) in keys.into_iter().zip(hashes).enumerate().rev() {
             if let Entry::Vacant(vacant) = self.rows.entry(key) {
@@ -230,7 +230,7 @@ impl Comparison {
         }
     }
 
-    fn after(&mut self, rows: &Rows) {
+    fn add_after(&mut self, rows: &Rows) {
         let (keys, hashes) = (rows.key_hashes(&self.key), rows.key_hashes(&self.rest));
         for (row, (key, hash)) in keys.into_iter().zip(hashes).enumerate().rev() {
             match self.rows.insert(key, Seen::After) {
@@ -296,15 +296,15 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_told_by_their_keys() {
+    fn rows_are_matched_by_their_keys() {
         let column = |name: &str, kind, key| ColumnShape { name: name.into(), kind, key };
         let mut comparison =
             Comparison::new(&[column("id", Kind::Bigint, true), column("fee", Kind::Numeric, false)]);
-        comparison.before(&rows(&[(1, Some("0.10")), (2, Some("0.20"))]));
+        comparison.add_before(&rows(&[(1, Some("0.10")), (2, Some("0.20"))]));
         // Of an earlier request: row 2 came on both pages.
-        comparison.before(&rows(&[(2, Some("9")), (3, None)]));
-        comparison.after(&rows(&[(1, Some("0.1")), (3, Some("0.5")), (4, Some("1.00"))]));
-        comparison.after(&rows(&[(4, Some("7"))]));
+        comparison.add_before(&rows(&[(2, Some("9")), (3, None)]));
+        comparison.add_after(&rows(&[(1, Some("0.1")), (3, Some("0.5")), (4, Some("1.00"))]));
+        comparison.add_after(&rows(&[(4, Some("7"))]));
         let moved = comparison.finish();
         let text = |t: &str| Some(t.to_owned());
         let fee = MetricChange {

@@ -1,4 +1,4 @@
-//! Bringing the ledger and the data tables up to date.
+//! Brings the ledger and the data tables up to date.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Reading the stored responses again after a definition changed: the typed columns are rebuilt, and no
+//! Decodes the stored responses again after a definition changed: the typed columns are rebuilt, and no
 //! request is sent.
 
 use anyhow::Context;
@@ -14,7 +14,7 @@ const ROWS: u32 = 2_000;
 /// Pages of one transaction.
 const PAGES: u32 = 100;
 
-/// The slices whose stored responses are meant.
+/// Selects slices whose stored responses are decoded again or compared.
 #[derive(Clone, Debug, Default)]
 pub struct SliceFilter {
     /// Only of this source.
@@ -27,17 +27,17 @@ pub struct SliceFilter {
     pub days: Option<(DateWord, DateWord)>,
 }
 
-/// A stream of the config, and which of its slices are meant.
+/// A stream of the config, and the slices of it that a filter selects.
 pub struct SelectedStream<'a> {
     /// The source's definition.
     pub definition: &'a Definition,
     /// The stream's table.
     pub table: DataTable,
-    /// The slices meant.
+    /// The slices that are selected.
     pub slices: Slices,
 }
 
-/// What a reload did.
+/// The result of a reload.
 #[derive(Debug, Default, Serialize)]
 pub struct Reloaded {
     /// Attempts of which responses were read again.
@@ -46,7 +46,7 @@ pub struct Reloaded {
     pub pages: u64,
     /// Rows in those pages.
     pub rows: u64,
-    /// Rows of the table that thereby changed or came to be.
+    /// Rows of the table that the reload changed or added.
     pub changed_rows: u64,
     /// Values among those rows that do not follow their column's grammar, and are NULL.
     pub became_null: u64,
@@ -60,7 +60,7 @@ pub struct Reloaded {
     pub failed: Vec<FailedPage>,
 }
 
-/// What an observer sees of a reload.
+/// An event of a reload, for its observer.
 #[derive(Clone, Copy, Debug)]
 pub enum ReloadEvent<'a> {
     /// The tables were migrated: what changed about them.
@@ -76,7 +76,7 @@ pub enum ReloadEvent<'a> {
     },
 }
 
-/// Sees what happens during a reload.
+/// Receives the events of a reload.
 pub type ReloadObserver<'a> = &'a (dyn Fn(ReloadEvent<'_>) + Send + Sync);
 
 /// A page that could not be read again.
@@ -88,15 +88,15 @@ pub struct FailedPage {
     pub partition: i64,
     /// The page's number.
     pub page: u32,
-    /// Why.
+    /// Why the response could not be decoded.
     pub error: String,
 }
 
 impl SliceFilter {
-    /// The streams of the config that are meant.
+    /// The streams of the config that the filter selects.
     ///
     /// # Errors
-    /// [`UsageError`] for what the config does not name; as any query.
+    /// [`UsageError`] for a name that the config does not have; PostgreSQL being away.
     pub async fn select<'a>(
         &self,
         store: &Store,
@@ -207,8 +207,8 @@ impl Reloaded {
         let mut done = 0;
         for numbers in numbers.chunks(at_once) {
             observe(done);
-            let answers = store.responses.get(partition.id, numbers).await?;
-            if self.batch(store, stream, partition, answers).await? {
+            let responses = store.responses.get(partition.id, numbers).await?;
+            if self.batch(store, stream, partition, responses).await? {
                 break;
             }
             done += numbers.len() as u64;
@@ -222,13 +222,13 @@ impl Reloaded {
         store: &Store,
         stream: &SelectedStream<'_>,
         partition: &PartitionRow,
-        answers: Vec<StoredResponse>,
+        responses: Vec<StoredResponse>,
     ) -> anyhow::Result<bool> {
-        let mut pages = Vec::with_capacity(answers.len());
+        let mut pages = Vec::with_capacity(responses.len());
         let mut other_keys = Vec::new();
-        for answer in answers {
-            let (page, mut keys) = (answer.page, answer.keys.clone());
-            match read(stream, partition, answer) {
+        for response in responses {
+            let (page, mut keys) = (response.page, response.keys.clone());
+            match read(stream, partition, response) {
                 Ok(write) => {
                     let mut now = write.keys.clone();
                     keys.sort_unstable();
@@ -273,9 +273,9 @@ impl Reloaded {
 fn read(
     stream: &SelectedStream<'_>,
     partition: &PartitionRow,
-    answer: StoredResponse,
+    response: StoredResponse,
 ) -> Result<PageWrite, String> {
-    let job = partition.job(answer.page, 0);
-    let page = stream.definition.decode(&job, answer.body?.into()).map_err(|failure| failure.message)?;
-    Ok(PageWrite::new(&stream.table, job, page, answer.requested_at, None))
+    let job = partition.job(response.page, 0);
+    let page = stream.definition.decode(&job, response.body?.into()).map_err(|failure| failure.message)?;
+    Ok(PageWrite::new(&stream.table, job, page, response.requested_at, None))
 }

@@ -1,6 +1,6 @@
-//! Dead letters given another chance, or given up.
+//! Requeues or drops dead letters.
 //!
-//! The order is what makes a crash harmless: first the ledger decides (generation, attempts, partition
+//! The order makes a crash harmless: first the ledger decides (generation, attempts, partition
 //! reopened), then the jobs are published and confirmed, then the letters leave the dead-letter queue. The
 //! next requeue finds what was decided and not published.
 
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::partition::{message, rescue::reconcile_source};
 
-/// What a requeue did.
+/// The result of a requeue.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RequeueResult {
     /// Ids of the dead letters whose pages are pulled again.
@@ -25,7 +25,7 @@ pub struct RequeueResult {
 pub struct RefusedRequeue {
     /// The dead letter's id.
     pub id: i64,
-    /// Why.
+    /// Why it cannot.
     pub reason: String,
 }
 
@@ -64,8 +64,8 @@ pub async fn requeue_embedded(store: &Store, filter: &DeadFilter) -> anyhow::Res
     Ok(result)
 }
 
-/// Gives dead letters up for good, and clears the dead-letter queues of `sources` of them. Returns how
-/// many; their pages stay missing.
+/// Drops dead letters, and removes them from the dead-letter queues of `sources`. Returns how many; their
+/// pages stay missing.
 ///
 /// # Errors
 /// PostgreSQL or the queue being away, or another requeue or drop holding the lock.
@@ -82,7 +82,7 @@ pub async fn drop_dead_letters<Q: PageQueue>(
     Ok(dropped)
 }
 
-/// Gives dead letters up for good where no queue outlives `pagemill run`. Returns how many.
+/// Drops dead letters where no queue outlives `pagemill run`. Returns how many.
 ///
 /// # Errors
 /// PostgreSQL being away.

@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use pagemill_core::{FetchedPage, Lane, PageJob, Slice};
 use pagemill_source::{Client, Credential, Definition, Fetch, Stream};
 
-/// A report that the API prepares first is waited for so long.
+/// How long a report that the API prepares first is waited for.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The job of a stream's first page.
@@ -37,7 +37,7 @@ pub fn sample_job(definition: &Definition, stream: &Stream, account: &str, day: 
 /// task's name.
 ///
 /// # Errors
-/// Whatever the request fails with; a report that is not ready in time.
+/// A request that fails; a report that is not ready in time.
 pub async fn fetch_sample(
     client: &Client,
     mut job: PageJob,

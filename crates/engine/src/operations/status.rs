@@ -1,4 +1,4 @@
-//! Runs, and whether their data will be there in time.
+//! The newest runs, and when their data is expected.
 
 use pagemill_store::{Pace, RunStatus, Store};
 

@@ -1,19 +1,19 @@
-//! Recounting a run from the data tables, and holding it against its seals.
+//! Recounts a run from the data tables, and compares it with its seals.
 
 use pagemill_store::{DataTable, PartitionRow, Recount, Store};
 
 use crate::{error::UsageError, sources::ResolvedSource};
 
-/// What a recount says of a partition.
+/// The result of recounting a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verification {
-    /// The table holds exactly what the seal says.
+    /// The table holds exactly what the seal states.
     Verified,
     /// A newer run pulled the slice again: its seal is the one to verify.
     Superseded,
-    /// The keys were pruned, and the table can no longer tell.
+    /// The keys were pruned, and the table no longer proves the seal.
     Unknown,
-    /// The partition is not sealed, or the table does not hold what its seal says.
+    /// The partition is not sealed, or the table does not hold what its seal states.
     Failed,
 }
 

@@ -6,10 +6,10 @@ use super::PartitionSteps;
 use crate::error::ServiceError;
 
 impl<Q: PageQueue> PartitionSteps<Q> {
-    /// Moves a partition on after these pages of it are done or dead. In a chain the next page is published;
+    /// Advances a partition after these pages of it are done or dead. In a chain the next page is published;
     /// after a first page all others are; after the last page the partition is sealed.
     ///
-    /// What can't be mended by trying again closes the partition as incomplete, with the reason.
+    /// A permanent error closes the partition as incomplete, with the reason.
     pub(crate) async fn advance(&self, progress: &Progress, pages: &[&PageJob]) -> Result<(), ServiceError> {
         let advanced = self.try_advance(progress, pages).await;
         self.or_close_incomplete(progress.partition, advanced).await.map(drop)

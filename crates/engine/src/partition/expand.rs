@@ -62,7 +62,7 @@ impl<Q: PageQueue> PartitionSteps<Q> {
         Ok(())
     }
 
-    /// What is left to publish of a partition, and whether its day stands; `None` while its total is unknown.
+    /// The pages of a partition that are still to be published; `None` while its total is unknown.
     async fn remaining(&self, partition: PartitionRow) -> Result<Option<Remaining>, ServiceError> {
         let partition = match self.table(&partition.slice) {
             Some(table) => self.store.partitions.stand(table, &partition, self.keeps_responses).await?,

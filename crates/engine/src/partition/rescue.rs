@@ -1,5 +1,5 @@
-//! Partitions that stand still are moved on: their missing pages are published again, under a new
-//! generation. The in-process queue, which dies with its process, starts by the same way.
+//! Resumes stalled partitions: their missing pages are published again, under a new generation. A run with an
+//! in-process queue, which dies with its process, is continued in this way too.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use pagemill_store::{RescueOrder, Store, StoreError, StoreErrorKind};
 use super::{Expansion, PartitionSteps};
 use crate::{app::App, error::ServiceError};
 
-/// Rescues partitions of all sources that have made no progress for `idle` although no page job waits
-/// in their lanes, nor on a rung unless for longer than any rung holds it. With a slow quota pages in
-/// flight take their time, which is no standstill.
+/// Rescues partitions of all sources that have made no progress for `idle` although no page job waits in
+/// their lanes. While jobs wait in retry tiers, the longest delay of a tier is added to `idle`; with a slow
+/// quota `idle` is at least the time of some requests.
 ///
 /// # Errors
 /// PostgreSQL or the queue being away.
@@ -27,10 +27,10 @@ pub async fn rescue_stalled_partitions<Q: PageQueue>(
         if depth.pages + depth.low > 0 {
             continue;
         }
-        let rungs = if depth.retry > 0 { app.settings.longest_retry() } else { Duration::ZERO };
+        let retries = if depth.retry > 0 { app.settings.longest_retry() } else { Duration::ZERO };
         let pace =
             source.quota.per_second().map_or(Duration::ZERO, |rate| Duration::from_secs_f64(4.0 / rate));
-        let idle = (idle + rungs).max(pace);
+        let idle = (idle + retries).max(pace);
         while let Some(order) = app.store.partitions.rescue(source.name(), idle).await? {
             tracing::warn!(
                 partition = order.partition.id, slice = %order.partition.slice, pages = order.jobs.len(),
@@ -43,7 +43,7 @@ pub async fn rescue_stalled_partitions<Q: PageQueue>(
 }
 
 impl<Q: PageQueue> PartitionSteps<Q> {
-    /// Moves a stalled partition on; returns how many page jobs were published.
+    /// Resumes a stalled partition; returns how many page jobs were published.
     async fn resume(&self, order: RescueOrder) -> Result<u64, ServiceError> {
         let id = order.partition.id;
         let resumed = self.try_resume(order).await;
@@ -72,7 +72,7 @@ impl<Q: PageQueue> PartitionSteps<Q> {
 /// Publishes what one partition lacks, whatever its progress.
 ///
 /// # Errors
-/// As [`rescue_stalled_partitions`].
+/// PostgreSQL or the queue being away.
 pub async fn publish_missing<Q: PageQueue>(
     app: &App,
     queue: &Q,
@@ -84,11 +84,11 @@ pub async fn publish_missing<Q: PageQueue>(
     }
 }
 
-/// Brings the dead-letter queues and the ledger together where their counts differ: what the broker
+/// Reconciles each source's dead-letter queue with the ledger where their counts differ: what the broker
 /// dead-lettered by itself is recorded.
 ///
 /// # Errors
-/// As [`rescue_stalled_partitions`].
+/// PostgreSQL or the queue being away.
 pub async fn reconcile_dead_letters<Q: PageQueue>(app: &App, queue: &Q) -> Result<(), ServiceError> {
     for source in app.sources.iter() {
         if queue.depth(source.name()).await?.dead != app.store.dead_letters.count(source.name()).await? {
@@ -102,7 +102,7 @@ pub async fn reconcile_dead_letters<Q: PageQueue>(app: &App, queue: &Q) -> Resul
 /// it, those that the ledger does not know are recorded.
 ///
 /// # Errors
-/// As [`rescue_stalled_partitions`].
+/// PostgreSQL or the queue being away.
 pub async fn reconcile_source<Q: PageQueue>(
     store: &Store,
     queue: &Q,
@@ -130,7 +130,7 @@ pub async fn reconcile_source<Q: PageQueue>(
     })
 }
 
-/// A job of another ledger's partition is kept for whoever has that.
+/// False for a partition of another ledger: its job is kept.
 async fn known_partition(store: &Store, partition: i64) -> Result<bool, StoreError> {
     match store.partitions.get(partition).await {
         Ok(_) => Ok(true),
@@ -142,8 +142,8 @@ async fn known_partition(store: &Store, partition: i64) -> Result<bool, StoreErr
 /// A letter that the broker put there, or that lost its record.
 async fn record(store: &Store, source: &str, letter: &DeadLetter) -> Result<DeadLetterAction, StoreError> {
     let reason = letter.broker_reason.as_deref().unwrap_or("unknown");
-    let error = format!("the broker gave this message up (reason: {reason})");
-    tracing::warn!(source, id = %letter.id, %error, "recorded a dead letter");
+    let error = format!("the broker dead-lettered this message (reason: {reason})");
+    tracing::warn!(source, message = %letter.id, %error, "recorded a dead letter");
     let job = PageJob::decode(&letter.body).ok();
     let job = match job {
         Some(job) => known_partition(store, job.partition).await?.then_some(job),
@@ -156,7 +156,7 @@ async fn record(store: &Store, source: &str, letter: &DeadLetter) -> Result<Dead
     match store.dead_letters.record(&job, &Failure::permanent(error)).await? {
         Some(record) => {
             if record.progress.is_some_and(|p| p.has_ended()) {
-                // A dead page makes it incomplete, whatever else its stream's rules ask.
+                // A dead page makes it incomplete, whatever the stream's rules are.
                 store.partitions.seal(job.partition, None, 0).await?;
             }
             Ok(DeadLetterAction::Keep)

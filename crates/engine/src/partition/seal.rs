@@ -6,8 +6,8 @@ use super::PartitionSteps;
 use crate::error::ServiceError;
 
 impl<Q: PageQueue> PartitionSteps<Q> {
-    /// Closes a partition that has ended, and the wholes that waited for it; or publishes pages again
-    /// where that may complete it.
+    /// Closes a partition that has ended, and the split partitions that waited for it; or publishes pages
+    /// again where that may complete it.
     pub(super) async fn seal(&self, id: i64, slice: &Slice) -> Result<(), ServiceError> {
         let mut next = Some(id);
         while let Some(id) = next {
@@ -18,7 +18,7 @@ impl<Q: PageQueue> PartitionSteps<Q> {
                 }
                 Some(Sealing::Repair(RescueOrder { partition, jobs }, reason)) => {
                     tracing::warn!(
-                        partition = id, slice = %partition.slice, %reason, round = partition.repairs,
+                        partition = id, slice = %partition.slice, error = %reason, round = partition.repairs,
                         pages = jobs.len(), "fetching pages again"
                     );
                     self.publish(&jobs).await?;
@@ -30,8 +30,8 @@ impl<Q: PageQueue> PartitionSteps<Q> {
         Ok(())
     }
 
-    /// Passes a step's result on. After an error that trying again cannot mend the partition is closed as
-    /// incomplete, so that its run ends; the result is then `None`.
+    /// Passes a step's result on. A permanent error closes the partition as incomplete, so that its run ends;
+    /// the result is then `None`.
     pub(super) async fn or_close_incomplete<T>(
         &self,
         id: i64,
@@ -48,7 +48,7 @@ impl<Q: PageQueue> PartitionSteps<Q> {
         let Some(partition) = self.store.partitions.close_incomplete(id, &error.to_string()).await? else {
             return Ok(());
         };
-        tracing::error!(partition = id, slice = %partition.slice, %error, "incomplete");
+        tracing::error!(partition = id, slice = %partition.slice, %error, "closed as incomplete");
         match partition.parent {
             Some(parent) => self.seal(parent, &partition.slice).await,
             None => Ok(()),
@@ -59,10 +59,12 @@ impl<Q: PageQueue> PartitionSteps<Q> {
 fn log_closed(report: &SealReport) {
     let (partition, slice) = (report.partition.id, &report.partition.slice);
     for warning in &report.warnings {
-        tracing::warn!(partition, %slice, %warning, "sealed with a warning");
+        tracing::warn!(partition, %slice, error = %warning, "sealed with a warning");
     }
     match &report.verdict {
         Verdict::Sealed => tracing::info!(partition, %slice, rows = report.rows, "sealed"),
-        Verdict::Incomplete(reason) => tracing::warn!(partition, %slice, %reason, "incomplete"),
+        Verdict::Incomplete(reason) => {
+            tracing::warn!(partition, %slice, error = %reason, "closed as incomplete")
+        }
     }
 }

@@ -23,7 +23,7 @@ impl<Q: PageQueue> PartitionSteps<Q> {
         Ok(open.is_empty())
     }
 
-    /// Whether the API does not show all rows of the partition.
+    /// True if the API does not show all rows of the partition.
     pub(super) fn is_too_deep(&self, partition: &PartitionRow) -> bool {
         let window = self.table(&partition.slice).and_then(DataTable::window);
         let total = partition.progress.total.unwrap_or(0);

@@ -18,11 +18,11 @@ use crate::{
     sources::Source,
 };
 
-/// What came of a worker's attempt at a page.
+/// The result of a worker's attempt at a page.
 pub(super) enum Attempt {
     /// The page is to be stored; the permit is held until it is settled.
     Fetched(Box<PageWrite>, Permit),
-    /// There is nothing to store. With the partition's progress, where the ledger has told it.
+    /// There is nothing to store. With the partition's progress, if the ledger was read.
     Ended(PageEnd, Option<Progress>),
     /// PostgreSQL cannot be used.
     Unavailable(ServiceError),
@@ -32,7 +32,8 @@ pub(super) async fn attempt<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &Deliver
     try_attempt(pipeline, page).await.unwrap_or_else(|otherwise| otherwise)
 }
 
-/// Asks the ledger if need be, takes a token and a slot, and sends the request. `Err` is what ends the attempt before that.
+/// Looks the page up in the ledger if need be, takes a token and a slot, and sends the request. `Err` ends the
+/// attempt before the request.
 async fn try_attempt<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) -> Result<Attempt, Attempt> {
     let job = &page.job;
     let source = pipeline.sources.get(&job.slice.source).ok_or_else(|| unknown_source(job))?;
@@ -75,7 +76,7 @@ async fn try_attempt<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) 
     })
 }
 
-/// Anything but a first delivery of a first publication may be a copy, so the ledger is asked before a
+/// Anything but a first delivery of a first publication may be a copy, so the ledger is read before a
 /// request is spent. A page that may have killed its process waits until it is alone.
 async fn admit<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) -> Result<Permit, Attempt> {
     let job = &page.job;
@@ -95,10 +96,8 @@ async fn admit<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) -> Res
         PageStart::Fetch { suspected: true } => {
             drop(permit);
             let alone = pipeline.quarantine.alone().await;
-            let (partition, page_number) = (job.partition, job.page);
             tracing::warn!(
-                partition,
-                page = page_number,
+                partition = job.partition, page = job.page, generation = job.generation, slice = %job.slice,
                 "a page suspected of killing its process runs alone"
             );
             pipeline.store.pages.start_alone(job).await?;
@@ -124,7 +123,7 @@ async fn known_page<Q: PageQueue>(
     }
 }
 
-/// Tells the quota what the API says is left of it.
+/// Passes the number of requests that the API states as remaining to the quota.
 async fn observe_budget(source: &Source, slot: &RequestSlot, budget: Option<Budget>) {
     if let Some(budget) = budget {
         log_failure(source, source.quota.observe_budget(slot, budget).await);
@@ -148,7 +147,7 @@ async fn observe_failure<Q: PageQueue>(
     }
 }
 
-/// The page counts more than what the quota learns from it: the next page tells it again.
+/// Logs that the quota missed an observation. The page goes on: the next page brings another.
 fn log_failure(source: &Source, observed: Result<(), StoreError>) {
     if let Err(error) = observed {
         tracing::warn!(source = source.name(), %error, "the quota could not be updated");
@@ -169,7 +168,10 @@ fn unknown_source(job: &PageJob) -> Attempt {
 
 /// This process's config may be older, or another's: the job waits for a consumer that pulls the stream.
 fn unknown_stream(job: &PageJob) -> Attempt {
-    tracing::warn!(source = %job.slice.source, stream = %job.slice.stream, "not among this consumer's `streams`: snoozed");
+    tracing::warn!(
+        partition = job.partition, page = job.page, generation = job.generation, slice = %job.slice,
+        "the stream is not among this consumer's `streams`: snoozed"
+    );
     ended(PageEnd::UnknownStream)
 }
 

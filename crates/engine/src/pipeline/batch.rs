@@ -116,7 +116,7 @@ fn take<Q: PageQueue>(
     concluding.spawn(async move { conclude::conclude(&pipeline, ended).await });
 }
 
-/// How long a page may wait for others.
+/// The longest time that a page may wait for others.
 fn linger<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &PageWrite) -> Duration {
     let source = pipeline.sources.get(&page.job.slice.source);
     let is_paced = source.is_some_and(|source| source.quota.per_second().is_some());

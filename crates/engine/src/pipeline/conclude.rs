@@ -1,8 +1,8 @@
 //! Concludes pages in four steps: record how they ended, advance their partitions, decide how each delivery
 //! is settled, and apply that.
 //!
-//! Whatever is published (a retry, a dead letter, the next page) is confirmed before its original is acked. When a
-//! step fails the deliveries return to their queue.
+//! A retry, a dead letter or a next page is confirmed by the broker before its delivery is acked. When a step
+//! fails the deliveries return to their queue.
 
 use std::{collections::BTreeMap, iter};
 
@@ -31,7 +31,7 @@ pub(super) struct ReadyPage {
 pub(super) struct EndedPage {
     pub(super) page: DeliveredJob,
     pub(super) end: PageEnd,
-    /// Where its partition stands, if the ledger has told it.
+    /// The partition's progress, if the ledger was read.
     pub(super) progress: Option<Progress>,
 }
 
@@ -113,7 +113,7 @@ async fn conclude_recorded<Q: PageQueue>(
     future::join_all(settling).await.into_iter().collect()
 }
 
-/// Advances each partition that a page has moved, or may have.
+/// Advances each partition whose progress a page has changed, or may have.
 async fn advance<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     pages: &[DeliveredJob],

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What one process has done so far: for progress bars and logs. The ledger is the truth.
+/// Counts of one process so far, for progress bars and logs. The ledger is the truth.
 #[derive(Debug, Default)]
 pub struct Counters {
     pages: AtomicU64,

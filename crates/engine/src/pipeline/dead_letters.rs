@@ -37,7 +37,7 @@ pub(super) async fn dead_letter_message<Q: PageQueue>(
 }
 
 /// Publishes a page that the ledger has as dead, if its letter waits for an operator. A copy does no harm: copies
-/// are told by their id.
+/// are recognized by their id.
 pub(super) async fn ensure_published<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     job: &PageJob,

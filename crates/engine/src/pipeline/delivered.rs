@@ -14,9 +14,9 @@ use pagemill_queue::Delivery;
 pub(super) struct DeliveredJob {
     pub(super) delivery: Delivery,
     pub(super) job: PageJob,
-    /// Whether the ledger holds a mark that this job was started; see [`super::quarantine`].
+    /// True if the ledger holds a mark that this job was started; see [`super::quarantine`].
     start_marked: AtomicBool,
-    /// When its request was sent.
+    /// The time at which the request was sent.
     pub(super) sent_at: OnceLock<Instant>,
 }
 

@@ -6,15 +6,15 @@ use pagemill_queue::{Deliveries, Delivery, PageQueue};
 
 use super::{Pipeline, conclude, delivered::DeliveredJob, session::Session};
 
-/// Of so many deliveries one is of the low lane, even while the other lane has some.
+/// One delivery in so many is of the low lane, even while the other lane has some.
 const LOW_EVERY: usize = 50;
 
 /// Where deliveries come from.
 pub struct Intake {
     /// The subscriptions, the one that goes first first.
     pub lanes: Vec<Deliveries>,
-    /// End after so many, instead of when stopped.
-    pub most: Option<usize>,
+    /// The number of deliveries after which the intake ends; `None` = at the stop.
+    pub limit: Option<usize>,
 }
 
 /// Turns deliveries into page jobs for the pool until the intake ends or a stop comes. A job that was not
@@ -25,7 +25,7 @@ pub(super) async fn take<Q: PageQueue>(
     jobs: Jobs<DeliveredJob>,
     session: Session,
 ) {
-    let (mut left, mut taken) = (intake.most.unwrap_or(usize::MAX), 0);
+    let (mut left, mut taken) = (intake.limit.unwrap_or(usize::MAX), 0);
     while left > 0 {
         let delivery = tokio::select! {
             biased;
@@ -43,7 +43,7 @@ pub(super) async fn take<Q: PageQueue>(
                 }
             },
             Err(error) => {
-                tracing::error!(source = %delivery.source, %error, "this program cannot run the message");
+                tracing::error!(source = %delivery.source, %error, "a message is no page job of this version");
                 match error {
                     DecodeError::Newer(version) => PageEnd::NewerVersion(version),
                     DecodeError::Malformed(_) => PageEnd::Malformed(error.to_string()),
@@ -59,8 +59,8 @@ pub(super) async fn take<Q: PageQueue>(
     }
 }
 
-/// The next delivery, of a later lane only when the lanes before it have none at hand. One in so many
-/// is taken the other way round: what the broker handed over of a later lane is not held for hours.
+/// The next delivery, of the second lane only when the first has none at hand. One in [`LOW_EVERY`] is taken
+/// from the second lane first, so that its prefetched deliveries are not held for hours.
 async fn next(lanes: &mut [Deliveries], taken: usize) -> Option<Delivery> {
     let (first, second) = match lanes {
         [first] => return first.next().await,

@@ -1,4 +1,4 @@
-//! Records in the ledger how pages ended, and learns from the ledger what it made of them.
+//! Records in the ledger how pages ended, and returns their ends as the ledger has them.
 
 use std::slice;
 
@@ -11,16 +11,16 @@ use std::time::Duration;
 use super::{Pipeline, dead_letters};
 use crate::error::ServiceError;
 
-/// How a page ended, as the ledger has it.
+/// The end of a page as the ledger has it.
 pub(super) struct Recorded {
     pub(super) end: PageEnd,
     /// Failed attempts so far, this one included.
     pub(super) attempts: u32,
-    /// Where the page's partition stands, if the page has moved it, or may have.
+    /// The partition's progress, if the page has changed it, or may have.
     pub(super) progress: Option<Progress>,
 }
 
-/// Stores a batch of pages of one stream in one transaction. A batch with a bad page is stored page by page, so
+/// Stores a batch of pages of one stream in one transaction. A batch with a page that fails is stored page by page, so
 /// that only the page that fails alone is charged.
 pub(super) async fn record_batch<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
@@ -57,7 +57,7 @@ async fn record_alone<Q: PageQueue>(
     }
 }
 
-/// Writes a batch, again for as long as a moment's trouble lasts. Repeating is safe also when the
+/// Writes a batch, again while the error is transient. Repeating is safe also when the
 /// response to a commit was lost: the ledger then refuses the pages as already stored.
 async fn write<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
@@ -108,7 +108,10 @@ pub(super) async fn record_end<Q: PageQueue>(
             record_failure(pipeline, job, end, &failure).await
         }
         PageEnd::Poisoned { crashes } => {
-            tracing::error!(partition = job.partition, page = job.page, slice = %job.slice, crashes, "a page is dead");
+            tracing::error!(
+                partition = job.partition, page = job.page, generation = job.generation, slice = %job.slice, crashes,
+                "a poisoned page is dead"
+            );
             Ok(Recorded { attempts: *crashes, end, progress })
         }
         PageEnd::Stored
@@ -128,7 +131,7 @@ pub(super) async fn record_end<Q: PageQueue>(
     }
 }
 
-/// Counts a failed attempt. Where the ledger no longer wants the page, its word goes before the failure.
+/// Counts a failed attempt. If the ledger no longer wants the page, the ledger's state replaces the failure.
 async fn record_failure<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     job: &PageJob,
@@ -150,7 +153,7 @@ async fn record_failure<Q: PageQueue>(
     Ok(Recorded { end, attempts, progress: None })
 }
 
-/// What the ledger has of a page that it refused to record.
+/// The end of a page that the ledger refused to record.
 async fn look_up<Q: PageQueue>(pipeline: &Pipeline<Q>, job: &PageJob) -> Result<Recorded, ServiceError> {
     let (end, progress) = match pipeline.store.pages.look_up(job).await? {
         Some(reason) => end_of(reason, job),
@@ -159,7 +162,7 @@ async fn look_up<Q: PageQueue>(pipeline: &Pipeline<Q>, job: &PageJob) -> Result<
     record_known(pipeline, job, end, progress).await
 }
 
-/// Records an end that the ledger itself has told: only a dead page's letter may be missing in its queue.
+/// Records an end that the ledger already has: only a dead page's letter may be missing in its queue.
 async fn record_known<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     job: &PageJob,
@@ -172,7 +175,7 @@ async fn record_known<Q: PageQueue>(
     Ok(Recorded { end, attempts: 0, progress })
 }
 
-/// How a job ended for which the ledger wants no request, and where its partition stands.
+/// The end of a job for which the ledger wants no request, and the partition's progress.
 pub(super) fn end_of(reason: Unwanted, job: &PageJob) -> (PageEnd, Option<Progress>) {
     match reason {
         Unwanted::Done(progress) => (PageEnd::AlreadyDone, Some(progress)),

@@ -1,4 +1,4 @@
-//! A session: one go of the pipeline, from the first delivery until everything is settled.
+//! A session: one run of the pipeline, from the first delivery until everything is settled.
 
 use std::{
     sync::{
@@ -10,7 +10,7 @@ use std::{
 
 use crate::{error::ServiceError, stop::Stop};
 
-/// How a session ended. Everything is settled or returned to its queue.
+/// Why a session ended. Every delivery is settled or returned to its queue.
 #[derive(Debug)]
 pub enum PipelineEnd {
     /// The intake ended, or a stop came.
@@ -24,7 +24,7 @@ pub enum PipelineEnd {
 /// A session as seen by what runs in it: any part can end it early.
 #[derive(Clone)]
 pub(super) struct Session {
-    /// It follows the stop of whoever runs the session, and comes early when a part ends the session.
+    /// Follows the stop of the session's caller, and comes early when a part ends the session.
     pub(super) stop: Stop,
     early_end: Arc<Mutex<Option<EarlyEnd>>>,
 }
@@ -34,7 +34,7 @@ enum EarlyEnd {
     QuotaExhausted(Duration),
 }
 
-/// How many workers have a job.
+/// Counts the workers that have a job.
 #[derive(Clone, Default)]
 pub(super) struct BusyWorkers(Arc<AtomicUsize>);
 

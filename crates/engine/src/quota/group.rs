@@ -78,8 +78,8 @@ impl Group {
         }
     }
 
-    /// Hands out what was granted to group `g` of a request.
-    pub(super) fn take(
+    /// Hands out the slots that were granted to group `g` of a request.
+    pub(super) fn hand_out(
         &mut self,
         g: usize,
         grant: &SlotGrant,
@@ -107,7 +107,7 @@ impl Group {
         }
         self.closed = grant.waits[g].map(|(wait, key)| {
             let key = key.and_then(|key| names.iter().position(|&k| k == key));
-            // Beyond the horizon others stand before it: it asks again when half of them are through.
+            // Beyond the horizon others stand before it: it reserves again when half of them are through.
             let early = if wait > request.horizon { request.horizon / 2 } else { 2 * lead };
             let now = Instant::now();
             let opens = clock.instant_of(read + wait.saturating_sub(early)).max(now + lead / 2);
@@ -154,7 +154,7 @@ impl Group {
         self.closed.is_none_or(|closed| closed.reserve_at <= now)
     }
 
-    /// Whether nothing of the group needs to be remembered.
+    /// True if nothing of the group needs to be remembered.
     pub(super) fn is_idle(&self) -> bool {
         let now = Instant::now();
         self.waiting.is_empty()

@@ -1,4 +1,4 @@
-//! Which quotas a request falls under.
+//! The quotas that a request falls under.
 
 use std::{
     collections::HashMap,

@@ -141,13 +141,13 @@ impl Slots {
             }
         };
         self.lead = grant.clock.round_trip().clamp(*LEAD.start(), *LEAD.end());
-        // A slow round trip, or one that waited for a lock, says less of the clock than an earlier one.
+        // A slow round trip, or one that waited for a lock, is less precise about the clock than an earlier one.
         let clock = self.clock.map_or(grant.clock, |clock| clock.or_newer(grant.clock));
         self.clock = Some(clock);
         let (lead, replicas) = (self.lead, self.replicas());
         for (g, names) in ready.iter().enumerate() {
             let group = self.groups.get_mut(names).expect("it was ready");
-            group.take(g, &grant, &request, &clock, lead);
+            group.hand_out(g, &grant, &request, &clock, lead);
             if group.closed.is_some() {
                 group.snooze_distant(replicas);
             }

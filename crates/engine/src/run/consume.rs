@@ -23,7 +23,7 @@ const IDLE_CHECK: Duration = Duration::from_millis(500);
 /// come and go meanwhile: nothing is held, nothing is charged, and work goes on by itself.
 ///
 /// # Errors
-/// Only what no waiting can mend.
+/// None while PostgreSQL or the broker is away: the consumer waits for them.
 pub async fn consume<Q: PageQueue>(
     pipeline: &Arc<Pipeline<Q>>,
     app: &App,
@@ -32,7 +32,7 @@ pub async fn consume<Q: PageQueue>(
 ) -> anyhow::Result<()> {
     let identity = identity();
     let (counts_sender, replica_counts) = watch::channel(ReplicaCounts::new());
-    // It follows the process's stop, and comes early when there is nothing left to do.
+    // Follows the process's stop, and is drained early when there is nothing left to do.
     let stop = stop.child();
     let serving = future::join_all(
         app.sources.iter().map(|source| serve(pipeline, app, source, replica_counts.clone(), &stop)),
@@ -48,7 +48,7 @@ pub async fn consume<Q: PageQueue>(
     Ok(())
 }
 
-/// Heartbeats, rescues, and a look whether there is anything left to do. Never ends by itself.
+/// Sends heartbeats, rescues stalled partitions, and drains when nothing is left to do. Never returns.
 async fn supervise<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     app: &App,
@@ -67,7 +67,7 @@ async fn supervise<Q: PageQueue>(
                 match app.store.consumers.beat(&beat).await {
                     Ok(replica_counts) => drop(counts_sender.send_replace(replica_counts)),
                     // The sessions begin when PostgreSQL is there, and find out by themselves when it is gone.
-                    Err(error) => tracing::warn!(%error, "no heartbeat"),
+                    Err(error) => tracing::warn!(%error, "the heartbeat failed"),
                 }
             }
             _ = idles.tick() => {
@@ -83,14 +83,14 @@ async fn supervise<Q: PageQueue>(
     }
 }
 
-/// Moves stalled partitions on, and brings dead letters and ledger together. The next round makes up for a failure.
+/// Resumes stalled partitions, and reconciles the dead letters with the ledger. The next round repeats what failed.
 async fn rescue_and_reconcile<Q: PageQueue>(pipeline: &Pipeline<Q>, app: &App, stalled_after: Duration) {
     let rescued = match rescue::rescue_stalled_partitions(app, &pipeline.queue, stalled_after).await {
         Ok(()) => rescue::reconcile_dead_letters(app, &pipeline.queue).await,
         failed => failed,
     };
     if let Err(error) = rescued {
-        tracing::warn!(%error, "no rescue");
+        tracing::warn!(%error, "the rescue of stalled partitions failed");
     }
 }
 

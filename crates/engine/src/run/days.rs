@@ -1,4 +1,4 @@
-//! How the days of a stream are cut into partitions, and how long their seals hold.
+//! Cuts the days of a stream into partitions, and decides how long their seals hold.
 
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use pagemill_core::{DateScope, Restate, TimeOfDay, due_if_sealed_before, partition_dates};
@@ -7,9 +7,9 @@ use pagemill_source::Stream;
 use super::request::Lookback;
 use crate::sources::Source;
 
-/// What a stream says of its days.
+/// The rules of a stream's days.
 pub(crate) struct StreamDays<'a> {
-    /// Days of a partition.
+    /// Days of one partition.
     days_per_partition: u32,
     /// The stream's rows know no date: each pull is one whole.
     whole: bool,

@@ -1,4 +1,4 @@
-//! Whether a run's data will be there when it is needed.
+//! Compares the expected end of a run with its deadline.
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use pagemill_core::TimeOfDay;
@@ -9,15 +9,15 @@ use serde::Serialize;
 /// status RUN --json` adds where the config has a `deadline`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Timeliness {
-    /// Its name.
+    /// The source's name.
     #[serde(skip)]
     pub source: String,
     /// The first such time of day after the run was made.
     pub deadline: Timestamp,
-    /// When its last page is expected, or its last partition closed. `None` while nothing tells: the
-    /// run stands still, or there is neither a quota nor a pace to reckon with.
+    /// The time at which the last page is expected, or the last partition was closed. `None` while it is unknown:
+    /// the run stands still, or there is neither a quota nor a measured pace.
     pub expected: Option<Timestamp>,
-    /// Whether that is in time; `None` while nothing tells.
+    /// True if that is before the deadline; `None` while it is unknown.
     pub on_time: Option<bool>,
     #[serde(skip)]
     ended: bool,
@@ -30,8 +30,8 @@ const MEASURED: f64 = 10.0;
 /// A run of this age whose last minutes brought no page stands still.
 const STILL: SignedDuration = SignedDuration::from_secs(120);
 
-/// What remains, by the quota's rate (requests a second) or by the run's own pace, whichever is
-/// slower. `None` at the end of all time.
+/// Forecasts the end of a run by the quota's rate (requests a second) or by the run's own pace, whichever
+/// is slower. `None` at the end of all time.
 pub fn timeliness(
     run: &RunPace,
     pace: &Pace,
@@ -76,7 +76,7 @@ pub fn format_time(at: Timestamp, near: Timestamp, zone: &TimeZone) -> String {
     at.strftime(if at.date() == near.date() { "%H:%M" } else { "%F %H:%M" }).to_string()
 }
 
-/// Yes, no, or nothing tells.
+/// `yes`, `NO` or `unknown`.
 pub fn describe_on_time(on_time: Option<bool>) -> &'static str {
     match on_time {
         Some(true) => "yes",
@@ -86,8 +86,7 @@ pub fn describe_on_time(on_time: Option<bool>) -> &'static str {
 }
 
 impl Timeliness {
-    /// Of a run's sources the one to worry about: late before unknown before on time, and then the
-    /// last to end.
+    /// The source that is furthest behind: late before unknown before on time, and then the last to end.
     pub fn worst(all: Vec<Self>) -> Option<Self> {
         let rank = |t: &Self| match t.on_time {
             Some(false) => 2,
@@ -108,7 +107,7 @@ impl std::fmt::Display for Timeliness {
         match self.expected {
             Some(at) => write!(f, "{word} {}", format_time(at, self.deadline, &self.zone))?,
             None if self.on_time == Some(false) => write!(f, "it stands still")?,
-            None => write!(f, "neither a rate limit nor a page tells how fast it goes")?,
+            None => write!(f, "the pace is unknown: there is neither a rate limit nor a page")?,
         }
         write!(f, " (deadline {deadline} {zone})")
     }
@@ -149,7 +148,7 @@ mod tests {
         // A pace of a few seconds is not believed yet.
         assert_eq!(seen(&pace(6_000, 1, 2.0), Some(10.0)).0, Some(true));
         assert_eq!(seen(&pace(6_000, 1, 2.0), None).0, None);
-        // Tomorrow is said.
+        // The next day is printed.
         assert!(seen(&running, Some(0.1)).1.contains("expected 2026-03-02 00:50"));
     }
 

@@ -23,10 +23,10 @@ use crate::{
     stop::Stop,
 };
 
-/// Longer than the heartbeat of a consumer that is gone.
+/// How long other consumers are waited for: longer than the heartbeat of a dead one lasts.
 const OTHERS: Duration = Duration::from_secs(18);
 
-/// Who else may work on the database.
+/// Other processes that may work on the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tenancy {
     /// Nobody: whatever is open in it is this process's work.
@@ -35,7 +35,7 @@ pub enum Tenancy {
     Shared,
 }
 
-/// How a run in one process ended.
+/// The result of a run in one process.
 #[derive(Debug)]
 pub enum EmbeddedRun {
     /// Nothing was due: earlier runs sealed everything. The newest of those runs, if there is one.
@@ -44,7 +44,7 @@ pub enum EmbeddedRun {
     Ended(RunStatus),
 }
 
-/// What an observer sees of a run in one process.
+/// An event of a run in one process, for its observer.
 #[derive(Debug)]
 pub enum EmbeddedEvent<'a> {
     /// The run is planned.
@@ -60,14 +60,14 @@ pub enum EmbeddedEvent<'a> {
     Started,
     /// The run is being followed.
     Followed {
-        /// What happened.
+        /// The event.
         event: FollowEvent<'a>,
-        /// What this process has done so far.
+        /// Counts of this process so far.
         counts: Counts,
     },
 }
 
-/// Sees what happens during a run in one process.
+/// Receives the events of a run in one process.
 pub type EmbeddedObserver<'a> = &'a mut (dyn FnMut(EmbeddedEvent<'_>) + Send);
 
 /// Plans a request, publishes it to a queue in memory, works on it, and follows it to its end.

@@ -8,12 +8,12 @@ use tokio::time::Instant;
 use crate::{error::UnavailableError, stop::Stop};
 
 const POLL: Duration = Duration::from_millis(250);
-/// PostgreSQL may be away for so long while a run is followed.
+/// How long PostgreSQL may be away while a run is followed.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Without a consumer for so long, the observer hears of it.
+/// Time without a consumer after which the observer is notified.
 const NO_CONSUMER: Duration = Duration::from_secs(5);
 
-/// What an observer sees while a run is followed.
+/// An event while a run is followed, for its observer.
 #[derive(Debug)]
 pub enum FollowEvent<'a> {
     /// The run's progress, at each poll.
@@ -29,7 +29,7 @@ pub enum FollowEvent<'a> {
     NoConsumer(&'a [String]),
 }
 
-/// Sees what happens while a run is followed.
+/// Receives the events while a run is followed.
 pub type FollowObserver<'a> = &'a mut (dyn FnMut(FollowEvent<'_>) + Send);
 
 /// Follows a run until its last partition is closed. `sources` are those whose consumers are watched for;

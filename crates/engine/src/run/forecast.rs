@@ -1,4 +1,4 @@
-//! What a producer started now would do: no request is sent, no run is written.
+//! Forecasts a producer that were started now: no request is sent, no run is written.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{deadline::after, plan::resolve, request::RunRequest};
 use crate::sources::Sources;
 
-/// What would be done. The JSON of `pagemill plan --json`.
+/// Requests, partitions and end of a run that were started now. The JSON of `pagemill plan --json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Forecast {
     /// When this was forecast, on the database's clock.
@@ -20,9 +20,9 @@ pub struct Forecast {
     pub continues: Option<String>,
     /// Requests that would be sent.
     pub requests: u64,
-    /// Whether there may be more requests: a partition of which nothing is known counts one.
+    /// True if there may be more requests: a partition of which nothing is known counts one.
     pub at_least: bool,
-    /// Whether every source ends before its deadline; null where there is none, or nothing tells.
+    /// True if every source ends before its deadline; null without a deadline, or while it is unknown.
     pub on_time: Option<bool>,
     /// Source by source: they are pulled side by side.
     pub sources: Vec<SourceForecast>,
@@ -30,7 +30,7 @@ pub struct Forecast {
     pub partitions: Vec<PartitionForecast>,
 }
 
-/// What would be done at one source.
+/// The forecast of one source.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SourceForecast {
     /// The source's name.
@@ -43,33 +43,33 @@ pub struct SourceForecast {
     pub sealed: usize,
     /// Requests that would be sent, those of open partitions among them.
     pub requests: u64,
-    /// Whether there may be more requests.
+    /// True if there may be more requests.
     pub at_least: bool,
     /// Requests of the source's other open partitions: they share its quota.
     pub others: u64,
     /// Requests a second that its quota permits, over all its windows; null without a limit.
     pub per_second: Option<f64>,
-    /// How long all these requests take at the quota; null without a limit.
+    /// Seconds that all these requests take at the quota; null without a limit.
     pub seconds: Option<f64>,
     /// When it would end.
     pub ends_at: Option<Timestamp>,
     /// When the data is needed.
     pub deadline: Option<Timestamp>,
-    /// Whether it would end in time.
+    /// True if it would end before the deadline.
     pub on_time: Option<bool>,
     /// The zone of its deadline, and of its dates where there is none.
     #[serde(skip)]
     pub zone: TimeZone,
 }
 
-/// What would become of one partition.
+/// The forecast of one partition.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PartitionForecast {
     /// The source's name.
     pub source: String,
     /// The stream's name.
     pub stream: String,
-    /// Whose data it is.
+    /// The account whose data it is.
     pub account: String,
     /// First day.
     pub from: Date,
@@ -84,7 +84,7 @@ pub struct PartitionForecast {
     pub run: Option<String>,
     /// When it was sealed. A partition that is due all the same is pulled again.
     pub sealed_at: Option<Timestamp>,
-    /// Whether its report is not final yet (`ready_at`): a seal made now will not hold.
+    /// True if the report is not final yet (`ready_at`): a seal made now will not hold.
     pub provisional: bool,
     /// Rows expected, from the newest total of its own or of the same stream and account.
     pub rows: Option<u64>,
@@ -92,7 +92,7 @@ pub struct PartitionForecast {
     pub requests: u64,
 }
 
-/// What a source permits, and when its data is needed.
+/// The rate of a source, and when its data is needed.
 struct SourceTerms<'a> {
     name: &'a str,
     rate: &'a Rate,
@@ -103,7 +103,7 @@ struct SourceTerms<'a> {
 /// Forecasts what a producer would do with a request now. `by` goes over the deadlines of the config.
 ///
 /// # Errors
-/// As [`super::plan::plan`].
+/// A request that cannot be fulfilled; a credential or PostgreSQL that cannot be used.
 pub async fn forecast(
     store: &Store,
     sources: &Sources,

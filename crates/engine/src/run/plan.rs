@@ -1,4 +1,4 @@
-//! From a request to the partitions to be opened.
+//! Resolves a request into the partitions to be opened.
 
 use std::cmp::Reverse;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{days::StreamDays, request::RunRequest};
 use crate::sources::{Source, Sources};
 
-/// The most partitions that one run may have: beyond this a typo is likelier than a wish.
+/// The most partitions that one run may have: beyond this a typo is likely.
 const MOST_PARTITIONS: usize = 1_000_000;
 
 /// A request that cannot be fulfilled.
@@ -50,7 +50,7 @@ pub(super) async fn resolve(
         let accounts = chosen(&request.accounts, &known, "account", source.name())?;
         let cells = cells(source, request, from, to, today)?;
         if wanted.len() + cells.len().saturating_mul(accounts.len()) > MOST_PARTITIONS {
-            let what = format!("more than {MOST_PARTITIONS} partitions: ask for fewer days at a time");
+            let what = format!("more than {MOST_PARTITIONS} partitions: request fewer days at a time");
             return Err(PlanError(what).into());
         }
         wanted.extend(cells.iter().flat_map(|cell| accounts.iter().map(|account| of_account(cell, account))));

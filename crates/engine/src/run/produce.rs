@@ -18,7 +18,7 @@ use crate::{
     stop::Stop,
 };
 
-/// What a producer did.
+/// The result of a producer.
 #[derive(Debug)]
 pub struct Produced {
     /// The plan: the run, and what is sealed already.
@@ -27,29 +27,29 @@ pub struct Produced {
     pub partitions: Vec<ProducedPartition>,
 }
 
-/// What a producer did for one partition.
+/// The result for one partition.
 #[derive(Debug)]
 pub struct ProducedPartition {
-    /// As it stands now.
+    /// The partition as it is now.
     pub partition: PartitionRow,
     /// Page jobs published by this producer.
     pub published: u64,
-    /// Whether an earlier producer had published it.
-    pub before: bool,
+    /// True if an earlier producer had published it.
+    pub published_before: bool,
 }
 
-/// First pages in flight at a time where no rate says how many.
+/// First pages in flight at a time without a rate limit.
 const FIRST_PAGES: u32 = 8;
-/// At most, where one does.
+/// The most first pages in flight at a time with a rate limit.
 const MOST_FIRST_PAGES: u32 = 64;
-/// Of a backfill, beside which others may run.
+/// First pages in flight at a time for the low lane, beside which others may run.
 const LOW_WORKERS: u32 = 2;
 
-/// Plans what was asked and publishes it to `queue`. Started twice, it continues an unfinished run
+/// Plans a request and publishes its page jobs to `queue`. Started twice, it continues an unfinished run
 /// and doubles nothing.
 ///
 /// # Errors
-/// What cannot be asked for, and PostgreSQL or the queue being away.
+/// A request that cannot be fulfilled; PostgreSQL or the queue being away.
 pub async fn produce<Q: PageQueue>(
     app: &App,
     queue: &Q,
@@ -83,7 +83,11 @@ pub async fn produce<Q: PageQueue>(
             None if before.progress.published || !partition.progress.published => 0,
             None => others,
         };
-        partitions.push(ProducedPartition { partition, published, before: before.progress.published });
+        partitions.push(ProducedPartition {
+            partition,
+            published,
+            published_before: before.progress.published,
+        });
     }
     if stop.is_draining() && partitions.iter().any(|p| p.partition.is_unpublished()) {
         // Its lease runs out; the next producer, or a rescue, goes on from there.
@@ -96,9 +100,8 @@ pub async fn produce<Q: PageQueue>(
     Ok(Produced { planned, partitions })
 }
 
-/// Runs first pages through the pipeline: their rows are stored and their totals learnt; then all other
-/// pages are published, those of different partitions in turn. One that fails is published like any job
-/// and takes the ordinary way.
+/// Runs first pages through the pipeline: their rows and totals are stored; then all other pages are
+/// published, those of different partitions in turn. A first page that fails is published to a retry tier.
 async fn run_first_pages<Q: PageQueue>(
     app: &App,
     queue: &Q,
@@ -144,7 +147,7 @@ async fn run_wave<Q: PageQueue>(
     let to = Address::Lane { source: source.name().to_owned(), lane };
     local.publish(&to, jobs.iter().map(|job| message(job))).await?;
     let lanes = vec![local.subscribe(source.name(), lane, size.prefetch as u16).await?];
-    match pipeline.run(Intake { lanes, most: Some(jobs.len()) }, size, stop).await {
+    match pipeline.run(Intake { lanes, limit: Some(jobs.len()) }, size, stop).await {
         // Its jobs were snoozed, for consumers.
         PipelineEnd::Drained | PipelineEnd::QuotaExhausted(_) => {}
         PipelineEnd::Failed(error) => return Err(error.into()),
@@ -157,7 +160,7 @@ async fn run_wave<Q: PageQueue>(
     Ok(())
 }
 
-/// The heartbeat lease of whoever publishes a run. Dropped, it runs out.
+/// The lease of the process that publishes a run, renewed by a heartbeat. A dropped lease runs out.
 pub struct RunLease {
     store: Store,
     run: i64,
@@ -185,10 +188,10 @@ impl RunLease {
         Self { store, run, owner, beating }
     }
 
-    /// Gives it back: there is nothing left to publish.
+    /// Releases the lease: there is nothing left to publish.
     ///
     /// # Errors
-    /// As any query.
+    /// PostgreSQL being away.
     pub async fn release(self) -> anyhow::Result<()> {
         Ok(self.store.runs.release_lease(self.run, &self.owner).await?)
     }

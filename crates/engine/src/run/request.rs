@@ -1,17 +1,17 @@
-//! What a run is requested to pull.
+//! The request for a run: days, sources, streams, accounts and pages.
 
 use std::str::FromStr;
 
 use pagemill_core::{DateWord, PageRange};
 
-/// What a run is requested to pull.
+/// The days, source, streams, accounts and pages that a run is to pull.
 #[derive(Clone, Debug)]
 pub struct RunRequest {
     /// First day.
     pub from: DateWord,
     /// Last day.
     pub to: DateWord,
-    /// How far before the first day as well.
+    /// Days before the first day that are included.
     pub lookback: Lookback,
     /// Only this source.
     pub source: Option<String>,
@@ -25,17 +25,17 @@ pub struct RunRequest {
     pub repull_sealed: bool,
 }
 
-/// How far back a run looks beyond the days requested.
+/// Days before the requested days that a run includes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lookback {
-    /// So many days before the first.
+    /// A number of days before the first.
     Days(u32),
     /// As far as the API still changes each stream's days: its longest restatement window.
     Restate,
 }
 
 impl RunRequest {
-    /// A range of days, and nothing else in particular.
+    /// A range of days, of all sources, streams and accounts.
     pub fn days(from: DateWord, to: DateWord) -> Self {
         Self {
             from,

@@ -1,4 +1,4 @@
-//! One source at a time: sessions of the pipeline, fed by the source's two lanes. A session ends when PostgreSQL is
+//! Serves one source: sessions of the pipeline, fed by the source's two lanes. A session ends when PostgreSQL is
 //! away, when the quota is used up for long, or when its size no longer fits the number of replicas or the time
 //! that pages take.
 
@@ -19,14 +19,14 @@ use crate::{
     stop::Stop,
 };
 
-/// PostgreSQL is probed so often while it or the broker is away.
+/// Interval of probes while PostgreSQL or the broker is away.
 const PROBE: Duration = Duration::from_secs(1);
-/// A quota that is used up is looked at so often: an operator may have opened it.
+/// Interval of looks at a quota that is used up: an operator may have opened it.
 const QUOTA_CHECK: Duration = Duration::from_secs(5);
 /// After an error that is no outage, sessions begin again after growing pauses up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// How many consumers of each source are alive, as of the last heartbeat.
+/// Live consumers of each source, as of the last heartbeat.
 pub(super) type ReplicaCounts = HashMap<String, u32>;
 
 /// Why a session ended.
@@ -100,9 +100,9 @@ async fn session<Q: PageQueue>(
             Err(error) => return SessionEnd::Failed(error.into()),
         }
     }
-    // It follows the source's stop, and comes early when the session is over.
+    // Follows the source's stop, and is drained early when the size changes.
     let session_stop = stop.child();
-    let running = pipeline.run(Intake { lanes, most: None }, size, &session_stop);
+    let running = pipeline.run(Intake { lanes, limit: None }, size, &session_stop);
     tokio::pin!(running);
     let mut resized = false;
     let ended = tokio::select! {
@@ -144,7 +144,7 @@ fn replicas(replica_counts: &mut watch::Receiver<ReplicaCounts>, source: &str) -
     replica_counts.borrow_and_update().get(source).copied().unwrap_or(1).max(1)
 }
 
-/// Waits until PostgreSQL answers again, or after any other error for a growing pause. False when the stop came first.
+/// Waits until PostgreSQL is back, or after any other error for a growing pause. False when the stop came first.
 async fn wait_until_available(
     app: &App,
     error: &ServiceError,
@@ -169,7 +169,7 @@ fn pauses() -> ExponentialBackoff {
     pauses.without_max_times().build()
 }
 
-/// Waits until a source's quota opens, by the clock or by an operator's word. False when the stop came first.
+/// Waits until a source's quota opens, by the clock or by an operator's command. False when the stop came first.
 async fn wait_for_quota(app: &App, source: &Source, wait: Duration, stop: &Stop) -> bool {
     let opens = Instant::now() + wait;
     loop {

@@ -1,4 +1,4 @@
-//! How many workers and how much prefetch a consumer has for a source.
+//! Computes the workers and the prefetch of a consumer for a source.
 
 use pagemill_core::{PageTimes, Sizing, lease, sizing};
 
@@ -30,13 +30,14 @@ fn rate_share(source: &Source, replicas: u32) -> Option<f64> {
     source.quota.per_second().map(|rate| rate / f64::from(replicas.max(1)))
 }
 
-/// Whether a size still does when the number of replicas has changed.
+/// True if a size is near enough to the wanted one after the number of replicas has changed.
 pub(super) fn fits(now: Sizing, wanted: Sizing) -> bool {
     let near = |now: u32, wanted: u32| f64::from(now.abs_diff(wanted)) <= 0.2 * f64::from(now.max(1));
     near(now.workers, wanted.workers) && near(now.prefetch, wanted.prefetch)
 }
 
-/// Whether a size still does when only the times of pages have changed: these vary, and a new session takes a moment.
+/// True if a size is near enough when only the times of pages have changed: these vary, and a new session takes
+/// a moment.
 pub(super) fn still_fits(now: Sizing, wanted: Sizing) -> bool {
     let near = |now: u32, wanted: u32| f64::from(wanted) <= 1.2 * f64::from(now) && 3 * wanted >= now;
     near(now.workers, wanted.workers) && near(now.prefetch, wanted.prefetch)

@@ -1,4 +1,4 @@
-//! How long pages take, as this process measures it: workers and prefetch are sized by it.
+//! Measures how long pages take. Workers and prefetch are sized by it.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -12,7 +12,7 @@ use pagemill_core::PageTimes;
 const ASSUMED: PageTimes = PageTimes { fetch: Duration::from_millis(400), page: Duration::from_millis(600) };
 /// The newest so many count.
 const KEPT: usize = 500;
-/// Fewer than these say nothing.
+/// With fewer measurements the assumed times are used.
 const ENOUGH: usize = 50;
 
 /// Times of the newest pages of one source.

@@ -144,7 +144,7 @@ fn envelope(status: u8, description: &str, failures: Value, data: Value) -> Resp
     Response::json(StatusCode::OK, json!({"header": header, "body": {"data": data}}).to_string())
 }
 
-/// Whether a level's report has the column.
+/// True if a level's report has the column.
 fn knows(level: Level, name: &str) -> bool {
     match name {
         "date" | "userName" | "userId" => true,

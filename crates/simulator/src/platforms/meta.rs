@@ -91,7 +91,7 @@ impl Dialect for Meta {
         if !rows.is_empty() {
             body["paging"] = json!({"cursors": {"before": cursor(first), "after": after}});
         }
-        // The cursor after the last row is there too: only `next` says that there is more.
+        // The cursor after the last row is there too: only `next` shows that there is more.
         if page.next.is_some() {
             body["paging"]["next"] = format!("{}&after={after}", request.address).into();
         }
@@ -168,7 +168,7 @@ fn address(parts: &Parts) -> String {
     format!("http://{host}{}?{}", parts.uri.path(), query.collect::<Vec<_>>().join("&"))
 }
 
-/// Whether a level's report has the field.
+/// True if a level's report has the field.
 fn knows(level: Level, name: &str) -> bool {
     match name {
         "account_currency" | "account_id" | "date_start" | "date_stop" | "actions" | "action_values" => true,

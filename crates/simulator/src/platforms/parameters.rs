@@ -19,7 +19,7 @@ pub(crate) fn bounded(value: Option<i64>, default: u64, most: u64) -> Option<u64
 /// Far beyond any last page, and far from overflow.
 pub(crate) const MAX_PAGE: u64 = u32::MAX as u64;
 
-/// Whether the given token is the expected one. Without an expected one any token will do that isn't empty.
+/// True if the given token is the expected one. Without an expected one any token will do that isn't empty.
 pub(crate) fn token_matches(expected: Option<&str>, given: Option<&[u8]>) -> bool {
     given.is_some_and(|given| !given.is_empty() && expected.is_none_or(|token| token.as_bytes() == given))
 }

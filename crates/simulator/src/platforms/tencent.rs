@@ -173,7 +173,7 @@ fn render(request: &PageRequest, row: &Row, flaw: Flaw) -> Value {
     request.columns.iter().filter_map(field).collect::<Map<_, _>>().into()
 }
 
-/// Whether a level's report has the field.
+/// True if a level's report has the field.
 fn knows(level: Level, name: &str) -> bool {
     match name {
         "dynamic_creative_id" | "dynamic_creative_name" => level == Level::Creative,

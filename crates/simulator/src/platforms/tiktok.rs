@@ -106,7 +106,7 @@ impl Dialect for TikTok {
     }
 }
 
-/// Whether a level's report has the metric; names and ids of what is above a level are metrics too.
+/// True if a level's report has the metric; names and ids of what is above a level are metrics too.
 fn knows(level: Level, name: &str) -> bool {
     match name {
         "campaign_name" => level != Level::Account,

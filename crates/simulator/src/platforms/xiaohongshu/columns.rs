@@ -27,7 +27,7 @@ pub(super) fn named(known: &'static [&'static [Column]], name: &str) -> Option<&
     known.iter().copied().flatten().find(|column| is_camel(column.name, name))
 }
 
-/// Whether `camel` is the name in camelCase.
+/// True if `camel` is the name in camelCase.
 fn is_camel(name: &str, camel: &str) -> bool {
     if name == "reserve_pv" {
         return camel == "reservePV";

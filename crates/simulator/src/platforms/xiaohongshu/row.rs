@@ -41,7 +41,7 @@ pub(super) fn thousands(row: &Row) -> Thousands {
     if row.traits >> 23 & 1 == 0 { Thousands::Plain } else { Thousands::Commas }
 }
 
-/// Writes what a row of the level says of itself, each with a comma behind it.
+/// Writes the attributes of a row of the level, each with a comma behind it.
 pub(super) fn push_dimensions(out: &mut Vec<u8>, row: &Row, level: Level, keyed: bool) {
     let (campaign, unit) = (row.campaign_id.to_string(), row.unit_id.to_string());
     let key = |out: &mut Vec<u8>, name: &str| {
@@ -103,7 +103,7 @@ fn push_text(out: &mut Vec<u8>, name: &str, text: &str) {
     out.extend_from_slice(b"\",");
 }
 
-/// Writes what a creative's row says of the creative; `keyed` unless its key is to be missing.
+/// Writes the attributes of a creative's row; `keyed` unless its key is to be missing.
 fn push_creative(out: &mut Vec<u8>, row: &Row, day: &str, keyed: bool) {
     let mut digits = itoa::Buffer::new();
     let traits = row.traits >> 8;
