@@ -44,6 +44,7 @@ const ROOMS: [(&str, &[&str]); 1] = [(
         "credentials",
         "sources",
         "app",
+        "reconcile",
         "partition",
         "pipeline",
         "run",

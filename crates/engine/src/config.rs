@@ -196,7 +196,7 @@ mod tests {
             ("[consumer]\ngrace = \"20\"", &["line 2", "grace", "20s"]),
             ("[postgres]\nurl = 3", &["line 2", "url"]),
             ("[consumer]\nretry = [\"10s\", \"1s\"]", &["consumer.retry", "growing"]),
-            ("[consumer]\nretry = [\"1s\"]", &["line 2", "`retry`", "`retry`"]),
+            ("[consumer]\nrescue = \"2m\"", &["line 2", "`rescue`", "`stalled_after`"]),
             ("\n[[source]]\naccounts = [\"1\"]", &["line 2, [[source]]", "`use`"]),
             ("\n[[source]]\nuse = \"x\"\naccounts = 7", &["line 4, accounts", "accounts.txt"]),
             ("\n[[source]]\nuse = \"x\"\ndeadline = 9", &["line 4, deadline"]),

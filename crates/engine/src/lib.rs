@@ -14,6 +14,7 @@ pub mod operations;
 pub mod partition;
 pub mod pipeline;
 pub mod quota;
+pub mod reconcile;
 pub mod run;
 pub mod sources;
 pub mod stop;

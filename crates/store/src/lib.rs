@@ -46,7 +46,7 @@ pub use identifier::quote;
 pub use migrate::Migrated;
 pub use page::{Next, PageWrite, UnchangedPage};
 pub use pages::{Following, PageStart, Pages, StandingPage, Unwanted, Written};
-pub use partitions::{PartitionRow, Partitions, Progress, Recount, RescueOrder, SealReport, Sealing};
+pub use partitions::{PartitionRow, Partitions, Progress, Recount, Republish, SealReport, Sealing};
 pub use prune::{Month, Pruned};
 pub use query::TextRows;
 pub use quotas::{JITTER, QuotaBackOff, QuotaLimits, QuotaRow, Quotas, SlotGrant, SlotRequest};

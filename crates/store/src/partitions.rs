@@ -14,7 +14,7 @@ mod standing;
 pub(crate) use self::row::{PARTITION_COLUMNS, PROGRESS_COLUMNS, lane_name};
 pub use self::{
     recount::Recount,
-    rescue::RescueOrder,
+    rescue::Republish,
     row::{PartitionRow, Progress},
     seal::{SealReport, Sealing},
 };

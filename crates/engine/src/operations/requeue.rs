@@ -9,7 +9,7 @@ use pagemill_queue::{Address, PageQueue};
 use pagemill_store::{DeadFilter, Requeued, Store};
 use serde::Serialize;
 
-use crate::partition::{message, rescue::reconcile_source};
+use crate::{partition::message, reconcile::reconcile_source};
 
 /// The result of a requeue.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

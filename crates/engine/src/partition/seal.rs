@@ -1,6 +1,6 @@
 use pagemill_core::{Slice, Verdict};
 use pagemill_queue::PageQueue;
-use pagemill_store::{RescueOrder, SealReport, Sealing};
+use pagemill_store::{Republish, SealReport, Sealing};
 
 use super::PartitionSteps;
 use crate::error::ServiceError;
@@ -16,7 +16,7 @@ impl<Q: PageQueue> PartitionSteps<Q> {
                     log_closed(&report);
                     report.partition.parent
                 }
-                Some(Sealing::Repair(RescueOrder { partition, jobs }, reason)) => {
+                Some(Sealing::Repair(Republish { partition, jobs }, reason)) => {
                     tracing::warn!(
                         partition = id, slice = %partition.slice, error = %reason, round = partition.repairs,
                         pages = jobs.len(), "fetching pages again"

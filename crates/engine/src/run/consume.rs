@@ -14,7 +14,7 @@ use super::{
     sessions::{ReplicaCounts, serve},
     sizing::size,
 };
-use crate::{app::App, identity::identity, partition::rescue, pipeline::Pipeline, stop::Stop};
+use crate::{app::App, identity::identity, partition::rescue, pipeline::Pipeline, reconcile, stop::Stop};
 
 const HEARTBEAT: Duration = Duration::from_secs(3);
 const IDLE_CHECK: Duration = Duration::from_millis(500);
@@ -86,7 +86,7 @@ async fn supervise<Q: PageQueue>(
 /// Resumes stalled partitions, and reconciles the dead letters with the ledger. The next round repeats what failed.
 async fn rescue_and_reconcile<Q: PageQueue>(pipeline: &Pipeline<Q>, app: &App, stalled_after: Duration) {
     let rescued = match rescue::rescue_stalled_partitions(app, &pipeline.queue, stalled_after).await {
-        Ok(()) => rescue::reconcile_dead_letters(app, &pipeline.queue).await,
+        Ok(()) => reconcile::reconcile_sources(app, &pipeline.queue).await,
         failed => failed,
     };
     if let Err(error) = rescued {

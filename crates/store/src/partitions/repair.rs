@@ -4,7 +4,7 @@ use deadpool_postgres::Transaction;
 use pagemill_core::{IncompleteReason, PageJob};
 
 use super::{
-    rescue::RescueOrder,
+    rescue::Republish,
     row::{PARTITION_COLUMNS, PartitionRow},
 };
 use crate::error::StoreError;
@@ -18,7 +18,7 @@ pub(super) async fn repair(
     total: Option<i64>,
     reason: &IncompleteReason,
     last_round: bool,
-) -> Result<RescueOrder, StoreError> {
+) -> Result<Republish, StoreError> {
     tx.execute(
         "update pagemill.partitions set repairs = repairs + 1, end_page = null, progressed_at = now() where id = $1",
         &[&partition.id],
@@ -48,7 +48,7 @@ pub(super) async fn repair(
         repaired.job(r.get::<_, i32>("page") as u32, r.get::<_, i32>("generation") as u32)
     };
     let jobs = pages.iter().map(job).collect();
-    Ok(RescueOrder { partition: repaired, jobs })
+    Ok(Republish { partition: repaired, jobs })
 }
 
 /// Takes the API's latest word on the total. Pages beyond its last are no more: their keys would count.

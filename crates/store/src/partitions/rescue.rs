@@ -8,10 +8,10 @@ use super::Partitions;
 use super::row::{PARTITION_COLUMNS, PartitionRow};
 use crate::error::StoreError;
 
-/// A partition that stands still, and what to publish so that it moves again.
+/// A partition whose pages are to be published again, because it is stalled or its proof failed.
 #[derive(Clone, Debug)]
-pub struct RescueOrder {
-    /// Which.
+pub struct Republish {
+    /// The partition.
     pub partition: PartitionRow,
     /// The missing pages, each under its new generation. Empty when only the seal is missing.
     pub jobs: Vec<PageJob>,
@@ -24,7 +24,7 @@ impl Partitions {
     /// Claims one partition of a source that has made no progress for `idle` although it is
     /// published (or its producer's lease has run out), raises the generation of its missing pages,
     /// and returns them. Claiming counts as progress, so two rescuers never take the same.
-    pub async fn rescue(&self, source: &str, idle: Duration) -> Result<Option<RescueOrder>, StoreError> {
+    pub async fn rescue(&self, source: &str, idle: Duration) -> Result<Option<Republish>, StoreError> {
         let client = self.database.client().await?;
         let sql = format!(
             "update pagemill.partitions p set progressed_at = now() where p.id = (\
@@ -39,7 +39,7 @@ impl Partitions {
 
     /// Rescues one given partition, whatever its progress: after a crash that took its page jobs along.
     /// `None` when it is not open.
-    pub async fn reorder_missing(&self, partition: i64) -> Result<Option<RescueOrder>, StoreError> {
+    pub async fn reorder_missing(&self, partition: i64) -> Result<Option<Republish>, StoreError> {
         let client = self.database.client().await?;
         let sql = format!(
             "update pagemill.partitions p set progressed_at = now() where p.id = $1 and p.state = 'open' returning {PARTITION_COLUMNS}"
@@ -61,7 +61,7 @@ impl Partitions {
 
 /// Raises the generation of a claimed partition's missing pages. Not in one transaction with the
 /// claim: collectors lock pages before their partition, and would meet it halfway.
-async fn order_missing(client: &Object, claimed: Option<Row>) -> Result<Option<RescueOrder>, StoreError> {
+async fn order_missing(client: &Object, claimed: Option<Row>) -> Result<Option<Republish>, StoreError> {
     let Some(partition) = claimed.map(|row| PartitionRow::from_row(&row)) else { return Ok(None) };
     if partition.chained {
         return order_next(client, partition).await.map(Some);
@@ -87,11 +87,11 @@ async fn order_missing(client: &Object, claimed: Option<Row>) -> Result<Option<R
             ..partition.job(r.get::<_, i32>("page") as u32, r.get::<_, i32>("generation") as u32)
         })
         .collect();
-    Ok(Some(RescueOrder { partition, jobs }))
+    Ok(Some(Republish { partition, jobs }))
 }
 
 /// Orders the next page of a chain: only the page after the last done one can be requested.
-async fn order_next(client: &Object, partition: PartitionRow) -> Result<RescueOrder, StoreError> {
+async fn order_next(client: &Object, partition: PartitionRow) -> Result<Republish, StoreError> {
     let first = partition.progress.first_page as i32;
     let last = client
         .query_opt(
@@ -104,7 +104,7 @@ async fn order_next(client: &Object, partition: PartitionRow) -> Result<RescueOr
         Some(row) => (row.get::<_, i32>("page") + 1, row.get::<_, Option<String>>("next")),
     };
     if partition.progress.last_page.is_some_and(|last| page > last as i32) {
-        return Ok(RescueOrder { partition, jobs: Vec::new() });
+        return Ok(Republish { partition, jobs: Vec::new() });
     }
     let ordered = client
         .query_opt(
@@ -120,5 +120,5 @@ async fn order_next(client: &Object, partition: PartitionRow) -> Result<RescueOr
         ..partition.job(page as u32, row.get::<_, i32>("generation") as u32)
     };
     let jobs = ordered.as_ref().map(job).into_iter().collect();
-    Ok(RescueOrder { partition, jobs })
+    Ok(Republish { partition, jobs })
 }

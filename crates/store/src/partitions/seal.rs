@@ -9,7 +9,7 @@ use super::{
     missing::delete_missing,
     proof::Proof,
     repair::{repair, take_total},
-    rescue::RescueOrder,
+    rescue::Republish,
     row::{PARTITION_COLUMNS, PartitionRow},
 };
 use crate::{error::StoreError, retry::with_retry, table::DataTable};
@@ -20,7 +20,7 @@ pub enum Sealing {
     /// Closed: sealed, or incomplete and why.
     Closed(SealReport),
     /// The proof failed: these pages are to be fetched again, under new generations.
-    Repair(RescueOrder, IncompleteReason),
+    Repair(Republish, IncompleteReason),
 }
 
 /// The result of closing a partition.
