@@ -116,7 +116,7 @@ async fn serve(mut stream: TcpStream, address: String, looks: Arc<AtomicU32>) ->
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_report_that_is_prepared_first_is_asked_after() {
+async fn a_report_that_is_prepared_first_is_polled() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let looks = Arc::new(AtomicU32::new(0));

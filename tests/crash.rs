@@ -111,7 +111,7 @@ async fn requeue_before_its_ack() {
     requeue_dies_at("requeue-before-ack").await;
 }
 
-/// The page convicts itself; those that were prefetched beside it go free.
+/// Only the poisoned page dies; pages that were prefetched beside it are stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_that_kills_its_process_is_dead_alone() {
     let world =

@@ -78,7 +78,7 @@ async fn an_order_that_never_settles_is_incomplete() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_total_that_moves_now_and_then_is_asked_again() {
+async fn a_total_that_moves_is_requested_again() {
     assert_whole(&world(&["moving_total=0.5@5"], "").await).await;
 }
 
@@ -108,17 +108,17 @@ async fn a_page_that_always_repeats_another_is_incomplete() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn errors_in_good_answers_are_tried_again() {
+async fn errors_in_responses_with_status_200_are_retried() {
     assert_whole(&world(&["error_in_200=0.2"], "").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn compressed_answers_are_read() {
+async fn compressed_responses_are_read() {
     assert_whole(&world(&["gzip=1"], "").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unknown_columns_are_said_and_nothing_is_stored() {
+async fn unknown_columns_are_reported_and_nothing_is_stored() {
     let world = world(&["unknown_columns=1"], "").await;
     let _consumer = world.consumer();
     world.producer(&["--wait"]).await.exits(3);

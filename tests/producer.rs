@@ -82,7 +82,7 @@ async fn an_empty_day_seals_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_waiter_is_told_that_no_consumer_is_attached() {
+async fn a_producer_that_waits_prints_that_no_consumer_is_attached() {
     let world = World::of(1_000).await;
     world
         .producer(&["--wait", "--timeout", "7s"])

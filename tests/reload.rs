@@ -50,7 +50,7 @@ async fn reload(world: &World, args: &[&str]) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_better_definition_reads_the_stored_answers_again() {
+async fn reload_decodes_stored_responses_under_a_changed_definition() {
     let world = pulled(2_050, &worse()).await;
     let requests = world.simulator.stats().seen;
     define(&world, SHIPPED);
@@ -93,7 +93,7 @@ async fn a_reload_that_dies_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_read_is_left_and_said() {
+async fn a_page_that_cannot_be_decoded_is_left_and_reported() {
     let world = pulled(500, &worse()).await;
     define(&world, SHIPPED);
     world

@@ -160,7 +160,7 @@ async fn access_is_granted_from_url_to_stored_tokens() {
 /// Which credential goes with a request is a matter of its account, whose lists come from a file and
 /// from a query.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_account_is_asked_for_with_its_own_credential() {
+async fn each_account_is_requested_with_its_own_credential() {
     let world = World::of(250).await;
     std::fs::write(world.dir.path().join("mine.txt"), "1001 # ours\n\n# 1003\n").unwrap();
     world.db().await.batch_execute("create table theirs as select '1002' as id").await.unwrap();

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bad_end_is_told_with_the_last_words() {
+    async fn a_failed_end_is_reported_with_the_last_lines() {
         let (program, _dir) = shell("echo the disk is full; exit 3");
         let error = program.ended().await.unwrap_err().to_string();
         assert!(error.contains("exit status: 3") && error.contains("the disk is full"), "{error}");

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_good_once_and_grants_live_side_by_side() {
+    fn codes_are_valid_once_and_grants_live_side_by_side() {
         let oauth = OAuth { codes: vec!["one".into(), "two".into()], ..OAuth::default() };
         let mut grants = Grants::new(1, oauth);
         let one = grants.exchange(APP, "one", NOW).unwrap().clone();

@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_said() {
+    fn an_unknown_total_makes_the_forecast_a_minimum() {
         let forecast = example(None, 1, None, Some(1.0));
         assert_eq!((forecast.at_least, forecast.on_time, forecast.requests), (true, None, 5));
         let unlimited = example(Some(100), 1, Some("01:00"), None);
