@@ -1,4 +1,4 @@
-//! The `pagemill` command: run, status, verify, dead letters, query, simulate.
+//! The `pagemill` command.
 
 use std::process::ExitCode;
 

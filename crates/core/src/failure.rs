@@ -15,6 +15,16 @@ pub enum FailureClass {
     Permanent,
 }
 
+impl FailureClass {
+    /// Whether a failure of this class counts as an attempt of the page.
+    pub fn costs_attempt(self) -> bool {
+        match self {
+            Self::Transient | Self::Token | Self::Permanent => true,
+            Self::Throttled => false,
+        }
+    }
+}
+
 /// The quota that a throttled response is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum QuotaScope {

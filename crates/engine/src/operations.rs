@@ -1,4 +1,4 @@
-//! The operator's commands, without arguments and printing: the terminal and the status page call them.
+//! The operator's commands, without arguments and printing: crate `cli` calls them.
 
 pub mod drift;
 pub mod migrate;

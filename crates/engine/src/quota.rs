@@ -59,7 +59,7 @@ pub struct RequestSlot {
     /// The time of sending on the database's clock: the page's fence.
     pub at: Timestamp,
     /// The quotas whose slots it took, and their epochs.
-    slots: Vec<(Arc<QuotaKey>, i64)>,
+    epochs: Vec<(Arc<QuotaKey>, i64)>,
 }
 
 /// Why there is no slot.
@@ -115,7 +115,7 @@ impl Quota {
                 tokio::time::sleep_until(until.into()).await;
             }
             let at = self.database_time().await.map_err(|e| NoSlot::Unavailable(e.into()))?;
-            return Ok(RequestSlot { at, slots: vec![] });
+            return Ok(RequestSlot { at, epochs: vec![] });
         }
         loop {
             let (reply, slot) = oneshot::channel();
@@ -124,7 +124,7 @@ impl Quota {
             let slot = slot.await.map_err(|_| gone())??;
             tokio::time::sleep_until(slot.local.into()).await;
             if slot.local.elapsed() <= LATE && slot.is_valid() {
-                return Ok(RequestSlot { at: slot.database, slots: slot.epochs });
+                return Ok(RequestSlot { at: slot.database, epochs: slot.epochs });
             }
             // This process was stopped or starved past its slot, or the quota was pushed back.
         }
@@ -136,7 +136,7 @@ impl Quota {
     /// PostgreSQL being away.
     pub async fn throttled(&self, slot: &RequestSlot, failure: &Failure) -> Result<(), StoreError> {
         let pause = failure.retry_after;
-        let Some((key, epoch)) = of_scope(&slot.slots, failure.quota) else {
+        let Some((key, epoch)) = of_scope(&slot.epochs, failure.quota) else {
             *locked(&self.paused) = Some(Instant::now() + pause.unwrap_or(PAUSE));
             return Ok(());
         };
@@ -155,7 +155,7 @@ impl Quota {
     /// # Errors
     /// PostgreSQL being away.
     pub async fn observe_budget(&self, slot: &RequestSlot, budget: Budget) -> Result<(), StoreError> {
-        let Some((key, _)) = slot.slots.first() else {
+        let Some((key, _)) = slot.epochs.first() else {
             if budget.remaining == 0 {
                 *locked(&self.paused) = Some(Instant::now() + budget.reset);
             }

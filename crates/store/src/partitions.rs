@@ -65,7 +65,7 @@ impl Partitions {
         Ok(client.query(&sql, &[&sources]).await?.iter().map(PartitionRow::from_row).collect())
     }
 
-    /// Every page job of the partition was accepted by its queue.
+    /// Notes that the queue has accepted the jobs beyond the first page; see [`Progress::published`].
     pub async fn mark_published(&self, partition: i64) -> Result<(), StoreError> {
         let client = self.database.client().await?;
         client

@@ -5,8 +5,8 @@ use std::{fmt, time::Duration};
 use pagemill_core::{ConfigDuration, RetrySchedule};
 use serde::Deserialize;
 
-const MAX_ATTEMPTS: u32 = 5;
-const RETRY_DELAYS: [&str; 4] = ["1s", "10s", "1m", "10m"];
+const ATTEMPTS: u32 = 5;
+const RETRY: [&str; 4] = ["1s", "10s", "1m", "10m"];
 const GRACE: &str = "20s";
 const BATCH_PAGES: u32 = 20;
 const WRITERS: u32 = 3;
@@ -68,8 +68,8 @@ impl Default for Consumer {
         let duration = |text: &str| text.parse().expect("a constant duration");
         Self {
             workers: CountOrAuto::Auto,
-            attempts: MAX_ATTEMPTS,
-            retry: RETRY_DELAYS.map(duration).to_vec(),
+            attempts: ATTEMPTS,
+            retry: RETRY.map(duration).to_vec(),
             grace: duration(GRACE),
             batch_pages: BATCH_PAGES,
             writers: WRITERS,

@@ -32,7 +32,7 @@ impl<Q: PageQueue> PartitionSteps<Q> {
         Ok(())
     }
 
-    /// Publishes the page after a done one of a chain. Returns whether the chain has ended instead.
+    /// Publishes the page after a done one of a chain. Returns whether a cursor loop ended the chain.
     async fn publish_next(&self, progress: &Progress, job: &PageJob) -> Result<bool, ServiceError> {
         if progress.last_page.is_some_and(|last| job.page >= last) {
             return Ok(false);

@@ -62,7 +62,7 @@ pub(super) async fn conclude_batch<Q: PageQueue>(
     Ok(())
 }
 
-/// Concludes a message that is no page job: there is nothing to record or to advance.
+/// Concludes a message that is no page job: there is no page to record and no partition to advance.
 pub(super) async fn conclude_message<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     delivery: Delivery,
@@ -100,7 +100,7 @@ async fn conclude_recorded<Q: PageQueue>(
     let ends = match advanced {
         Ok(ends) => ends,
         Err(error) => {
-            pipeline.quarantine.release(&pipeline.store, &pages).await;
+            pipeline.quarantine.forget_starts(&pipeline.store, &pages).await;
             future::join_all(pages.into_iter().map(|page| nack(page.delivery))).await;
             return Err(error);
         }
@@ -144,7 +144,7 @@ async fn apply<Q: PageQueue>(
 ) -> Result<(), ServiceError> {
     let schedule = &pipeline.policy.schedule;
     if matches!(settlement, Settlement::Snooze(_) | Settlement::Nack) {
-        pipeline.quarantine.release(&pipeline.store, std::slice::from_ref(&page)).await;
+        pipeline.quarantine.forget_starts(&pipeline.store, std::slice::from_ref(&page)).await;
     }
     let DeliveredJob { delivery, job, sent_at, .. } = page;
     let job = end.next_job(job, attempts);

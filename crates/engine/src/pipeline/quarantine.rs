@@ -36,7 +36,7 @@ impl Quarantine {
     }
 
     /// Clears the start marks of jobs that return to their queue; now if possible, otherwise with the next call.
-    pub(super) async fn release(&self, store: &Store, pages: &[DeliveredJob]) {
+    pub(super) async fn forget_starts(&self, store: &Store, pages: &[DeliveredJob]) {
         let marked = pages.iter().filter(|page| page.is_start_marked());
         self.returned().extend(marked.map(|page| (page.job.partition, page.job.page)));
         if let Err(error) = self.clear_start_marks(store).await {

@@ -3,7 +3,7 @@
 use std::slice;
 
 use backon::{ExponentialBuilder, Retryable};
-use pagemill_core::{Failure, FailureClass, PageEnd, PageJob};
+use pagemill_core::{Failure, PageEnd, PageJob};
 use pagemill_queue::PageQueue;
 use pagemill_store::{DataTable, PageWrite, Progress, StoreError, StoreErrorKind, Unwanted, Written};
 use std::time::Duration;
@@ -127,7 +127,7 @@ pub(super) async fn record_end<Q: PageQueue>(
         | PageEnd::NewerVersion(_)
         | PageEnd::StillWanted
         | PageEnd::Unavailable
-        | PageEnd::Cancelled => record_known(pipeline, job, end, progress).await,
+        | PageEnd::Cancelled => without_recording(pipeline, job, end, progress).await,
     }
 }
 
@@ -138,14 +138,14 @@ async fn record_failure<Q: PageQueue>(
     end: PageEnd,
     failure: &Failure,
 ) -> Result<Recorded, ServiceError> {
-    let throttled = failure.class == FailureClass::Throttled;
-    let counted = match throttled {
-        true => pipeline.store.pages.record_throttled(job, failure).await?,
-        false => pipeline.store.pages.record_failure(job, failure).await?,
+    let costs_attempt = failure.class.costs_attempt();
+    let counted = match costs_attempt {
+        true => pipeline.store.pages.record_failure(job, failure).await?,
+        false => pipeline.store.pages.record_throttled(job, failure).await?,
     };
     let Some(attempts) = counted else { return look_up(pipeline, job).await };
     let (partition, page, generation) = (job.partition, job.page, job.generation);
-    if throttled {
+    if !costs_attempt {
         tracing::info!(partition, page, generation, slice = %job.slice, error = %failure, "throttled");
     } else {
         tracing::warn!(partition, page, generation, attempts, slice = %job.slice, error = %failure, "a page failed");
@@ -159,11 +159,11 @@ async fn look_up<Q: PageQueue>(pipeline: &Pipeline<Q>, job: &PageJob) -> Result<
         Some(reason) => end_of(reason, job),
         None => (PageEnd::StillWanted, None),
     };
-    record_known(pipeline, job, end, progress).await
+    without_recording(pipeline, job, end, progress).await
 }
 
-/// Records an end that the ledger already has: only a dead page's letter may be missing in its queue.
-async fn record_known<Q: PageQueue>(
+/// An end of which the ledger need not be told: only a dead page's letter may be missing in its queue.
+async fn without_recording<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     job: &PageJob,
     end: PageEnd,

@@ -19,7 +19,7 @@ use crate::{
     stop::Stop,
 };
 
-/// Interval of probes while PostgreSQL or the broker is away.
+/// Interval of probes of PostgreSQL while PostgreSQL or the broker is away.
 const PROBE: Duration = Duration::from_secs(1);
 /// Interval of looks at a quota that is used up: an operator may have opened it.
 const QUOTA_CHECK: Duration = Duration::from_secs(5);

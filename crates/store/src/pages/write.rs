@@ -133,7 +133,7 @@ async fn try_write(
     Ok(tried)
 }
 
-/// Sends all statements before the first replies come. The counters follow as soon as the ledger has said
+/// Sends all statements but the counters before the first reply comes. The counters follow as soon as the ledger has said
 /// which pages are new, while the server is still busy with the rows.
 async fn send(
     tx: &Transaction<'_>,

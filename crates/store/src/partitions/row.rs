@@ -22,7 +22,8 @@ pub struct Progress {
     pub first_page: u32,
     /// Last planned page, once the total is known.
     pub last_page: Option<u32>,
-    /// True once every page beyond the first has been published.
+    /// True once the pages beyond the first are published; in a chain, once its second page is; of a split
+    /// partition, once the first pages of its parts are.
     pub published: bool,
 }
 
