@@ -34,7 +34,7 @@ create table pagemill.partitions (
     subset_last   int  check (subset_last >= subset_first),
     -- The partition that this one is a part of, and the whole that it belongs to in the end.
     parent        bigint references pagemill.partitions,
-    top           bigint references pagemill.partitions,
+    root          bigint references pagemill.partitions,
     -- Which part: a value for each dimension by which the whole was split.
     part          jsonb not null default '{}',
     -- So many parts stand for this partition's pages beyond the first.
@@ -58,13 +58,12 @@ create table pagemill.partitions (
     done          int  not null default 0,
     dead          int  not null default 0,
     -- Rounds in which pages were fetched again because the proof failed.
-    repairs       int  not null default 0,
+    repair_rounds       int  not null default 0,
     -- The sealed attempt whose rows stood in the table untouched when this one's pages were published.
     stands_on     bigint,
     -- Every transaction before this had ended when that was looked at.
     stands_since  xid8,
     opened_at     timestamptz not null default now(),
-    expanded_at   timestamptz,
     published_at  timestamptz,
     progressed_at timestamptz not null default now(),
     closed_at     timestamptz,
@@ -89,9 +88,9 @@ create index partitions_slice on pagemill.partitions (source, stream, account, f
     where parent is null;
 create index partitions_run on pagemill.partitions (run);
 create index partitions_parent on pagemill.partitions (parent) where parent is not null;
-create index partitions_top on pagemill.partitions ((coalesce(top, id)));
+create index partitions_root on pagemill.partitions ((coalesce(root, id)));
 -- Where a foreign key leads back: without it each deleted partition would read all of them.
-create index partitions_top_key on pagemill.partitions (top) where top is not null;
+create index partitions_root_key on pagemill.partitions (root) where root is not null;
 
 -- Which runs wait for which partitions: the run that opened one, and those that adopted it.
 create table pagemill.run_partitions (
@@ -117,15 +116,15 @@ create table pagemill.pages (
     -- Starts while it ran alone in its process: these count.
     alone_starts       int      not null default 0,
     -- How often it was stored since it was last not done; 1 = newly done.
-    versions           int      not null default 0,
+    times_stored           int      not null default 0,
     rows               int,
     total              bigint,
     -- 64-bit hashes of the rows' keys: what the seal counts.
-    keys               bigint[],
+    key_hashes         bigint[],
     -- The rows' hashes over all values, added up.
     content_hash       bigint,
     -- Values that became NULL because they did not follow their column's grammar.
-    casts              jsonb,
+    cast_failures              jsonb,
     -- The cursor or link of the next page, where pages follow one another, and a hash of it.
     next               text,
     next_hash          bigint,
@@ -189,15 +188,15 @@ create view pagemill.sealed as
 -- Progress of each run: its partitions counted, their parts' pages included.
 create view pagemill.run_progress as
     select rp.run,
-           count(*) filter (where p.top is null)                            as partitions,
-           count(*) filter (where p.top is null and p.state = 'sealed')     as sealed,
-           count(*) filter (where p.top is null and p.state = 'incomplete') as incomplete,
-           count(*) filter (where p.top is null and p.state = 'open')       as open,
+           count(*) filter (where p.root is null)                            as partitions,
+           count(*) filter (where p.root is null and p.state = 'sealed')     as sealed,
+           count(*) filter (where p.root is null and p.state = 'incomplete') as incomplete,
+           count(*) filter (where p.root is null and p.state = 'open')       as open,
            coalesce(sum(coalesce(p.last_page, p.first_page + p.done - 1) - p.first_page + 1), 0) as planned_pages,
            coalesce(sum(p.done), 0)                                         as pages,
            coalesce(sum(p.dead), 0)                                         as dead,
-           coalesce(sum(p.total) filter (where p.top is null), 0)           as total,
+           coalesce(sum(p.total) filter (where p.root is null), 0)           as total,
            min(p.opened_at)                                                 as opened_at,
            max(p.closed_at)                                                 as closed_at
-    from pagemill.run_partitions rp join pagemill.partitions p on coalesce(p.top, p.id) = rp.partition
+    from pagemill.run_partitions rp join pagemill.partitions p on coalesce(p.root, p.id) = rp.partition
     group by rp.run;

@@ -49,7 +49,10 @@ async fn producer_after_the_first_commit() {
 }
 
 async fn consumer_dies_at(point: &str) {
-    let world = World::of(6_000).await;
+    dies_while_consuming(&World::of(6_000).await, point).await;
+}
+
+async fn dies_while_consuming(world: &World, point: &str) {
     world.producer(&[]).await.ok();
     let mut victim = world.consumer_with(&[("PAGEMILL_CRASH_AT", point)]);
     let status = victim.end().await;
@@ -78,6 +81,24 @@ async fn consumer_before_the_ack() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consumer_inside_the_seal() {
     consumer_dies_at("inside-seal").await;
+}
+
+/// Rows come in front while pages are read, so the proof fails and pages are fetched again.
+async fn repairing_consumer_dies_at(point: &str) {
+    let faults = vec!["insert=0.07@3".parse().unwrap()];
+    let world = World::with(SimulatorConfig { rows: 2_000, faults, ..SimulatorConfig::default() }, "").await;
+    dies_while_consuming(&world, point).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumer_before_a_repair() {
+    repairing_consumer_dies_at("before-repair").await;
+}
+
+/// The ledger has raised the generations, and nobody has published their jobs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumer_after_a_repair() {
+    repairing_consumer_dies_at("after-repair").await;
 }
 
 async fn requeue_dies_at(point: &str) {

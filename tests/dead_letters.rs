@@ -137,7 +137,7 @@ async fn what_is_no_job_is_dead_with_its_reason() {
         page_size: 100,
         generation: 0,
         attempt: 0,
-        lane: Lane::Pages,
+        lane: Lane::High,
         cursor: None,
         stands_on: None,
     };

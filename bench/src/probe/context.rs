@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use pagemill_core::{Lane, PageJob, Slice};
 use pagemill_engine::{app, config::Config};
 use pagemill_source::Client;
-use pagemill_store::{DataTable, NewPartition, PlanRequest, Store, StoreConfig};
+use pagemill_store::{DataTable, NewPartition, ResolvedRequest, Store, StoreConfig};
 
 use super::Probed;
 use crate::{
@@ -86,7 +86,7 @@ impl Context {
             page_size: 100,
             generation: 0,
             attempt: 0,
-            lane: Lane::Pages,
+            lane: Lane::High,
             cursor: None,
             stands_on: None,
         }
@@ -96,14 +96,14 @@ impl Context {
     pub(super) async fn partition(&self) -> anyhow::Result<i64> {
         let wanted = NewPartition {
             slice: self.slice(),
-            lane: Lane::Pages,
+            lane: Lane::High,
             page_size: 100,
             subset: None,
             chained: false,
             due_if_sealed_before: None,
         };
         let requested = serde_json::json!({ "bench": "upsert" });
-        let request = PlanRequest { requested, again: true, owner: "bench".into() };
+        let request = ResolvedRequest { requested, again: true, owner: "bench".into() };
         let planned = self.store.runs.plan(&request, &[wanted]).await?;
         Ok(planned.open.first().context("a partition")?.partition.id)
     }

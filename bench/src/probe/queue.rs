@@ -22,7 +22,7 @@ impl Context {
     pub(super) async fn publish(&self) -> anyhow::Result<Probed> {
         let queue = self.queue().await?;
         let job = self.job(20_260_100_000_001);
-        let to = Address::Lane { source: self.source.clone(), lane: Lane::Pages };
+        let to = Address::Lane { source: self.source.clone(), lane: Lane::High };
         let messages = (1..=self.pages).map(|page| {
             let job = job.at(page, 0);
             Message { id: job.id(), body: job.encode(), note: None }
@@ -37,7 +37,7 @@ impl Context {
     pub(super) async fn consume(&self) -> anyhow::Result<Probed> {
         let queue = self.queue().await?;
         let begun = self.begin();
-        let mut deliveries = queue.subscribe(&self.source, Lane::Pages, PREFETCH).await?;
+        let mut deliveries = queue.subscribe(&self.source, Lane::High, PREFETCH).await?;
         let mut acking = FuturesUnordered::new();
         for _ in 0..self.pages {
             let delivery = deliveries.next().await.context("the subscription ended")?;

@@ -27,7 +27,7 @@ impl Context {
             if probe == Probe::Ledger { PageWrite { rows: Rows::default(), ..write } } else { write }
         };
         let pages: Vec<_> = self.fetched(job, self.pages).await?.into_iter().map(write).collect();
-        let rows = pages.iter().map(|page| page.keys.len() as u64).sum();
+        let rows = pages.iter().map(|page| page.key_hashes.len() as u64).sum();
         let mut batches: Vec<Vec<PageWrite>> = Vec::new();
         for page in pages {
             match batches.last_mut() {

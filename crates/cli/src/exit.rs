@@ -1,7 +1,7 @@
 //! Exit codes of all commands.
 
 use pagemill_queue::{QueueError, QueueErrorKind};
-use pagemill_store::{RunStatus, StoreError, StoreErrorKind};
+use pagemill_store::{RunState, RunStatus, StoreError, StoreErrorKind};
 
 use pagemill_engine::{
     config::ConfigError,
@@ -80,7 +80,7 @@ impl Exit {
 /// The exit code of a run that was followed to its end. A subset was never meant to be complete.
 impl From<&RunStatus> for Exit {
     fn from(status: &RunStatus) -> Self {
-        if status.state == "complete" || status.only_subsets { Self::Done } else { Self::Incomplete }
+        if status.state == RunState::Complete || status.only_subsets { Self::Done } else { Self::Incomplete }
     }
 }
 

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod consumer;
-pub mod operator;
+pub mod pagemill;
 pub mod producer;
 
 mod args;

@@ -30,9 +30,9 @@ pub(crate) async fn follow_with_bar(
 /// Shows an event of a run, with a note beside its pages.
 pub(crate) fn show(bar: &ProgressBar, event: FollowEvent<'_>, note: String) {
     match event {
-        FollowEvent::Progress { pages, planned } => {
-            bar.set_length(planned);
-            bar.set_position(pages);
+        FollowEvent::Progress(progress) => {
+            bar.set_length(progress.planned_pages);
+            bar.set_position(progress.ended_pages);
             bar.set_message(note);
         }
         FollowEvent::Waiting(error) => bar.set_message(format!("waiting: {error}")),

@@ -19,7 +19,7 @@ pub struct PageJob {
     pub page: u32,
     /// Rows a page, as planned: a definition that changes meanwhile does not move the pages.
     pub page_size: u32,
-    /// Raised each time that this page is ordered anew. Anything above 0 is checked against the ledger
+    /// Raised each time that this page is issued again. Anything above 0 is checked against the ledger
     /// before a request is spent on it.
     #[serde(default)]
     pub generation: u32,
@@ -61,9 +61,10 @@ pub struct Slice {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Lane {
-    /// The newest day: goes first.
+    /// The newest day: goes first. Its queue is `pagemill.<source>.pages`.
     #[default]
-    Pages,
+    #[serde(rename = "pages")]
+    High,
     /// Backfill, and lookback beyond the newest day.
     Low,
 }
@@ -138,7 +139,7 @@ impl PageJob {
 
 impl Lane {
     /// Both lanes, the one that goes first first.
-    pub const ALL: [Self; 2] = [Self::Pages, Self::Low];
+    pub const ALL: [Self; 2] = [Self::High, Self::Low];
 }
 
 impl std::fmt::Display for Slice {
@@ -172,7 +173,7 @@ mod tests {
             page_size: 100,
             generation: 0,
             attempt: 0,
-            lane: Lane::Pages,
+            lane: Lane::High,
             cursor: None,
             stands_on: None,
         }

@@ -1,8 +1,36 @@
 //! Pagemill's words and rules, with no I/O client in sight.
 //!
 //! The way of one page uses these from top to bottom: a [`PageJob`] is taken from the queue,
-//! fetched into [`Rows`] shaped by a [`TableShape`], its [`PageEnd`] is turned into a [`Settlement`], and
+//! fetched into [`Rows`] shaped by a [`TableShape`], its [`PageOutcome`] is turned into a [`Settlement`], and
 //! when a partition's last page is stored, [`verdict`] says whether the partition is complete.
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | source, stream | an API with its definition; one of the API's reports, and the data table that it fills |
+//! | slice | stream × account × dates: the smallest unit for which the API states a total ([`Slice`]) |
+//! | partition | one attempt at a slice, in the ledger: open, then sealed or incomplete |
+//! | part | a partition of a slice that is too deep for the API's pages; the partition that was split is its parent, and the partition at the top is the root |
+//! | run | a request for days, and the partitions that answer it |
+//! | page job | the message that orders one page of a partition ([`PageJob`]) |
+//! | lane | one of a source's two queues: high for the newest day, low for all else ([`Lane`]) |
+//! | ledger | the tables of the schema `pagemill`: which partitions, pages, responses and dead letters there are |
+//! | generation | how often a page's job was issued again (reissued) after the first time; the ledger accepts the newest only |
+//! | attempt | of a page: a request that failed and is counted; [`RetrySchedule`] bounds the attempts. Of a slice: a partition |
+//! | outcome | how the work on one delivery ended ([`PageOutcome`]) |
+//! | settlement | what then happens to the delivery: ack, retry, snooze, dead-letter or nack ([`Settlement`]) |
+//! | retry tier | a queue in which messages wait for a fixed time before they return to their lane |
+//! | dead letter | a page job that is not tried again by itself: an operator requeues or drops it |
+//! | chain | pages of which each names the next, by a cursor or a link |
+//! | expand | after a first page is stored: publish the jobs of all other pages |
+//! | seal | close a partition whose pages prove complete; the proof is kept beside it |
+//! | repair | after a proof failed: fetch the suspected pages again |
+//! | rescue | after a partition made no progress for a while: issue its missing pages again |
+//! | quota, slot | the API's limits on requests; the moment at which one request may be sent |
+//! | session | one go of the pipeline: from the first delivery until everything is settled |
+//! | key hash, content hash, body digest | 64-bit hashes: of a row's key, of all values of a page's rows, of a response body without its request id |
+//! | decode hash | hash of everything in a definition that decides how a response becomes rows |
 #![forbid(unsafe_code)]
 
 mod body_digest;
@@ -13,13 +41,13 @@ mod date;
 mod failure;
 mod job;
 mod page;
-mod page_end;
+mod page_outcome;
 mod partition_dates;
-mod prefetch;
 mod restate;
 mod retention;
 mod rows;
 mod settlement;
+mod sizing;
 mod table;
 mod time_of_day;
 
@@ -34,12 +62,12 @@ pub use date::{DateWord, DateWordError};
 pub use failure::{Failure, FailureClass, QuotaScope, body_id, fingerprint};
 pub use job::{DecodeError, Lane, PageJob, Slice};
 pub use page::{Budget, CastFailure, FetchedPage};
-pub use page_end::PageEnd;
+pub use page_outcome::PageOutcome;
 pub use partition_dates::partition_dates;
-pub use prefetch::{PageTimes, Sizing, lease, sizing};
 pub use restate::{Restate, RestateError, due_if_sealed_before};
-pub use retention::{AttemptFacts, PruneAction, Retention};
+pub use retention::{PruneAction, PruneCandidate, Retention};
 pub use rows::Rows;
 pub use settlement::{RetrySchedule, Settlement, SettlementPolicy, settlement_for};
+pub use sizing::{PageTimes, Sizing, sizing, slot_batch};
 pub use table::{ColumnShape, DateScope, Kind, TableShape};
 pub use time_of_day::{TimeOfDay, TimeOfDayError};

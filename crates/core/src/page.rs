@@ -37,7 +37,7 @@ pub struct FetchedPage {
 pub struct Budget {
     /// Further requests that it permits.
     pub remaining: u32,
-    /// When that begins anew.
+    /// When that number is reset.
     pub reset: std::time::Duration,
 }
 

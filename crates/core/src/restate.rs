@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::time_of_day::TimeOfDay;
 
-/// A window within which the API still changes a day's report: `7d` is pulled anew each day, `30d
+/// A window within which the API still changes a day's report: `7d` is pulled again each day, `30d
 /// weekly` each week, `14d every 3d` every three days. Prints as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Restate {

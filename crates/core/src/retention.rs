@@ -13,7 +13,7 @@ pub struct Retention {
 
 /// An attempt at a slice, with all its parts, as far as pruning depends on it.
 #[derive(Clone, Copy, Debug)]
-pub struct AttemptFacts {
+pub struct PruneCandidate {
     /// Since when it is closed; `None` while it or a part of it is open.
     pub closed: Option<Duration>,
     /// Dead letters of it wait for an operator: requeued, their pages are sealed with the others.
@@ -37,7 +37,7 @@ pub enum PruneAction {
 
 impl Retention {
     /// What becomes of an attempt.
-    pub fn action(&self, attempt: &AttemptFacts) -> PruneAction {
+    pub fn action(&self, attempt: &PruneCandidate) -> PruneAction {
         let Some(closed) = attempt.closed.filter(|_| !attempt.dead_wait) else { return PruneAction::Stays };
         let over = |limit: Option<Duration>| limit.is_some_and(|limit| closed >= limit);
         match (over(self.history), attempt.stands) {
@@ -81,7 +81,7 @@ mod tests {
         ] {
             let retention =
                 Retention { history: history.map(|n| n * DAY), responses: responses.map(|n| n * DAY) };
-            let attempt = AttemptFacts { closed: closed.map(|n: u32| n * DAY), dead_wait, stands };
+            let attempt = PruneCandidate { closed: closed.map(|n: u32| n * DAY), dead_wait, stands };
             assert_eq!(retention.action(&attempt), action, "{retention:?} {attempt:?}");
         }
     }

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use crate::{config_duration::ConfigDuration, failure::Failure, failure::FailureClass, page_end::PageEnd};
+use crate::{
+    config_duration::ConfigDuration, failure::Failure, failure::FailureClass, page_outcome::PageOutcome,
+};
 
 /// How a delivery is settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,28 +45,31 @@ pub struct RetrySchedule {
 }
 
 /// Decides how a delivery is settled. Pure: the ledger has counted `attempts`, this failure included.
-pub fn settlement_for(end: &PageEnd, attempts: u32, policy: &SettlementPolicy) -> Settlement {
+pub fn settlement_for(outcome: &PageOutcome, attempts: u32, policy: &SettlementPolicy) -> Settlement {
     let schedule = &policy.schedule;
-    match end {
-        PageEnd::Stored | PageEnd::AlreadyDone | PageEnd::AlreadyDead | PageEnd::Obsolete => Settlement::Ack,
-        PageEnd::Failed(failure) | PageEnd::RestartTask(failure) => {
+    match outcome {
+        PageOutcome::Stored | PageOutcome::AlreadyDone | PageOutcome::AlreadyDead | PageOutcome::Obsolete => {
+            Settlement::Ack
+        }
+        PageOutcome::Failed(failure) | PageOutcome::RestartTask(failure) => {
             after_failure(failure, attempts, schedule)
         }
-        PageEnd::Poisoned { crashes } => {
+        PageOutcome::Poisoned { crashes } => {
             let what = format!("killed its process {crashes} times while it ran alone");
             Settlement::DeadLetter(Failure::permanent(what))
         }
-        PageEnd::Preparing { wait, .. } | PageEnd::QuotaWait(wait) => Settlement::Snooze(*wait),
-        PageEnd::QuotaExhausted(wait) if policy.snooze_exhausted => Settlement::Snooze(*wait),
-        PageEnd::UnknownStream | PageEnd::NewerVersion(_) => Settlement::Snooze(Duration::MAX),
-        PageEnd::UnknownPartition(partition) => {
+        PageOutcome::Preparing { wait, .. } | PageOutcome::QuotaWait(wait) => Settlement::Snooze(*wait),
+        PageOutcome::QuotaExhausted(wait) if policy.snooze_exhausted => Settlement::Snooze(*wait),
+        PageOutcome::UnknownStream | PageOutcome::NewerVersion(_) => Settlement::Snooze(Duration::MAX),
+        PageOutcome::UnknownPartition(partition) => {
             let what = format!("the ledger has no partition {partition}: is this the right database?");
             Settlement::DeadLetterMessage(what)
         }
-        PageEnd::Malformed(reason) => Settlement::DeadLetterMessage(reason.clone()),
-        PageEnd::QuotaExhausted(_) | PageEnd::StillWanted | PageEnd::Unavailable | PageEnd::Cancelled => {
-            Settlement::Nack
-        }
+        PageOutcome::Malformed(reason) => Settlement::DeadLetterMessage(reason.clone()),
+        PageOutcome::QuotaExhausted(_)
+        | PageOutcome::StillWanted
+        | PageOutcome::Unavailable
+        | PageOutcome::Cancelled => Settlement::Nack,
     }
 }
 
@@ -109,18 +114,18 @@ mod tests {
     }
 
     #[test]
-    fn every_end_has_its_settlement() {
+    fn every_outcome_has_its_settlement() {
         use FailureClass::{Permanent, Throttled, Token, Transient};
-        let failed = |class| PageEnd::Failed(Failure::new(class, "x"));
-        let restart = |class| PageEnd::RestartTask(Failure::new(class, "x"));
+        let failed = |class| PageOutcome::Failed(Failure::new(class, "x"));
+        let restart = |class| PageOutcome::RestartTask(Failure::new(class, "x"));
         let retry = |tier| Settlement::Retry { tier };
         let dead = |class| Settlement::DeadLetter(Failure::new(class, "x"));
         let second = Duration::from_secs(1);
-        for (end, attempts, expected) in [
-            (PageEnd::Stored, 0, Settlement::Ack),
-            (PageEnd::AlreadyDone, 3, Settlement::Ack),
-            (PageEnd::AlreadyDead, 5, Settlement::Ack),
-            (PageEnd::Obsolete, 0, Settlement::Ack),
+        for (outcome, attempts, expected) in [
+            (PageOutcome::Stored, 0, Settlement::Ack),
+            (PageOutcome::AlreadyDone, 3, Settlement::Ack),
+            (PageOutcome::AlreadyDead, 5, Settlement::Ack),
+            (PageOutcome::Obsolete, 0, Settlement::Ack),
             (failed(Transient), 1, retry(0)),
             (failed(Transient), 2, retry(1)),
             (failed(Transient), 4, retry(3)),
@@ -132,30 +137,34 @@ mod tests {
             (failed(Throttled), 9, retry(0)),
             (restart(Transient), 2, retry(1)),
             (restart(Transient), 5, dead(Transient)),
-            (PageEnd::Preparing { cursor: "t".into(), wait: second }, 0, Settlement::Snooze(second)),
-            (PageEnd::QuotaWait(second), 4, Settlement::Snooze(second)),
-            (PageEnd::QuotaExhausted(second), 4, Settlement::Nack),
-            (PageEnd::UnknownStream, 0, Settlement::Snooze(Duration::MAX)),
-            (PageEnd::NewerVersion(9), 0, Settlement::Snooze(Duration::MAX)),
-            (PageEnd::Malformed("x".into()), 0, Settlement::DeadLetterMessage("x".into())),
-            (PageEnd::StillWanted, 0, Settlement::Nack),
-            (PageEnd::Unavailable, 4, Settlement::Nack),
-            (PageEnd::Cancelled, 5, Settlement::Nack),
+            (PageOutcome::Preparing { cursor: "t".into(), wait: second }, 0, Settlement::Snooze(second)),
+            (PageOutcome::QuotaWait(second), 4, Settlement::Snooze(second)),
+            (PageOutcome::QuotaExhausted(second), 4, Settlement::Nack),
+            (PageOutcome::UnknownStream, 0, Settlement::Snooze(Duration::MAX)),
+            (PageOutcome::NewerVersion(9), 0, Settlement::Snooze(Duration::MAX)),
+            (PageOutcome::Malformed("x".into()), 0, Settlement::DeadLetterMessage("x".into())),
+            (PageOutcome::StillWanted, 0, Settlement::Nack),
+            (PageOutcome::Unavailable, 4, Settlement::Nack),
+            (PageOutcome::Cancelled, 5, Settlement::Nack),
         ] {
-            assert_eq!(settlement_for(&end, attempts, &policy(false)), expected, "{end:?} after {attempts}");
+            assert_eq!(
+                settlement_for(&outcome, attempts, &policy(false)),
+                expected,
+                "{outcome:?} after {attempts}"
+            );
         }
-        let poisoned = settlement_for(&PageEnd::Poisoned { crashes: 5 }, 5, &policy(false));
+        let poisoned = settlement_for(&PageOutcome::Poisoned { crashes: 5 }, 5, &policy(false));
         assert!(
             matches!(poisoned, Settlement::DeadLetter(f) if f.class == Permanent && f.message.contains('5'))
         );
-        let unknown = settlement_for(&PageEnd::UnknownPartition(7), 0, &policy(false));
+        let unknown = settlement_for(&PageOutcome::UnknownPartition(7), 0, &policy(false));
         assert!(matches!(unknown, Settlement::DeadLetterMessage(_)));
     }
 
     #[test]
     fn a_producer_leaves_an_exhausted_quota_to_the_consumers() {
         let wait = Duration::from_secs(60);
-        let settlement = settlement_for(&PageEnd::QuotaExhausted(wait), 0, &policy(true));
+        let settlement = settlement_for(&PageOutcome::QuotaExhausted(wait), 0, &policy(true));
         assert_eq!(settlement, Settlement::Snooze(wait));
     }
 

@@ -5,7 +5,7 @@ use pagemill_queue::{Rabbit, RabbitConfig};
 use pagemill_store::{Store, StoreConfig};
 
 use crate::{
-    config::{Config, Consumer},
+    config::{Config, ConsumerSettings},
     error::SourceError,
     sources::{self, ResolvedSource, Sources},
 };
@@ -18,7 +18,7 @@ pub struct App {
     /// The report platforms.
     pub sources: Sources,
     /// How pages are worked on.
-    pub settings: std::sync::Arc<Consumer>,
+    pub settings: std::sync::Arc<ConsumerSettings>,
 }
 
 /// Connections of a process beside those of its writers: slots, checks, heartbeats.
@@ -47,7 +47,7 @@ impl App {
     /// As [`App::build`].
     pub async fn with_store(
         store: Store,
-        settings: Consumer,
+        settings: ConsumerSettings,
         resolved: &[ResolvedSource],
         migrate: bool,
     ) -> anyhow::Result<Self> {

@@ -21,7 +21,7 @@ use serde::Deserialize;
 use toml::Table;
 
 pub use self::{
-    consumer::{Consumer, CountOrAuto},
+    consumer::{ConsumerSettings, CountOrAuto},
     credential::{Accounts, CredentialConfig, DEFAULT_CREDENTIAL},
     secret::SecretRef,
     source::SourceConfig,
@@ -46,7 +46,7 @@ pub struct Config {
     pub amqp: Amqp,
     /// How pages are worked on.
     #[serde(default)]
-    pub consumer: Consumer,
+    pub consumer: ConsumerSettings,
     /// The report platforms to pull.
     #[serde(default, rename = "source")]
     pub sources: Vec<SourceConfig>,

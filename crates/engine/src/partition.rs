@@ -6,7 +6,7 @@
 //! expand    publish every page beyond the first                                    expand.rs
 //! split     open parts of a partition that is too deep for the API's pages          split.rs
 //! seal      close the partition, or fetch pages again                              seal.rs
-//! resume    publish what a stalled partition lacks                                 rescue.rs
+//! rescue    issue the missing pages of a stalled partition again                   rescue.rs
 //! ```
 //!
 //! Every step is idempotent: any worker may ensure it, at any time.
@@ -24,9 +24,9 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{app::App, error::ServiceError, sources::Sources};
 
-/// The steps that advance partitions, over one ledger and one queue.
+/// Drives partitions to their seal, over one ledger and one queue: each step is a function.
 #[derive(Clone)]
-pub(crate) struct PartitionSteps<Q> {
+pub(crate) struct PartitionDriver<Q> {
     store: Store,
     queue: Q,
     sources: Sources,
@@ -34,28 +34,28 @@ pub(crate) struct PartitionSteps<Q> {
     repair_rounds: u32,
     /// True if responses are kept.
     keeps_responses: bool,
-    expansion: Expansion,
+    publish_mode: PublishMode,
 }
 
 /// When the pages beyond a first page are published.
 #[derive(Clone)]
-pub(crate) enum Expansion {
+pub(crate) enum PublishMode {
     /// As soon as the first page is stored.
     Immediate,
     /// Later, by the receiver, which expands several partitions in turn.
     Deferred(UnboundedSender<PartitionRow>),
 }
 
-impl<Q: PageQueue> PartitionSteps<Q> {
-    /// The steps over an app, publishing to `queue`.
-    pub(crate) fn new(app: &App, queue: Q, expansion: Expansion) -> Self {
+impl<Q: PageQueue> PartitionDriver<Q> {
+    /// A driver over an app, publishing to `queue`.
+    pub(crate) fn new(app: &App, queue: Q, publish_mode: PublishMode) -> Self {
         Self {
             store: app.store.clone(),
             queue,
             sources: app.sources.clone(),
             repair_rounds: app.settings.repair_rounds,
             keeps_responses: app.settings.keep_responses,
-            expansion,
+            publish_mode,
         }
     }
 

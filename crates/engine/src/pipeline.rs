@@ -7,8 +7,8 @@
 //! conclude   record -> advance the partition -> decide -> apply to the delivery  conclude.rs
 //! ```
 //!
-//! The pool between intake and batch holds N workers; [`Pipeline::run`] wires them up. A run is a session
-//! (session.rs): it ends when the intake ends, when a stop comes, or when PostgreSQL or the quota permit no more.
+//! The pool between intake and batch holds N workers; [`Pipeline::run_session`] wires them up. A session
+//! (session.rs) ends when the intake ends, when a stop comes, or when PostgreSQL or the quota permit no more.
 
 mod attempt;
 mod batch;
@@ -35,7 +35,7 @@ use tokio::sync::{
 pub use self::{
     counters::{Counters, Counts},
     intake::Intake,
-    session::PipelineEnd,
+    session::EarlyEnd,
 };
 use self::{
     delivered::DeliveredJob,
@@ -44,8 +44,8 @@ use self::{
 };
 use crate::{
     app::App,
-    config::Consumer,
-    partition::{Expansion, PartitionSteps},
+    config::ConsumerSettings,
+    partition::{PartitionDriver, PublishMode},
     sources::Sources,
     stop::Stop,
 };
@@ -56,9 +56,9 @@ pub struct Pipeline<Q> {
     /// Where retries, dead letters and expanded partitions are published.
     pub(crate) queue: Q,
     sources: Sources,
-    settings: Arc<Consumer>,
+    settings: Arc<ConsumerSettings>,
     policy: SettlementPolicy,
-    partitions: PartitionSteps<Q>,
+    partitions: PartitionDriver<Q>,
     /// Counts of pages, rows and requests so far.
     pub counters: Arc<Counters>,
     quarantine: Quarantine,
@@ -69,21 +69,29 @@ pub struct Pipeline<Q> {
 impl<Q: PageQueue> Pipeline<Q> {
     /// A consumer's pipeline, publishing to `queue`.
     pub fn consumer(app: &App, queue: Q) -> Arc<Self> {
-        Arc::new(Self::new(app, queue, Expansion::Immediate, false))
+        Arc::new(Self::new(app, queue, PublishMode::Immediate, false))
     }
 
     /// A producer's pipeline. It hands over the partitions whose first pages are stored, so that several are
     /// published in turn; and it leaves to the consumers what has to wait for long.
     pub(crate) fn producer(app: &App, queue: Q) -> (Arc<Self>, UnboundedReceiver<PartitionRow>) {
         let (sender, expansions) = unbounded_channel();
-        (Arc::new(Self::new(app, queue, Expansion::Deferred(sender), true)), expansions)
+        (Arc::new(Self::new(app, queue, PublishMode::Deferred(sender), true)), expansions)
     }
 
-    /// Works on what the intake delivers until the intake ends, PostgreSQL cannot be used, or the stop
-    /// comes: draining ends the intake, cancelling returns what runs.
-    pub async fn run(self: &Arc<Self>, intake: Intake, sizing: Sizing, stop: &Stop) -> PipelineEnd {
+    /// Works on what the intake delivers until the intake ends or the stop comes: draining ends the intake,
+    /// cancelling returns what runs. Every delivery is then settled or returned to its queue.
+    ///
+    /// # Errors
+    /// [`EarlyEnd`] when PostgreSQL, the broker or the quota permit no more.
+    pub async fn run_session(
+        self: &Arc<Self>,
+        intake: Intake,
+        sizing: Sizing,
+        stop: &Stop,
+    ) -> Result<(), EarlyEnd> {
         if let Err(error) = self.quarantine.clear_start_marks(&self.store).await {
-            return PipelineEnd::Failed(error.into());
+            return Err(EarlyEnd::Failed(error.into()));
         }
         let session = Session::new(stop);
         let workers = sizing.workers as usize;
@@ -108,13 +116,13 @@ impl<Q: PageQueue> Pipeline<Q> {
             tracing::error!(%error, "the intake failed");
         }
         self.sources.finish_refreshes().await;
-        session.ended()
+        session.result()
     }
 
-    fn new(app: &App, queue: Q, expansion: Expansion, snooze_exhausted: bool) -> Self {
+    fn new(app: &App, queue: Q, publish_mode: PublishMode, snooze_exhausted: bool) -> Self {
         Self {
             store: app.store.clone(),
-            partitions: PartitionSteps::new(app, queue.clone(), expansion),
+            partitions: PartitionDriver::new(app, queue.clone(), publish_mode),
             queue,
             sources: app.sources.clone(),
             settings: app.settings.clone(),

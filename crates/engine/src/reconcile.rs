@@ -37,9 +37,9 @@ pub async fn reconcile_source<Q: PageQueue>(
             let known = store.dead_letters.known(&ids).await?;
             let mut actions = Vec::with_capacity(letters.len());
             for letter in &letters {
-                actions.push(match known.iter().find(|(id, _)| *id == letter.id) {
-                    Some((_, true)) => DeadLetterAction::Keep,
-                    Some((_, false)) => DeadLetterAction::Drop,
+                actions.push(match known.get(&letter.id) {
+                    Some(true) => DeadLetterAction::Keep,
+                    Some(false) => DeadLetterAction::Drop,
                     None => record(&store, &source, letter).await?,
                 });
             }

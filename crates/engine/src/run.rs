@@ -3,9 +3,9 @@
 pub mod consume;
 pub mod days;
 pub mod deadline;
-pub mod embedded;
 pub mod follow;
 pub mod forecast;
+pub mod in_process;
 pub mod plan;
 pub mod produce;
 pub mod request;

@@ -18,7 +18,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let queue =
         Rabbit::connect(RabbitConfig { url: url.into(), sources: vec![SOURCE.into()], retry: vec![] })
             .await?;
-    let lane = Address::Lane { source: SOURCE.into(), lane: Lane::Pages };
+    let lane = Address::Lane { source: SOURCE.into(), lane: Lane::High };
     let message = |n: usize| Message { id: n.to_string(), body: vec![b'x'; BODY], note: None };
     for (jobs, prefetch) in JOBS.into_iter().zip(PREFETCH) {
         let begun = Instant::now();
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 async fn consume(queue: &Rabbit, jobs: usize, prefetch: u16) -> Result<(), pagemill_queue::QueueError> {
-    let mut deliveries = queue.subscribe(SOURCE, Lane::Pages, prefetch).await?;
+    let mut deliveries = queue.subscribe(SOURCE, Lane::High, prefetch).await?;
     let mut acking = FuturesUnordered::new();
     for _ in 0..jobs {
         // An open queue's subscription does not end.

@@ -1,8 +1,6 @@
 use std::collections::HashSet;
 
-use crate::{
-    error::QueueError, error::QueueErrorKind, message::Address, message::DeadNote, message::Message,
-};
+use crate::{error::QueueError, message::DeadNote};
 
 /// Letters a sweep shows at a time.
 pub(crate) const SWEEP_BATCH: usize = 500;
@@ -25,8 +23,6 @@ pub struct DeadLetter {
 pub enum DeadLetterAction {
     /// It stays.
     Keep,
-    /// This message is published there instead of it.
-    Requeue(Address, Message),
     /// It leaves for good.
     Drop,
 }
@@ -40,16 +36,6 @@ pub enum SweepError<E: std::error::Error + 'static> {
     /// The caller could not decide on the dead letters.
     #[error("the actions for dead letters cannot be decided")]
     Decide(#[source] E),
-}
-
-impl<E: std::error::Error + 'static> SweepError<E> {
-    /// The kind of the queue's error; `None` if it was not the queue.
-    pub fn kind(&self) -> Option<QueueErrorKind> {
-        match self {
-            Self::Queue(error) => Some(error.kind()),
-            Self::Decide(_) => None,
-        }
-    }
 }
 
 /// The ids a pass has seen, so that a copy shares the action of the first.
@@ -75,6 +61,7 @@ pub(crate) fn check_actions(letters: usize, actions: usize) -> Result<(), QueueE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::QueueErrorKind;
 
     #[test]
     fn copies_are_taken_out_within_and_across_batches() {

@@ -13,10 +13,3 @@ pub struct Depth {
     /// Subscriptions to the two lanes, of all processes.
     pub consumers: u64,
 }
-
-impl Depth {
-    /// Page jobs that will be delivered, now or after their delay.
-    pub fn waiting(&self) -> u64 {
-        self.pages + self.low + self.retry
-    }
-}

@@ -111,7 +111,6 @@ impl PageQueue for InProcess {
             for (letter, action) in letters.into_iter().zip(actions) {
                 match action {
                     DeadLetterAction::Keep => source.keep(letter),
-                    DeadLetterAction::Requeue(to, message) => self.put(&to, message)?,
                     DeadLetterAction::Drop => {}
                 }
             }

@@ -13,7 +13,9 @@ use lapin::{
     types::FieldTable,
 };
 use pagemill_core::Lane;
-use pagemill_queue::{DeadLetter, DeadLetterAction, PageQueue, QueueErrorKind, Rabbit, RabbitConfig};
+use pagemill_queue::{
+    DeadLetter, DeadLetterAction, PageQueue, QueueErrorKind, Rabbit, RabbitConfig, SweepError,
+};
 use tokio::{sync::mpsc, time::timeout};
 
 async fn delete(queue: &str) {
@@ -25,7 +27,7 @@ async fn delete(queue: &str) {
 async fn unroutable_is_an_error_and_mended() {
     on_rabbit(|queue, source| async move {
         delete(&format!("pagemill.{source}.pages")).await;
-        let to = lane(&source, Lane::Pages);
+        let to = lane(&source, Lane::High);
         let error = queue.publish(&to, messages(3)).await.unwrap_err();
         assert_eq!(error.kind(), QueueErrorKind::Unroutable);
         assert!(error.to_string().contains("3 messages") && error.to_string().contains("id-1"), "{error}");
@@ -53,10 +55,10 @@ async fn a_binding_deleted_with_thousands_in_flight_is_no_success() {
                 reached.try_send(()).unwrap();
             }
         });
-        let error = queue.publish(&lane(&source, Lane::Pages), many).await.unwrap_err();
+        let error = queue.publish(&lane(&source, Lane::High), many).await.unwrap_err();
         assert_eq!(error.kind(), QueueErrorKind::Unroutable, "{error}");
         unbinding.await.unwrap();
-        queue.publish(&lane(&source, Lane::Pages), messages(10)).await.unwrap();
+        queue.publish(&lane(&source, Lane::High), messages(10)).await.unwrap();
     })
     .await;
 }
@@ -64,8 +66,8 @@ async fn a_binding_deleted_with_thousands_in_flight_is_no_success() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consuming_resumes_after_its_queue_was_deleted() {
     on_rabbit(|queue, source| async move {
-        let mut deliveries = queue.subscribe(&source, Lane::Pages, 10).await.unwrap();
-        let to = lane(&source, Lane::Pages);
+        let mut deliveries = queue.subscribe(&source, Lane::High, 10).await.unwrap();
+        let to = lane(&source, Lane::High);
         queue.publish(&to, [message(1)]).await.unwrap();
         next(&mut deliveries).await.ack().await.unwrap();
         delete(&format!("pagemill.{source}.pages")).await;
@@ -84,7 +86,7 @@ async fn a_small_publish_does_not_wait_behind_a_large_one() {
     on_rabbit(|queue, source| async move {
         let (reached, mut signal) = mpsc::channel(1);
         let large = {
-            let (queue, to) = (queue.clone(), lane(&source, Lane::Pages));
+            let (queue, to) = (queue.clone(), lane(&source, Lane::High));
             let many = messages(100_000).inspect(move |m| {
                 if m.id == "id-1000" {
                     reached.try_send(()).unwrap();
@@ -103,8 +105,8 @@ async fn a_small_publish_does_not_wait_behind_a_large_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_exceeds_the_delivery_limit_is_a_dead_letter_with_its_reason() {
     on_rabbit(|queue, source| async move {
-        queue.publish(&lane(&source, Lane::Pages), [message(1)]).await.unwrap();
-        let mut deliveries = queue.subscribe(&source, Lane::Pages, 1).await.unwrap();
+        queue.publish(&lane(&source, Lane::High), [message(1)]).await.unwrap();
+        let mut deliveries = queue.subscribe(&source, Lane::High, 1).await.unwrap();
         for _ in 0..=1_000 {
             next(&mut deliveries).await.nack().await.unwrap();
         }
@@ -135,7 +137,8 @@ async fn a_second_sweeper_is_refused_while_one_is_under_way() {
         eventually("dead", || async { queue.depth(&source).await.unwrap().dead }, |n| *n == 1).await;
         let decide = |_| async {
             let second = queue.sweep_dead(&source, |_| async { Ok::<_, Infallible>(vec![]) }).await;
-            assert_eq!(second.unwrap_err().kind(), Some(QueueErrorKind::Busy));
+            let SweepError::Queue(error) = second.unwrap_err();
+            assert_eq!(error.kind(), QueueErrorKind::Busy);
             Ok::<_, Infallible>(vec![DeadLetterAction::Drop])
         };
         queue.sweep_dead(&source, decide).await.unwrap();
@@ -182,18 +185,15 @@ async fn a_queue_with_other_arguments_is_named() {
 #[tokio::test]
 async fn a_closed_queue_says_so_and_ends_its_subscriptions() {
     on_rabbit(|queue, source| async move {
-        let mut deliveries = queue.subscribe(&source, Lane::Pages, 10).await.unwrap();
+        let mut deliveries = queue.subscribe(&source, Lane::High, 10).await.unwrap();
         assert!(queue.is_healthy());
         queue.close().await;
         assert!(timeout(common::TIMEOUT, deliveries.next()).await.unwrap().is_none());
         deliveries.close().await;
         assert!(!queue.is_healthy());
-        let publish = queue.publish(&lane(&source, Lane::Pages), [message(1)]).await;
+        let publish = queue.publish(&lane(&source, Lane::High), [message(1)]).await;
         assert_eq!(publish.unwrap_err().kind(), QueueErrorKind::Closed);
-        assert_eq!(
-            queue.subscribe(&source, Lane::Pages, 1).await.unwrap_err().kind(),
-            QueueErrorKind::Closed
-        );
+        assert_eq!(queue.subscribe(&source, Lane::High, 1).await.unwrap_err().kind(), QueueErrorKind::Closed);
     })
     .await;
 }
@@ -255,14 +255,14 @@ async fn closed_connections_lose_nothing() {
     let rabbit =
         || RabbitConfig { url: vhost.url().into(), sources: vec![source.clone()], retry: retry_tiers() };
     let queue = Rabbit::connect(rabbit()).await.unwrap();
-    let mut deliveries = queue.subscribe(&source, Lane::Pages, 100).await.unwrap();
+    let mut deliveries = queue.subscribe(&source, Lane::High, 100).await.unwrap();
 
     let held = {
-        queue.publish(&lane(&source, Lane::Pages), [message(0)]).await.unwrap();
+        queue.publish(&lane(&source, Lane::High), [message(0)]).await.unwrap();
         next(&mut deliveries).await
     };
     let publishing = {
-        let (queue, to) = (queue.clone(), lane(&source, Lane::Pages));
+        let (queue, to) = (queue.clone(), lane(&source, Lane::High));
         // In parts, so that the connections are closed in the midst of it.
         tokio::spawn(async move {
             for part in 0..COUNT / 500 {

@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         page_size: ROWS as u32,
         generation: 0,
         attempt: 0,
-        lane: Lane::Pages,
+        lane: Lane::High,
         cursor: None,
         stands_on: None,
     };

@@ -34,7 +34,7 @@ fn job() -> PageJob {
         page_size: 100,
         generation: 0,
         attempt: 0,
-        lane: Lane::Pages,
+        lane: Lane::High,
         cursor: None,
         stands_on: None,
     }

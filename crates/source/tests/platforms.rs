@@ -48,7 +48,7 @@ impl Platform {
             page_size: stream.page_size(),
             generation: 0,
             attempt: 0,
-            lane: Lane::Pages,
+            lane: Lane::High,
             cursor: None,
             stands_on: None,
         }

@@ -17,7 +17,7 @@ use jiff::{
 };
 use pagemill_core::{Column, ColumnShape, DateScope, Kind, Lane, PageJob, Rows, Slice, TableShape};
 use pagemill_store::{
-    DataTable, NewPartition, Next, PageWrite, PartitionRow, PlanRequest, Planned, Sealing, Slices, Store,
+    DataTable, NewPartition, Next, PageWrite, PartitionRow, Planned, ResolvedRequest, Sealing, Slices, Store,
     StoreConfig,
 };
 use tokio_postgres::{Client, NoTls};
@@ -152,7 +152,7 @@ async fn fill(db: &Client, pages: i64) -> Outcome<()> {
     let proof = "{\"keys\": 100, \"distinct_keys\": 100, \"content_hash\": \"00000000000000ff\", \
                  \"quality\": {\"blank\": [], \"absent\": [], \"unmapped\": []}, \"warnings\": []}";
     let columns = "id, run, source, stream, account, from_date, to_date, lane, page_size, state, total, done, \
-                   expanded_at, published_at, closed_at, proof";
+                   published_at, closed_at, proof";
     db.batch_execute(&format!(
         "set statement_timeout = 0; set synchronous_commit = off; \
          insert into pagemill.runs (request, created_at) \
@@ -165,7 +165,7 @@ async fn fill(db: &Client, pages: i64) -> Outcome<()> {
              from generate_series(0, {large} - 1) n, lateral (select date '2020-01-01' + n::int as d) x; \
          insert into pagemill.run_partitions select run, id from pagemill.partitions; \
          select pagemill.open_month('2025-01-01'), pagemill.open_month('2025-02-01'); \
-         insert into pagemill.pages (partition, page, state, requests, versions, rows, total, keys, content_hash, requested_at) \
+         insert into pagemill.pages (partition, page, state, requests, times_stored, rows, total, key_hashes, content_hash, requested_at) \
              select p.id, n, 'done', 1, 1, 100, p.total, \
                  (select array_agg(hashint8extended(p.id, n * 100 + k)) from generate_series(1, 100) k), n, now() - interval '1 day' \
              from pagemill.partitions p, generate_series(1, p.done) n; \
@@ -243,7 +243,7 @@ impl World {
         })
         .await?;
         self.cost("missing pages of 10,000 (rescue)", (ROUNDS, 5), async |s, _| {
-            s.partitions.reorder_missing(id).await?;
+            s.partitions.reissue_missing(id).await?;
             Ok(())
         })
         .await?;
@@ -393,7 +393,7 @@ fn wanted(account: &str, day: Date) -> NewPartition {
     let (source, stream, account) = ("scale".into(), "rows".into(), account.into());
     NewPartition {
         slice: Slice { source, stream, account, from: day, to: day, part: BTreeMap::new() },
-        lane: Lane::Pages,
+        lane: Lane::High,
         page_size: PAGE_ROWS as u32,
         subset: None,
         chained: false,
@@ -403,12 +403,12 @@ fn wanted(account: &str, day: Date) -> NewPartition {
 
 async fn plan(store: &Store, account: &str, day: Date, again: bool) -> Outcome<Planned> {
     let requested = serde_json::json!({ "account": account, "day": day, "at": Timestamp::now().to_string() });
-    let request = PlanRequest { requested, again, owner: "scale".into() };
+    let request = ResolvedRequest { requested, again, owner: "scale".into() };
     Ok(store.runs.plan(&request, &[wanted(account, day)]).await?)
 }
 
-fn accounts(day: Date) -> (PlanRequest, Vec<NewPartition>) {
-    let request = PlanRequest { requested: "accounts".into(), again: false, owner: "scale".into() };
+fn accounts(day: Date) -> (ResolvedRequest, Vec<NewPartition>) {
+    let request = ResolvedRequest { requested: "accounts".into(), again: false, owner: "scale".into() };
     (request, (0..50).map(|n| wanted(&n.to_string(), day)).collect())
 }
 
@@ -437,7 +437,7 @@ fn write(table: &DataTable, partition: &PartitionRow, page: u32) -> PageWrite {
     let rows = Rows::new(PAGE_ROWS, columns);
     PageWrite {
         job: partition.job(page, 0),
-        keys: rows.key_hashes(table.key()),
+        key_hashes: rows.key_hashes(table.key()),
         content_hash: rows.content_hash(),
         rows,
         total: Some(u64::from(PAGES) * PAGE_ROWS as u64),
@@ -446,7 +446,7 @@ fn write(table: &DataTable, partition: &PartitionRow, page: u32) -> PageWrite {
         request_id: None,
         requested_at: Timestamp::now() - SignedDuration::from_secs(1),
         body: None,
-        casts: vec![],
+        cast_failures: vec![],
         body_digest: None,
         unchanged: None,
     }

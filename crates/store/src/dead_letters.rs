@@ -3,6 +3,8 @@
 mod list;
 mod requeue;
 
+use std::collections::HashMap;
+
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
 use pagemill_core::{Failure, PageJob};
@@ -23,6 +25,10 @@ use crate::{
 pub struct DeadRecord {
     /// Id in `pagemill.dead_letters`.
     pub id: i64,
+    /// The last error.
+    pub error: String,
+    /// Groups errors that differ only in numbers.
+    pub fingerprint: String,
     /// Failed attempts.
     pub attempts: u32,
     /// First failure, RFC 3339.
@@ -38,6 +44,8 @@ impl DeadRecord {
     fn from_row(row: &Row) -> Self {
         Self {
             id: row.get("id"),
+            error: row.get("error"),
+            fingerprint: row.get("fingerprint"),
             attempts: row.get::<_, i32>("attempts") as u32,
             first_failed_at: row.get("first_failed"),
             last_failed_at: row.get("last_failed"),
@@ -46,10 +54,22 @@ impl DeadRecord {
     }
 }
 
-const RFC3339: &str = "'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'";
+/// A time as text, RFC 3339.
+macro_rules! rfc3339 {
+    ($time:literal) => {
+        concat!("to_char(", $time, ", 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+    };
+}
+use rfc3339;
+
 /// The columns that [`DeadRecord::from_row`] reads.
-const RECORD_COLUMNS: &str = "id, attempts, to_char(first_failed_at, 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') as first_failed, \
-    to_char(last_failed_at, 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') as last_failed";
+const RECORD_COLUMNS: &str = concat!(
+    "id, error, fingerprint, attempts, ",
+    rfc3339!("first_failed_at"),
+    " as first_failed, ",
+    rfc3339!("last_failed_at"),
+    " as last_failed"
+);
 
 const OPEN: &str = "requeued_at is null and dropped_at is null";
 
@@ -131,14 +151,14 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// The dead letter under a message id, however it ended.
-    pub async fn find(&self, message_id: &str) -> Result<Option<DeadRecord>, StoreError> {
+    /// The open dead letter under a message id: neither requeued nor dropped.
+    pub async fn find_open(&self, message_id: &str) -> Result<Option<DeadRecord>, StoreError> {
         let client = self.database.client().await?;
         let row = client
             .query_opt(
                 &format!(
                     "select {RECORD_COLUMNS} \
-                     from pagemill.dead_letters where message_id = $1"
+                     from pagemill.dead_letters where message_id = $1 and {OPEN}"
                 ),
                 &[&message_id],
             )
@@ -146,9 +166,9 @@ impl DeadLetters {
         Ok(row.map(|r| DeadRecord::from_row(&r)))
     }
 
-    /// Of the message ids, those that the ledger knows; true if the dead letter is open, that is neither
+    /// Those of the message ids that the ledger knows. The value is true if the dead letter is open: neither
     /// requeued nor dropped.
-    pub async fn known(&self, message_ids: &[String]) -> Result<Vec<(String, bool)>, StoreError> {
+    pub async fn known(&self, message_ids: &[String]) -> Result<HashMap<String, bool>, StoreError> {
         let client = self.database.client().await?;
         let rows = client
             .query(
@@ -215,7 +235,7 @@ async fn insert_letter(
                 "insert into pagemill.dead_letters (message_id, message, partition, source, stream, account, page, attempts, error, \
                      fingerprint, first_failed_at, last_failed_at) \
                  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now()) \
-                 on conflict (message_id) do update set error = excluded.error \
+                 on conflict (message_id) do update set error = excluded.error, fingerprint = excluded.fingerprint \
                  returning {RECORD_COLUMNS}"
             ),
             &[

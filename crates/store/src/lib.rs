@@ -22,7 +22,7 @@ mod dead_letters;
 mod error;
 mod identifier;
 mod migrate;
-mod page;
+mod page_write;
 mod pages;
 mod partitions;
 mod prune;
@@ -44,16 +44,18 @@ pub use dead_letters::{DeadFilter, DeadGroup, DeadLetters, DeadLock, DeadRecord,
 pub use error::{StoreError, StoreErrorKind};
 pub use identifier::quote;
 pub use migrate::Migrated;
-pub use page::{Next, PageWrite, UnchangedPage};
-pub use pages::{Following, PageStart, Pages, StandingPage, Unwanted, Written};
-pub use partitions::{PartitionRow, Partitions, Progress, Recount, Republish, SealReport, Sealing};
+pub use page_write::{Next, PageWrite, UnchangedPage};
+pub use pages::{Following, KnownPage, PageStart, Pages, StandingPage, Unwanted, Written};
+pub use partitions::{
+    PartitionRow, PartitionState, Partitions, Progress, Recount, Reissued, SealReport, Sealing,
+};
 pub use prune::{Month, Pruned};
 pub use query::TextRows;
 pub use quotas::{JITTER, QuotaBackOff, QuotaLimits, QuotaRow, Quotas, SlotGrant, SlotRequest};
-pub use responses::{Responses, Rewritten, Slices, StoredAttempt, StoredResponse};
+pub use responses::{Responses, Rewritten, Slices, StoredPartition, StoredResponse};
 pub use runs::{
-    NewPartition, Opened, Pace, PlanPreview, PlanRequest, Planned, RunPace, RunStatus, Runs, Sealed,
-    SlicePreview, SliceState, Warning,
+    NewPartition, Opened, Pace, PlanDecision, PlanPreview, Planned, ResolvedRequest, RunPace, RunProgress,
+    RunState, RunStatus, Runs, Sealed, SlicePreview, Warning,
 };
 pub use store::Store;
 pub use table::{DataTable, StreamRules};

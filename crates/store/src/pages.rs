@@ -46,6 +46,17 @@ pub enum Unwanted {
     UnknownPartition,
 }
 
+/// A page that has a row in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownPage {
+    /// Its number.
+    pub page: u32,
+    /// Its current generation.
+    pub generation: u32,
+    /// True if it is done or dead.
+    pub has_ended: bool,
+}
+
 /// What the ledger has of a job.
 enum LedgerPage {
     Wanted { starts: i32, alone_starts: i32 },
@@ -73,8 +84,9 @@ impl Pages {
         }
     }
 
-    /// Looks a job up before a request is spent on it. The start of a `redelivered` job is recorded
-    /// as suspicion: it may have killed the process that had it before.
+    /// Looks a job up in the ledger before a request is sent for it. If the job is `redelivered`, its start is
+    /// counted: it may have killed the process that had it before. After two such starts without an outcome
+    /// the page is suspected. After `attempts_allowed` crashes while it ran alone it is poisoned.
     pub async fn start(
         &self,
         job: &PageJob,
@@ -112,7 +124,7 @@ impl Pages {
         })
     }
 
-    /// The suspected is alone in its process now: a crash from here on counts.
+    /// Counts the start of a suspected page that runs alone in its process. A crash from here on is the page's.
     pub async fn start_alone(&self, job: &PageJob) -> Result<(), StoreError> {
         let client = self.database.client().await?;
         client
@@ -124,9 +136,8 @@ impl Pages {
         Ok(())
     }
 
-    /// What the pages of a partition that are known to the ledger stand at: page, generation, and
-    /// whether it is done or dead. Pages that are not in the list were never heard of.
-    pub async fn known(&self, partition: i64) -> Result<Vec<(u32, u32, bool)>, StoreError> {
+    /// The pages of a partition that have a row in the ledger, in order. Other pages have had no event yet.
+    pub async fn known(&self, partition: i64) -> Result<Vec<KnownPage>, StoreError> {
         let client = self.database.client().await?;
         let statement = client
             .prepare_cached("select page, generation, state in ('done', 'dead') as ended from pagemill.pages where partition = $1 order by page")
@@ -134,11 +145,15 @@ impl Pages {
         let rows = client.query(&statement, &[&partition]).await?;
         Ok(rows
             .iter()
-            .map(|r| (r.get::<_, i32>("page") as u32, r.get::<_, i32>("generation") as u32, r.get("ended")))
+            .map(|r| KnownPage {
+                page: r.get::<_, i32>("page") as u32,
+                generation: r.get::<_, i32>("generation") as u32,
+                has_ended: r.get("ended"),
+            })
             .collect())
     }
 
-    /// Starts that were cancelled gracefully are no suspicion.
+    /// Takes back one start of each of these pages (partition, page): they were returned in good order.
     pub async fn clear_start_marks(&self, jobs: &[(i64, u32)]) -> Result<(), StoreError> {
         let client = self.database.client().await?;
         let partitions: Vec<i64> = jobs.iter().map(|j| j.0).collect();

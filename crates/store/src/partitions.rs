@@ -14,8 +14,8 @@ mod standing;
 pub(crate) use self::row::{PARTITION_COLUMNS, PROGRESS_COLUMNS, lane_name};
 pub use self::{
     recount::Recount,
-    rescue::Republish,
-    row::{PartitionRow, Progress},
+    rescue::Reissued,
+    row::{PartitionRow, PartitionState, Progress},
     seal::{SealReport, Sealing},
 };
 use crate::{database::Database, error::StoreError, error::StoreErrorKind};

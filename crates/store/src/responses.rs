@@ -25,7 +25,7 @@ pub struct Slices {
 
 /// An attempt at a slice, and how many of its responses are stored.
 #[derive(Clone, Debug)]
-pub struct StoredAttempt {
+pub struct StoredPartition {
     /// The partition.
     pub partition: PartitionRow,
     /// Pages stored.
@@ -44,7 +44,7 @@ pub struct StoredResponse {
     /// When its request was sent, on the database's clock.
     pub requested_at: Timestamp,
     /// Hashes of its rows' keys, as they were read last.
-    pub keys: Vec<i64>,
+    pub key_hashes: Vec<i64>,
     /// The body as it came, or why it cannot be had.
     pub body: Result<Vec<u8>, String>,
 }
@@ -53,7 +53,7 @@ pub struct StoredResponse {
 const IN_TABLE: &str = "not exists (select from pagemill.partitions w join pagemill.partitions newer \
         on (newer.source, newer.stream, newer.account, newer.from_date, newer.to_date) \
             = (w.source, w.stream, w.account, w.from_date, w.to_date) \
-    where w.id = coalesce(p.top, p.id) and newer.parent is null and newer.id > w.id and newer.state = 'sealed')";
+    where w.id = coalesce(p.root, p.id) and newer.parent is null and newer.id > w.id and newer.state = 'sealed')";
 
 /// Attempts that fetched all that they were to: where a slice was split, at its parts.
 const WHOLE: &str =
@@ -75,7 +75,7 @@ impl Responses {
         &self,
         table: &DataTable,
         slices: &Slices,
-    ) -> Result<Vec<StoredAttempt>, StoreError> {
+    ) -> Result<Vec<StoredPartition>, StoreError> {
         self.attempts(table, slices, IN_TABLE).await
     }
 
@@ -84,7 +84,7 @@ impl Responses {
         &self,
         table: &DataTable,
         slices: &Slices,
-    ) -> Result<Vec<StoredAttempt>, StoreError> {
+    ) -> Result<Vec<StoredPartition>, StoreError> {
         self.attempts(table, slices, WHOLE).await
     }
 
@@ -93,7 +93,7 @@ impl Responses {
         table: &DataTable,
         slices: &Slices,
         which: &str,
-    ) -> Result<Vec<StoredAttempt>, StoreError> {
+    ) -> Result<Vec<StoredPartition>, StoreError> {
         let mut client = self.database.client().await?;
         let tx = client.build_transaction().read_only(true).start().await?;
         tx.batch_execute("set local statement_timeout = '10min'").await?;
@@ -104,7 +104,7 @@ impl Responses {
                  where g.partition = p.id and g.requested_at is not null) as s(stored, responses, stale) \
              where p.source = $1 and p.stream = $2 and (cardinality($3::text[]) = 0 or p.account = any($3)) \
                and ($4::date is null or p.to_date >= $4) and ($5::date is null or p.from_date <= $5) and {which} \
-             order by coalesce(p.top, p.id), p.id"
+             order by coalesce(p.root, p.id), p.id"
         );
         let (from, to) = slices.days.unzip();
         let params: [&(dyn ToSql + Sync); 6] =
@@ -113,7 +113,7 @@ impl Responses {
         let count = |r: &tokio_postgres::Row, name| r.get::<_, i64>(name) as u64;
         Ok(rows
             .iter()
-            .map(|r| StoredAttempt {
+            .map(|r| StoredPartition {
                 partition: PartitionRow::from_row(r),
                 pages: count(r, "stored"),
                 responses: count(r, "responses"),
@@ -143,7 +143,7 @@ impl Responses {
         let client = self.database.client().await?;
         let statement = client
             .prepare_cached(
-                "select b.page, g.requested_at, g.keys, b.body from pagemill.responses b \
+                "select b.page, g.requested_at, g.key_hashes, b.body from pagemill.responses b \
                  join pagemill.pages g on (g.partition, g.page) = (b.partition, b.page) \
                  where b.partition = $1 and b.page = any($2) and g.requested_at is not null \
                  order by g.requested_at desc, b.page desc",
@@ -156,7 +156,7 @@ impl Responses {
             .map(|r| StoredResponse {
                 page: r.get::<_, i32>("page") as u32,
                 requested_at: r.get("requested_at"),
-                keys: r.get::<_, Option<_>>("keys").unwrap_or_default(),
+                key_hashes: r.get::<_, Option<_>>("key_hashes").unwrap_or_default(),
                 body: decompress(r.get("body")).map_err(|e| format!("the stored response is damaged: {e}")),
             })
             .collect())

@@ -17,7 +17,7 @@ pub(crate) use self::{
     arrays::{ColumnArray, RowRef},
     read::read_rows,
 };
-use crate::{page::PageWrite, table::DataTable};
+use crate::{page_write::PageWrite, table::DataTable};
 
 /// A connection keeps a buffer as large as its largest statement; beyond this size nothing is gained.
 const ROWS_A_STATEMENT: usize = 500;

@@ -14,19 +14,19 @@ use serde_json::Value;
 use self::newest::newest_attempt;
 pub use self::{
     pace::{Pace, RunPace},
-    preview::{PlanPreview, SlicePreview, SliceState},
-    status::{RunStatus, Warning},
+    preview::{PlanDecision, PlanPreview, SlicePreview},
+    status::{RunProgress, RunState, RunStatus, Warning},
 };
 use crate::{
     database::Database,
     error::StoreError,
-    partitions::{PARTITION_COLUMNS, PartitionRow, lane_name},
+    partitions::{PARTITION_COLUMNS, PartitionRow, PartitionState, lane_name},
     table::open_months,
 };
 
 /// A request for a run.
 #[derive(Clone, Debug)]
-pub struct PlanRequest {
+pub struct ResolvedRequest {
     /// Canonical: equal requests have equal values.
     pub requested: Value,
     /// Pull again what is sealed already.
@@ -114,7 +114,11 @@ impl Runs {
     /// Records a run and opens its partitions, or continues the unfinished run of the same request.
     /// A slice that is open already is adopted; one that is sealed is left alone unless requested
     /// again; a subset never adopts nor is adopted, except by the same request.
-    pub async fn plan(&self, request: &PlanRequest, wanted: &[NewPartition]) -> Result<Planned, StoreError> {
+    pub async fn plan(
+        &self,
+        request: &ResolvedRequest,
+        wanted: &[NewPartition],
+    ) -> Result<Planned, StoreError> {
         open_months(&self.database, wanted.iter().map(|w| &w.slice)).await?;
         let mut client = self.database.client().await?;
         let tx = client.transaction().await?;
@@ -202,16 +206,16 @@ struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     async fn sort(
         tx: &deadpool_postgres::Transaction<'_>,
-        request: &PlanRequest,
+        request: &ResolvedRequest,
         wanted: &'a [NewPartition],
     ) -> Result<Self, StoreError> {
         let mut sorted = Self::default();
         for partition in wanted {
             match newest_attempt(tx, &partition.slice).await? {
-                Some(newest) if newest.state == "open" && newest.subset == partition.subset => {
+                Some(newest) if newest.state == PartitionState::Open && newest.subset == partition.subset => {
                     sorted.adopt.push(newest.id);
                 }
-                Some(newest) if newest.state == "open" => {
+                Some(newest) if newest.state == PartitionState::Open => {
                     supersede(tx, newest.id).await?;
                     sorted.due.push(partition);
                 }
@@ -230,7 +234,7 @@ impl<'a> Wanted<'a> {
 /// The unfinished run of the same request, and the other producer that holds its lease.
 pub(super) async fn unfinished(
     tx: &deadpool_postgres::Transaction<'_>,
-    request: &PlanRequest,
+    request: &ResolvedRequest,
 ) -> Result<Option<(i64, Option<String>)>, StoreError> {
     let row = tx
         .query_opt(
@@ -248,7 +252,7 @@ pub(super) async fn unfinished(
 async fn supersede(tx: &deadpool_postgres::Transaction<'_>, partition: i64) -> Result<(), StoreError> {
     tx.execute(
         "update pagemill.partitions set state = 'incomplete', reason = 'superseded by a newer run', closed_at = now() \
-         where coalesce(top, id) = $1 and state = 'open'",
+         where coalesce(root, id) = $1 and state = 'open'",
         &[&partition],
     )
     .await?;

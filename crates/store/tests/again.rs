@@ -28,10 +28,11 @@ impl World {
 
     /// Which version of each row is where, and whether it was locked since (which is WAL too); how
     /// large the table and its index are.
-    async fn versions(&self) -> (String, String) {
-        let versions = "select md5(string_agg(concat(id, ctid, xmin, xmax), ',' order by id)) from test_rows";
+    async fn times_stored(&self) -> (String, String) {
+        let times_stored =
+            "select md5(string_agg(concat(id, ctid, xmin, xmax), ',' order by id)) from test_rows";
         let sizes = "select concat(pg_table_size('test_rows'), ' ', pg_indexes_size('test_rows'))";
-        (self.text(versions).await, self.text(sizes).await)
+        (self.text(times_stored).await, self.text(sizes).await)
     }
 
     /// Rows whose version is of this run.
@@ -44,14 +45,18 @@ impl World {
 async fn an_unchanged_day_pulled_again_writes_no_row() {
     let world = World::new().await;
     world.pulled(|page| page, 1).await;
-    let before = world.versions().await;
+    let before = world.times_stored().await;
     for requested in 2..5 {
         world.pulled(|page| page, requested).await;
-        assert_eq!(world.versions().await, before, "no row was written or locked, no page and no index grew");
+        assert_eq!(
+            world.times_stored().await,
+            before,
+            "no row was written or locked, no page and no index grew"
+        );
     }
     // What changed, and nothing else, is written.
     world.pulled(|page| if page == 3 { 99 } else { page }, 5).await;
-    assert_ne!(world.versions().await.0, before.0);
+    assert_ne!(world.times_stored().await.0, before.0);
     assert_eq!(world.written_by_run(5).await, "10");
 }
 
@@ -60,7 +65,7 @@ async fn an_unchanged_day_may_be_pulled_into_months_too() {
     let rules = pagemill_store::StreamRules { monthly: true, ..Default::default() };
     let world = World::ruled(rules).await;
     world.pulled(|page| page, 1).await;
-    let before = world.versions().await;
+    let before = world.times_stored().await;
     world.pulled(|page| page, 2).await;
-    assert_eq!(world.versions().await.0, before.0);
+    assert_eq!(world.times_stored().await.0, before.0);
 }

@@ -1,4 +1,4 @@
-//! The proof of completeness on a real PostgreSQL: repairs, chains, parts, sums, missing rows, warnings.
+//! The proof of completeness on a real PostgreSQL: repair_rounds, chains, parts, sums, missing rows, warnings.
 
 mod common;
 
@@ -45,7 +45,7 @@ async fn pages_that_state_an_older_total_are_fetched_again() {
     let recount =
         store.partitions.recount(table, &store.partitions.get(job.partition).await.unwrap()).await.unwrap();
     assert!(recount.agrees(), "{recount:?}");
-    assert_eq!((recount.repairs, recount.pages, recount.table_keys), (1, 3, 21));
+    assert_eq!((recount.repair_rounds, recount.pages, recount.table_keys), (1, 3, 21));
 }
 
 /// One response states a larger total, and later ones take it back: the pages that were requested by it
@@ -148,7 +148,7 @@ async fn a_chain_ends_with_the_page_that_names_no_next() {
     let following = store.pages.following(job.partition, 1).await.unwrap();
     assert_eq!(following, Following::Page { cursor: "b".into(), generation: 0 });
     // Its job is lost: the rescue finds where the chain goes on.
-    let order = store.partitions.reorder_missing(job.partition).await.unwrap().unwrap();
+    let order = store.partitions.reissue_missing(job.partition).await.unwrap().unwrap();
     assert_eq!((order.jobs[0].page, order.jobs[0].cursor.as_deref()), (2, Some("b")));
     let second = PageWrite { job: order.jobs[0].clone(), ..chained(2, Next::Last) };
     let written = store.pages.write(table, &[second]).await.unwrap();

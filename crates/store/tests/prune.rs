@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{World, closed, page};
 use pagemill_core::{Failure, PageJob, Retention, Slice, Verdict};
-use pagemill_store::{DeadFilter, PageWrite, Pruned, compress};
+use pagemill_store::{DeadFilter, KnownPage, PageWrite, Pruned, compress};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const NINETY_DAYS: Retention = Retention { history: Some(Duration::from_secs(90 * 86_400)), responses: None };
@@ -121,7 +121,10 @@ async fn the_newest_sealed_attempt_stays_and_what_is_open_too() {
     world.execute("update pagemill.partitions set opened_at = opened_at - interval '100 days'").await;
     let pruned = world.prune(&NINETY_DAYS).await;
     assert_eq!((pruned.attempts, pruned.pages), (0, 2));
-    assert_eq!(world.store.pages.known(open.partition).await.unwrap(), [(1, 0, true)]);
+    assert_eq!(
+        world.store.pages.known(open.partition).await.unwrap(),
+        [KnownPage { page: 1, generation: 0, has_ended: true }]
+    );
     assert!(world.store.partitions.get(sealed.partition).await.unwrap().pruned_at.is_some());
 }
 

@@ -2,11 +2,13 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use common::{World, closed, page, reason};
 use pagemill_core::Failure;
-use pagemill_store::{ConsumerBeat, DeadFilter, Following, StoreErrorKind, Unwanted};
+use pagemill_store::{
+    ConsumerBeat, DeadFilter, Following, PartitionState, RunProgress, RunState, StoreErrorKind, Unwanted,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_and_its_partitions_are_read() {
@@ -17,7 +19,10 @@ async fn a_run_and_its_partitions_are_read() {
     assert!(store.partitions.any_open(&sources).await.unwrap());
     assert_eq!(store.partitions.open(&sources).await.unwrap()[0].id, job.partition);
     assert_eq!(store.partitions.of_run(job.run).await.unwrap()[0].id, job.partition);
-    assert_eq!(store.runs.progress(job.run).await.unwrap(), (0, 0, 1));
+    assert_eq!(
+        store.runs.progress(job.run).await.unwrap(),
+        RunProgress { open_partitions: 1, ..RunProgress::default() }
+    );
     assert!(store.runs.renew_lease(job.run, "test").await.unwrap());
     store.runs.release_lease(job.run, "test").await.unwrap();
 
@@ -34,7 +39,7 @@ async fn a_run_and_its_partitions_are_read() {
     assert_eq!(page, Following::Nothing);
     closed(store.partitions.seal(job.partition, None, 0).await.unwrap());
     assert_eq!(store.runs.recent(10).await.unwrap()[0], store.runs.status(job.run).await.unwrap());
-    assert_eq!(store.runs.status(job.run).await.unwrap().state, "complete");
+    assert_eq!(store.runs.status(job.run).await.unwrap().state, RunState::Complete);
     assert_eq!(store.runs.warnings(job.run).await.unwrap(), []);
 
     world.execute("update pagemill.partitions set proof = jsonb_set(proof, '{warnings}', '[\"odd\"]')").await;
@@ -42,7 +47,7 @@ async fn a_run_and_its_partitions_are_read() {
     assert_eq!(warnings[0].text, "odd");
     let again = world.partition(true).await;
     let closed = store.partitions.close_incomplete(again.partition, "stopped").await.unwrap().unwrap();
-    assert_eq!((closed.state.as_str(), closed.reason.as_deref()), ("incomplete", Some("stopped")));
+    assert_eq!((closed.state, closed.reason.as_deref()), (PartitionState::Incomplete, Some("stopped")));
     assert!(!store.partitions.any_open(&sources).await.unwrap());
 }
 
@@ -61,8 +66,8 @@ async fn failures_and_dead_letters_are_read() {
     assert!(letters.record(&job, &failure).await.unwrap().is_none(), "it is dead already");
     assert!(matches!(store.pages.look_up(&job).await.unwrap(), Some(Unwanted::Dead(_))));
     letters.confirm(&job.id()).await.unwrap();
-    assert_eq!(letters.find(&job.id()).await.unwrap().unwrap().id, dead.id);
-    assert_eq!(letters.known(&[job.id()]).await.unwrap(), [(job.id(), true)]);
+    assert_eq!(letters.find_open(&job.id()).await.unwrap().unwrap().id, dead.id);
+    assert_eq!(letters.known(&[job.id()]).await.unwrap(), HashMap::from([(job.id(), true)]));
     assert_eq!(letters.count("test").await.unwrap(), 1);
     let all = DeadFilter::default();
     let row = &letters.list(&all).await.unwrap()[0];
@@ -84,7 +89,7 @@ async fn failures_and_dead_letters_are_read() {
     let requeued = letters.requeue(&all).await.unwrap();
     assert_eq!(requeued[0].job.as_ref().unwrap_err(), "requeued before, and done since");
     letters.mark_requeued(&[dead.id]).await.unwrap();
-    assert_eq!(letters.known(&[job.id()]).await.unwrap(), [(job.id(), false)]);
+    assert_eq!(letters.known(&[job.id()]).await.unwrap(), HashMap::from([(job.id(), false)]));
 
     closed(store.partitions.seal(job.partition, None, 0).await.unwrap());
     world.partition(true).await;

@@ -4,7 +4,7 @@ mod common;
 
 use common::{World, closed, page};
 use pagemill_core::{PageJob, Slice, Verdict};
-use pagemill_store::{DataTable, PageWrite, Rewritten, Slices, StoredAttempt, compress};
+use pagemill_store::{DataTable, PageWrite, Rewritten, Slices, StoredPartition, compress};
 
 fn ids(from: i64, to: i64) -> Vec<i64> {
     (from..to).collect()
@@ -32,7 +32,7 @@ impl World {
         self.table.clone().decoded_by(decode_hash)
     }
 
-    async fn in_table(&self, table: &DataTable) -> Vec<StoredAttempt> {
+    async fn in_table(&self, table: &DataTable) -> Vec<StoredPartition> {
         self.store.responses.attempts_in_table(table, &Slices::default()).await.unwrap()
     }
 
@@ -123,7 +123,7 @@ async fn responses_record_the_definition_that_decoded_them() {
     // Without a response.
     store.pages.write(&first, &[page(&job, 3, &ids(20, 30), 1, 3, 30)]).await.unwrap();
     closed(store.partitions.seal(job.partition, None, 0).await.unwrap());
-    let counts = |a: &[StoredAttempt]| (a[0].pages, a[0].responses, a[0].stale);
+    let counts = |a: &[StoredPartition]| (a[0].pages, a[0].responses, a[0].stale);
     assert_eq!(counts(&world.in_table(&first).await), (3, 2, 0));
     assert_eq!(counts(&world.in_table(&second).await), (3, 2, 2));
     store.responses.rewrite(&second, &[page(&job, 2, &ids(10, 20), 2, 2, 30)]).await.unwrap();
@@ -132,7 +132,7 @@ async fn responses_record_the_definition_that_decoded_them() {
     assert_eq!(store.responses.pages(job.partition, None).await.unwrap(), [2, 1], "the latest request first");
     let responses = store.responses.get(job.partition, &[1]).await.unwrap();
     assert_eq!(responses[0].body.as_deref(), Ok(&b"{}"[..]));
-    assert_eq!(responses[0].keys, pages[0].keys);
+    assert_eq!(responses[0].key_hashes, pages[0].key_hashes);
     let other = Slices { accounts: vec!["8".into()], days: None };
     assert!(store.responses.attempts_in_table(&second, &other).await.unwrap().is_empty());
 }

@@ -93,7 +93,7 @@ impl World {
     /// What the ledger says of an attempt's pages beside their requests, their responses, and each row's version.
     async fn said(&self, attempt: i64) -> [String; 3] {
         let pages = format!(
-            "select md5(string_agg(concat(page, state, rows, total, keys, content_hash, facts, casts, body_digest, body_digest_before, \
+            "select md5(string_agg(concat(page, state, rows, total, key_hashes, content_hash, facts, cast_failures, body_digest, body_digest_before, \
              body_digest_after, decode_hash), ',' order by page)) from pagemill.pages where partition = {attempt}"
         );
         let bodies = format!(

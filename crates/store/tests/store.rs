@@ -6,10 +6,12 @@ use common::{World, closed, page, reason};
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp, civil::date};
 use pagemill_core::{Lane, Slice, Verdict};
-use pagemill_store::{NewPartition, PageStart, PageWrite, PlanRequest, SliceState, StoreErrorKind, Unwanted};
+use pagemill_store::{
+    NewPartition, PageStart, PageWrite, PlanDecision, ResolvedRequest, StoreErrorKind, Unwanted,
+};
 use proptest::{prelude::*, test_runner::TestRunner};
 
-/// Whatever the order in which the versions of a page arrive, and however often each: the one that
+/// Whatever the order in which the times_stored of a page arrive, and however often each: the one that
 /// was requested last is there at the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_order_of_versions_ends_at_the_newest() {
@@ -184,7 +186,7 @@ async fn a_rescue_raises_the_generation_and_voids_older_copies() {
     let job = world.partition(false).await;
     let ids: Vec<i64> = (0..10).collect();
     world.store.pages.write(&world.table, &[page(&job, 1, &ids, 1, 1, 30)]).await.unwrap();
-    let order = world.store.partitions.reorder_missing(job.partition).await.unwrap().unwrap();
+    let order = world.store.partitions.reissue_missing(job.partition).await.unwrap().unwrap();
     let ordered: Vec<(u32, u32)> = order.jobs.iter().map(|j| (j.page, j.generation)).collect();
     assert_eq!(ordered, [(2, 1), (3, 1)]);
     let older = page(&job, 2, &ids, 9, 9, 30);
@@ -215,13 +217,13 @@ async fn the_outlook_is_what_planning_comes_to() {
             to: date(2026, 1, day),
             part: Default::default(),
         },
-        lane: Lane::Pages,
+        lane: Lane::High,
         page_size: 10,
         subset: None,
         chained: false,
         due_if_sealed_before: due,
     };
-    let request = |name: &str, again: bool| PlanRequest {
+    let request = |name: &str, again: bool| ResolvedRequest {
         requested: serde_json::json!({ "name": name }),
         again,
         owner: "test".into(),
@@ -239,15 +241,15 @@ async fn the_outlook_is_what_planning_comes_to() {
     let restated = [wanted(15, Some(now))];
     let seen = world.store.runs.preview(&request("new", false), &days).await.unwrap();
     assert_eq!((seen.continues, seen.others.len()), (None, 0));
-    let stands: Vec<_> = seen.partitions.iter().map(|p| (&p.state, p.rows, p.pages)).collect();
-    assert_eq!(stands[0], (&SliceState::Due { sealed_at: None }, Some(20), 2), "from the total of day 15");
-    assert_eq!(stands[1], (&SliceState::Open(2), Some(20), 2), "its total is not stated yet");
-    assert!(matches!(stands[2], (SliceState::Sealed { run: 1, .. }, Some(20), 0)));
+    let stands: Vec<_> = seen.partitions.iter().map(|p| (&p.decision, p.rows, p.pages)).collect();
+    assert_eq!(stands[0], (&PlanDecision::Due { sealed_at: None }, Some(20), 2), "from the total of day 15");
+    assert_eq!(stands[1], (&PlanDecision::Open(2), Some(20), 2), "its total is not stated yet");
+    assert!(matches!(stands[2], (PlanDecision::Sealed { run: 1, .. }, Some(20), 0)));
     let due_again = world.store.runs.preview(&request("new", false), &restated).await.unwrap();
-    assert!(matches!(due_again.partitions[0].state, SliceState::Due { sealed_at: Some(_) }));
+    assert!(matches!(due_again.partitions[0].decision, PlanDecision::Due { sealed_at: Some(_) }));
     assert_eq!((due_again.partitions[0].pages, due_again.others["test"]), (2, 1));
     let forced = world.store.runs.preview(&request("new", true), &[wanted(15, None)]).await.unwrap();
-    assert!(matches!(forced.partitions[0].state, SliceState::Due { .. }));
+    assert!(matches!(forced.partitions[0].decision, PlanDecision::Due { .. }));
     let continued = world.store.runs.preview(&request("open", false), &[wanted(16, None)]).await.unwrap();
     assert_eq!(continued.continues, Some(2));
 

@@ -1,6 +1,6 @@
-//! The binary `pagemill`; see [`pagemill_cli::operator`].
+//! The binary `pagemill`; see [`pagemill_cli::pagemill`].
 
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
-    pagemill_cli::operator::main().await
+    pagemill_cli::pagemill::main().await
 }

@@ -2,9 +2,7 @@ use pagemill_engine::{
     app,
     config::Config,
     error::UsageError,
-    operations::requeue::{
-        RefusedRequeue, drop_dead_letters, drop_dead_letters_embedded, requeue, requeue_embedded,
-    },
+    operations::requeue::{RefusedRequeue, drop_dead_letters, drop_in_ledger, requeue, requeue_in_ledger},
 };
 use pagemill_queue::Rabbit;
 use pagemill_store::{DeadFilter, DeadRow, Store};
@@ -178,7 +176,7 @@ async fn show(store: &Store, id: i64, out: &mut Out) -> anyhow::Result<Exit> {
 
 async fn requeue_letters(database: &Database, filter: &DeadFilter, out: &mut Out) -> anyhow::Result<Exit> {
     let (result, more) = if database.is_embedded() {
-        let result = requeue_embedded(&database.store, filter).await?;
+        let result = requeue_in_ledger(&database.store, filter).await?;
         (result, ": `pagemill run` of their days continues with them")
     } else {
         let (queue, sources) = connect(&database.config).await?;
@@ -198,7 +196,7 @@ async fn requeue_letters(database: &Database, filter: &DeadFilter, out: &mut Out
 
 async fn drop_letters(database: &Database, filter: &DeadFilter, out: &mut Out) -> anyhow::Result<Exit> {
     let dropped = if database.is_embedded() {
-        drop_dead_letters_embedded(&database.store, filter).await?
+        drop_in_ledger(&database.store, filter).await?
     } else {
         let (queue, sources) = connect(&database.config).await?;
         let dropped = drop_dead_letters(&database.store, &queue, &sources, filter).await?;

@@ -11,6 +11,7 @@ use crate::{
     exit::Exit,
     output::{Out, print_json, print_table},
 };
+use pagemill_store::PartitionState;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -76,15 +77,15 @@ fn print_drift(drift: &Drift, out: &mut Out) -> std::io::Result<()> {
         return writeln!(out, "{slice}: not compared: {}", drift.reason.as_deref().unwrap_or_default());
     };
     let RowChanges { rows_before, rows_after, rows_added, rows_gone, rows_changed, metrics } = moved;
-    let state = |state: &str| if state == "sealed" { String::new() } else { format!(" ({state})") };
+    let state = |state| if state == PartitionState::Sealed { String::new() } else { format!(" ({state})") };
     writeln!(
         out,
         "{slice}: run {}{} against run {}{}: {rows_before} rows, then {rows_after}: {rows_added} added, {rows_gone} gone, \
          {rows_changed} changed",
         before.run,
-        state(&before.state),
+        state(before.state),
         after.run,
-        state(&after.state),
+        state(after.state),
     )?;
     let headings = ["metric", "before", "after", "difference", "percent"];
     let rows: Vec<Vec<Option<String>>> = metrics

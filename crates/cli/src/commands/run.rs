@@ -8,7 +8,7 @@ use pagemill_engine::{
     app::{self, App},
     pipeline::Counts,
     run::{
-        embedded::{EmbeddedEvent, EmbeddedRun, Tenancy, run_embedded},
+        in_process::{InProcessEvent, InProcessRun, Tenancy, run_in_process},
         request::RunRequest,
     },
     stop::Stop,
@@ -90,19 +90,19 @@ impl Pull<'_> {
             App::with_store(self.opened.store.clone(), config.consumer.clone(), &resolved, true).await?;
         let tenancy = if self.opened.is_embedded() { Tenancy::Exclusive } else { Tenancy::Shared };
         let bar = progress::bar();
-        let ended = run_embedded(&app, requested, tenancy, &mut self.observer(&app, &bar), &stop).await;
+        let ended = run_in_process(&app, requested, tenancy, &mut self.observer(&app, &bar), &stop).await;
         progress::end(&bar, ended.is_ok());
         match ended? {
-            EmbeddedRun::NothingDue(newest) if self.json => {
+            InProcessRun::NothingDue(newest) if self.json => {
                 // Earlier runs sealed everything that was requested: the newest of them is shown.
                 newest.map_or(Ok(()), |status| print_json(out, &status))?;
                 Ok(Exit::Done)
             }
-            EmbeddedRun::NothingDue(_) => {
+            InProcessRun::NothingDue(_) => {
                 self.print_samples(&app, out).await?;
                 Ok(Exit::Done)
             }
-            EmbeddedRun::Ended(status) => {
+            InProcessRun::Ended(status) => {
                 if self.json {
                     print_json(out, &status)?;
                 } else {
@@ -119,27 +119,27 @@ impl Pull<'_> {
         &'a self,
         app: &'a App,
         bar: &'a ProgressBar,
-    ) -> impl FnMut(EmbeddedEvent<'_>) + Send + 'a {
+    ) -> impl FnMut(InProcessEvent<'_>) + Send + 'a {
         let permitted = app.sources.iter().map(|source| source.quota.per_second()).sum();
         let mut since = Instant::now();
         move |event| match event {
-            EmbeddedEvent::Planned(planned) => {
+            InProcessEvent::Planned(planned) => {
                 if !self.json {
                     print_sealed(planned);
                 }
             }
-            EmbeddedEvent::Continued { slice, missing } => {
+            InProcessEvent::Continued { slice, missing } => {
                 if !self.json {
                     eprintln!("{slice}: goes on, {missing} pages are missing");
                 }
             }
-            EmbeddedEvent::Started => {
+            InProcessEvent::Started => {
                 since = Instant::now();
                 if !self.json {
                     self.announce(app);
                 }
             }
-            EmbeddedEvent::Followed { event, counts } => {
+            InProcessEvent::Followed { event, counts } => {
                 progress::show(bar, event, describe_rates(counts, since, permitted));
             }
         }

@@ -2,7 +2,7 @@ use pagemill_engine::{
     operations::status::{recent_runs, sources_with_deadline, timeliness_of},
     run::deadline::Timeliness,
 };
-use pagemill_store::{PartitionRow, RunStatus, Store};
+use pagemill_store::{PartitionRow, RunState, RunStatus, Store};
 use serde::Serialize;
 
 use crate::{
@@ -64,7 +64,7 @@ async fn show(database: &Database, args: &Args, out: &mut Out) -> anyhow::Result
                 print_partitions(store, run, out).await?;
             }
         }
-        if !args.watch || runs.iter().all(|r| r.state != "running") {
+        if !args.watch || runs.iter().all(|r| r.state != RunState::Running) {
             return Ok(Exit::Done);
         }
         tokio::time::sleep(WATCH).await;
@@ -92,7 +92,7 @@ fn print_runs(runs: &[RunStatus], out: &mut Out) -> anyhow::Result<()> {
     let cells = |r: &RunStatus| {
         let cells = [
             r.run.clone(),
-            r.state.clone(),
+            r.state.to_string(),
             format!("{}/{}", r.sealed, r.partitions),
             r.incomplete.to_string(),
             format!("{}/{}", r.pages, r.planned_pages),
@@ -120,7 +120,7 @@ async fn print_partitions(store: &Store, run: i64, out: &mut Out) -> anyhow::Res
         let planned = p.planned().map_or("?".into(), |r| r.count().to_string());
         let cells = [
             p.slice.to_string(),
-            p.state.clone(),
+            p.state.to_string(),
             p.progress.total.map_or("?".into(), |t| t.to_string()),
             format!("{}/{planned}", p.progress.done),
             p.progress.dead.to_string(),

@@ -31,7 +31,7 @@ pub(super) const KEYS: &[&str] = &[
 /// `[consumer]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Consumer {
+pub struct ConsumerSettings {
     /// Workers of one process: a number, or `"auto"` = from the quota.
     pub workers: CountOrAuto,
     /// Attempts of a page before it is dead, the first included.
@@ -63,7 +63,7 @@ pub enum CountOrAuto {
     Count(u32),
 }
 
-impl Default for Consumer {
+impl Default for ConsumerSettings {
     fn default() -> Self {
         let duration = |text: &str| text.parse().expect("a constant duration");
         Self {
@@ -81,7 +81,7 @@ impl Default for Consumer {
     }
 }
 
-impl Consumer {
+impl ConsumerSettings {
     /// Attempts and delays.
     pub fn schedule(&self) -> RetrySchedule {
         RetrySchedule { attempts: self.attempts, delays: self.retry.clone() }

@@ -4,7 +4,7 @@
 use anyhow::Context;
 use pagemill_core::{DateWord, Slice};
 use pagemill_source::Definition;
-use pagemill_store::{DataTable, PageWrite, PartitionRow, Slices, Store, StoredAttempt, StoredResponse};
+use pagemill_store::{DataTable, PageWrite, PartitionRow, Slices, Store, StoredPartition, StoredResponse};
 use serde::Serialize;
 
 use crate::{error::UsageError, sources::ResolvedSource};
@@ -177,7 +177,7 @@ pub async fn reload(
 }
 
 /// Pages of an attempt that are read again.
-fn pages_of(attempt: &StoredAttempt, all: bool) -> u64 {
+fn pages_of(attempt: &StoredPartition, all: bool) -> u64 {
     if all { attempt.responses } else { attempt.stale }
 }
 
@@ -188,7 +188,7 @@ impl Reloaded {
         &mut self,
         store: &Store,
         stream: &SelectedStream<'_>,
-        attempt: &StoredAttempt,
+        attempt: &StoredPartition,
         all: bool,
         observe: &(dyn Fn(u64) + Send + Sync),
     ) -> anyhow::Result<u64> {
@@ -227,10 +227,10 @@ impl Reloaded {
         let mut pages = Vec::with_capacity(responses.len());
         let mut other_keys = Vec::new();
         for response in responses {
-            let (page, mut keys) = (response.page, response.keys.clone());
+            let (page, mut keys) = (response.page, response.key_hashes.clone());
             match read(stream, partition, response) {
                 Ok(write) => {
-                    let mut now = write.keys.clone();
+                    let mut now = write.key_hashes.clone();
                     keys.sort_unstable();
                     now.sort_unstable();
                     if keys != now {
@@ -257,8 +257,8 @@ impl Reloaded {
             self.pages += pages.len() as u64;
             self.rows += pages.iter().map(|page| page.rows.len() as u64).sum::<u64>();
             self.changed_rows += rewritten.rows;
-            let casts = pages.iter().flat_map(|page| &page.casts);
-            self.became_null += casts.map(|cast| u64::from(cast.count)).sum::<u64>();
+            let cast_failures = pages.iter().flat_map(|page| &page.cast_failures);
+            self.became_null += cast_failures.map(|cast| u64::from(cast.count)).sum::<u64>();
         }
         Ok(rewritten.superseded)
     }

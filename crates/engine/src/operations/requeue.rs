@@ -58,7 +58,7 @@ pub async fn requeue<Q: PageQueue>(
 ///
 /// # Errors
 /// PostgreSQL being away.
-pub async fn requeue_embedded(store: &Store, filter: &DeadFilter) -> anyhow::Result<RequeueResult> {
+pub async fn requeue_in_ledger(store: &Store, filter: &DeadFilter) -> anyhow::Result<RequeueResult> {
     let (_, result) = decide(store, filter).await?;
     store.dead_letters.mark_requeued(&result.requeued).await?;
     Ok(result)
@@ -86,7 +86,7 @@ pub async fn drop_dead_letters<Q: PageQueue>(
 ///
 /// # Errors
 /// PostgreSQL being away.
-pub async fn drop_dead_letters_embedded(store: &Store, filter: &DeadFilter) -> anyhow::Result<u64> {
+pub async fn drop_in_ledger(store: &Store, filter: &DeadFilter) -> anyhow::Result<u64> {
     Ok(store.dead_letters.drop(filter).await?)
 }
 

@@ -2,10 +2,10 @@ use pagemill_core::PageJob;
 use pagemill_queue::PageQueue;
 use pagemill_store::{Following, Progress};
 
-use super::PartitionSteps;
+use super::PartitionDriver;
 use crate::error::ServiceError;
 
-impl<Q: PageQueue> PartitionSteps<Q> {
+impl<Q: PageQueue> PartitionDriver<Q> {
     /// Advances a partition after these pages of it are done or dead. In a chain the next page is published;
     /// after a first page all others are; after the last page the partition is sealed.
     ///
@@ -24,7 +24,7 @@ impl<Q: PageQueue> PartitionSteps<Q> {
                 ended |= self.publish_next(progress, job).await?;
             }
         } else if !ended && !progress.published && pages.iter().any(|job| job.page == progress.first_page) {
-            ended |= self.publish_remaining(progress.partition).await?;
+            ended |= self.expand_or_split(progress.partition).await?;
         }
         if ended {
             self.seal(progress.partition, slice).await?;

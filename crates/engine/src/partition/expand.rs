@@ -2,30 +2,30 @@ use std::collections::{BTreeMap, VecDeque};
 
 use pagemill_core::{Lane, PageJob, PageRange};
 use pagemill_queue::{Address, PageQueue};
-use pagemill_store::PartitionRow;
+use pagemill_store::{KnownPage, PartitionRow};
 
-use super::{Expansion, PartitionSteps, message};
+use super::{PartitionDriver, PublishMode, message};
 use crate::error::ServiceError;
 
 /// The pages of one partition that are to be published.
 struct Remaining {
     partition: PartitionRow,
     planned: PageRange,
-    /// Page, generation and whether the page is done or dead, of those that the ledger knows.
-    known: Vec<(u32, u32, bool)>,
+    /// Those that the ledger knows.
+    known: Vec<KnownPage>,
 }
 
-impl<Q: PageQueue> PartitionSteps<Q> {
+impl<Q: PageQueue> PartitionDriver<Q> {
     /// Publishes every page of a partition that is neither done nor dead, or splits the partition if
     /// it is too deep. Returns whether the partition has ended thereby. The ledger knows the total since the
     /// first page's transaction.
-    pub(super) async fn publish_remaining(&self, id: i64) -> Result<bool, ServiceError> {
+    pub(super) async fn expand_or_split(&self, id: i64) -> Result<bool, ServiceError> {
         fail::fail_point!("before-expansion");
         let partition = self.store.partitions.get(id).await?;
         if self.is_too_deep(&partition) {
             return self.split(&partition).await;
         }
-        if let Expansion::Deferred(expansions) = &self.expansion {
+        if let PublishMode::Deferred(expansions) = &self.publish_mode {
             // A receiver that is gone leaves the partition to the next producer, or to a rescue.
             let _ = expansions.send(partition);
         } else {
@@ -78,8 +78,9 @@ impl Remaining {
     fn jobs(&self) -> impl Iterator<Item = PageJob> + '_ {
         let mut known = self.known.iter().peekable();
         (self.planned.first..=self.planned.last).filter_map(move |page| {
-            let (generation, finished) = known.next_if(|k| k.0 == page).map_or((0, false), |k| (k.1, k.2));
-            (!finished).then(|| self.partition.job(page, generation))
+            let known = known.next_if(|known| known.page == page);
+            let has_ended = known.is_some_and(|known| known.has_ended);
+            (!has_ended).then(|| self.partition.job(page, known.map_or(0, |known| known.generation)))
         })
     }
 }

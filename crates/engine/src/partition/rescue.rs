@@ -1,12 +1,12 @@
-//! Resumes stalled partitions: their missing pages are published again, under a new generation. A run with an
-//! in-process queue, which dies with its process, is continued in this way too.
+//! Rescues stalled partitions: their missing pages are issued again, under a new generation. A run whose queue
+//! died with its process is continued in the same way.
 
 use std::time::Duration;
 
 use pagemill_queue::PageQueue;
-use pagemill_store::Republish;
+use pagemill_store::Reissued;
 
-use super::{Expansion, PartitionSteps};
+use super::{PartitionDriver, PublishMode};
 use crate::{app::App, error::ServiceError};
 
 /// Rescues partitions of all sources that have made no progress for `idle` although no page job waits in
@@ -20,7 +20,7 @@ pub async fn rescue_stalled_partitions<Q: PageQueue>(
     queue: &Q,
     idle: Duration,
 ) -> Result<(), ServiceError> {
-    let steps = PartitionSteps::new(app, queue.clone(), Expansion::Immediate);
+    let driver = PartitionDriver::new(app, queue.clone(), PublishMode::Immediate);
     for source in app.sources.iter() {
         let depth = queue.depth(source.name()).await?;
         if depth.pages + depth.low > 0 {
@@ -30,27 +30,28 @@ pub async fn rescue_stalled_partitions<Q: PageQueue>(
         let pace =
             source.quota.per_second().map_or(Duration::ZERO, |rate| Duration::from_secs_f64(4.0 / rate));
         let idle = (idle + retries).max(pace);
-        while let Some(order) = app.store.partitions.rescue(source.name(), idle).await? {
+        while let Some(reissued) = app.store.partitions.rescue(source.name(), idle).await? {
             tracing::warn!(
-                partition = order.partition.id, slice = %order.partition.slice, pages = order.jobs.len(),
+                partition = reissued.partition.id, slice = %reissued.partition.slice, pages = reissued.jobs.len(),
                 "no progress: publishing the missing pages again"
             );
-            steps.resume(order).await?;
+            driver.rescue(reissued).await?;
         }
     }
     Ok(())
 }
 
-impl<Q: PageQueue> PartitionSteps<Q> {
-    /// Resumes a stalled partition; returns how many page jobs were published.
-    async fn resume(&self, order: Republish) -> Result<u64, ServiceError> {
-        let id = order.partition.id;
-        let resumed = self.try_resume(order).await;
-        Ok(self.or_close_incomplete(id, resumed).await?.unwrap_or(0))
+impl<Q: PageQueue> PartitionDriver<Q> {
+    /// Publishes a partition's reissued pages, or takes the step that it lacks instead: its split, its seal.
+    /// Returns how many page jobs were published.
+    async fn rescue(&self, reissued: Reissued) -> Result<u64, ServiceError> {
+        let id = reissued.partition.id;
+        let rescued = self.try_rescue(reissued).await;
+        Ok(self.or_close_incomplete(id, rescued).await?.unwrap_or(0))
     }
 
-    async fn try_resume(&self, order: Republish) -> Result<u64, ServiceError> {
-        let Republish { partition, jobs } = order;
+    async fn try_rescue(&self, reissued: Reissued) -> Result<u64, ServiceError> {
+        let Reissued { partition, jobs } = reissued;
         if self.is_too_deep(&partition) && !partition.progress.published {
             self.split(&partition).await?;
             self.seal(partition.id, &partition.slice).await?;
@@ -68,17 +69,20 @@ impl<Q: PageQueue> PartitionSteps<Q> {
     }
 }
 
-/// Publishes what one partition lacks, whatever its progress.
+/// Rescues one partition, however recent its progress: after a crash that took its page jobs along. Returns how
+/// many page jobs were published.
 ///
 /// # Errors
 /// PostgreSQL or the queue being away.
-pub async fn publish_missing<Q: PageQueue>(
+pub async fn rescue_partition<Q: PageQueue>(
     app: &App,
     queue: &Q,
     partition: i64,
 ) -> Result<u64, ServiceError> {
-    match app.store.partitions.reorder_missing(partition).await? {
-        Some(order) => PartitionSteps::new(app, queue.clone(), Expansion::Immediate).resume(order).await,
+    match app.store.partitions.reissue_missing(partition).await? {
+        Some(reissued) => {
+            PartitionDriver::new(app, queue.clone(), PublishMode::Immediate).rescue(reissued).await
+        }
         None => Ok(0),
     }
 }

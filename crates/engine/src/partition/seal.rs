@@ -1,11 +1,11 @@
 use pagemill_core::{Slice, Verdict};
 use pagemill_queue::PageQueue;
-use pagemill_store::{Republish, SealReport, Sealing};
+use pagemill_store::{Reissued, SealReport, Sealing};
 
-use super::PartitionSteps;
+use super::PartitionDriver;
 use crate::error::ServiceError;
 
-impl<Q: PageQueue> PartitionSteps<Q> {
+impl<Q: PageQueue> PartitionDriver<Q> {
     /// Closes a partition that has ended, and the split partitions that waited for it; or publishes pages
     /// again where that may complete it.
     pub(super) async fn seal(&self, id: i64, slice: &Slice) -> Result<(), ServiceError> {
@@ -16,11 +16,12 @@ impl<Q: PageQueue> PartitionSteps<Q> {
                     log_closed(&report);
                     report.partition.parent
                 }
-                Some(Sealing::Repair(Republish { partition, jobs }, reason)) => {
+                Some(Sealing::Repair(Reissued { partition, jobs }, reason)) => {
                     tracing::warn!(
-                        partition = id, slice = %partition.slice, error = %reason, round = partition.repairs,
+                        partition = id, slice = %partition.slice, error = %reason, round = partition.repair_rounds,
                         pages = jobs.len(), "fetching pages again"
                     );
+                    fail::fail_point!("after-repair");
                     self.publish(&jobs).await?;
                     None
                 }

@@ -3,10 +3,10 @@ use pagemill_core::{PageJob, Slice};
 use pagemill_queue::PageQueue;
 use pagemill_store::{DataTable, PartitionRow};
 
-use super::PartitionSteps;
+use super::PartitionDriver;
 use crate::error::ServiceError;
 
-impl<Q: PageQueue> PartitionSteps<Q> {
+impl<Q: PageQueue> PartitionDriver<Q> {
     /// Opens the parts of a partition that is too deep, and publishes their first pages. Returns whether no
     /// part is open.
     pub(super) async fn split(&self, partition: &PartitionRow) -> Result<bool, ServiceError> {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pagemill_core::{Budget, Failure, FailureClass, PageEnd, PageJob};
+use pagemill_core::{Budget, Failure, FailureClass, PageJob, PageOutcome};
 use pagemill_queue::PageQueue;
 use pagemill_source::Fetch;
 use pagemill_store::{
@@ -23,7 +23,7 @@ pub(super) enum Attempt {
     /// The page is to be stored; the permit is held until it is settled.
     Fetched(Box<PageWrite>, Permit),
     /// There is nothing to store. With the partition's progress, if the ledger was read.
-    Ended(PageEnd, Option<Progress>),
+    Unstored(PageOutcome, Option<Progress>),
     /// PostgreSQL cannot be used.
     Unavailable(ServiceError),
 }
@@ -67,8 +67,8 @@ async fn try_attempt<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) 
             let write = PageWrite::unchanged(job.clone(), unchanged, request_id, slot.at);
             Attempt::Fetched(Box::new(write), permit)
         }
-        Ok(Fetch::Preparing { cursor, wait }) => ended(PageEnd::Preparing { cursor, wait }),
-        Ok(Fetch::RestartTask(failure)) => ended(PageEnd::RestartTask(failure)),
+        Ok(Fetch::Preparing { cursor, wait }) => ended(PageOutcome::Preparing { cursor, wait }),
+        Ok(Fetch::RestartTask(failure)) => ended(PageOutcome::RestartTask(failure)),
         Err(failure) => {
             observe_failure(pipeline, source, &slot, &token, &failure).await;
             failed(failure)
@@ -105,10 +105,10 @@ async fn admit<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) -> Res
             Ok(alone)
         }
         PageStart::Unwanted(reason) => {
-            let (end, progress) = record::end_of(reason, job);
-            Err(Attempt::Ended(end, progress))
+            let (outcome, progress) = record::outcome_of(reason, job);
+            Err(Attempt::Unstored(outcome, progress))
         }
-        PageStart::Poisoned { crashes } => Err(ended(PageEnd::Poisoned { crashes })),
+        PageStart::Poisoned { crashes } => Err(ended(PageOutcome::Poisoned { crashes })),
     }
 }
 
@@ -154,12 +154,12 @@ fn log_failure(source: &Source, observed: Result<(), StoreError>) {
     }
 }
 
-fn ended(end: PageEnd) -> Attempt {
-    Attempt::Ended(end, None)
+fn ended(outcome: PageOutcome) -> Attempt {
+    Attempt::Unstored(outcome, None)
 }
 
 fn failed(failure: Failure) -> Attempt {
-    ended(PageEnd::Failed(failure))
+    ended(PageOutcome::Failed(failure))
 }
 
 fn unknown_source(job: &PageJob) -> Attempt {
@@ -172,7 +172,7 @@ fn unknown_stream(job: &PageJob) -> Attempt {
         partition = job.partition, page = job.page, generation = job.generation, slice = %job.slice,
         "the stream is not among this consumer's `streams`: snoozed"
     );
-    ended(PageEnd::UnknownStream)
+    ended(PageOutcome::UnknownStream)
 }
 
 impl From<StoreError> for Attempt {
@@ -200,8 +200,8 @@ impl From<TokenError> for Attempt {
 impl From<NoSlot> for Attempt {
     fn from(reason: NoSlot) -> Self {
         match reason {
-            NoSlot::Snoozed(wait) => ended(PageEnd::QuotaWait(wait)),
-            NoSlot::Exhausted(wait) => ended(PageEnd::QuotaExhausted(wait)),
+            NoSlot::Snoozed(wait) => ended(PageOutcome::QuotaWait(wait)),
+            NoSlot::Exhausted(wait) => ended(PageOutcome::QuotaExhausted(wait)),
             NoSlot::Unavailable(error) => Self::Unavailable(error),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use pagemill_core::{Failure, PageEnd};
+use pagemill_core::{Failure, PageOutcome};
 use pagemill_pool as pool;
 use pagemill_queue::PageQueue;
 use pagemill_store::{Next, PageWrite};
@@ -11,7 +11,7 @@ use tokio::{task::JoinSet, time::Instant};
 use super::{
     Pipeline,
     attempt::Attempt,
-    conclude::{self, EndedPage, ReadyPage},
+    conclude::{self, ReadyPage, UnstoredPage},
     delivered::DeliveredJob,
     session::{BusyWorkers, Session},
 };
@@ -80,7 +80,7 @@ pub(super) async fn gather<Q: PageQueue>(
     }
 }
 
-/// Puts a fetched page into the waiting batch, and concludes any other end at once.
+/// Puts a fetched page into the waiting batch, and concludes any other outcome at once.
 fn take<Q: PageQueue>(
     pipeline: &Arc<Pipeline<Q>>,
     outcome: pool::JobOutcome<DeliveredJob, Attempt>,
@@ -93,21 +93,21 @@ fn take<Q: PageQueue>(
             let linger = linger(pipeline, &write);
             return waiting.push(ReadyPage { page, write: *write, permit }, linger);
         }
-        pool::JobOutcome::Done { job: page, result: Attempt::Ended(end, progress) } => {
-            EndedPage { page, end, progress }
+        pool::JobOutcome::Done { job: page, result: Attempt::Unstored(outcome, progress) } => {
+            UnstoredPage { page, outcome, progress }
         }
         pool::JobOutcome::Done { job: page, result: Attempt::Unavailable(error) } => {
             session.fail(error);
-            EndedPage { page, end: PageEnd::Unavailable, progress: None }
+            UnstoredPage { page, outcome: PageOutcome::Unavailable, progress: None }
         }
         pool::JobOutcome::Failed { job: page, panic } => {
-            EndedPage { page, end: panicked(&panic), progress: None }
+            UnstoredPage { page, outcome: panicked(&panic), progress: None }
         }
         pool::JobOutcome::Returned { job: page } => {
-            EndedPage { page, end: PageEnd::Cancelled, progress: None }
+            UnstoredPage { page, outcome: PageOutcome::Cancelled, progress: None }
         }
     };
-    if let PageEnd::QuotaExhausted(wait) = ended.end
+    if let PageOutcome::QuotaExhausted(wait) = ended.outcome
         && !pipeline.policy.snooze_exhausted
     {
         session.exhaust_quota(wait);
@@ -128,9 +128,9 @@ fn linger<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &PageWrite) -> Duration {
 }
 
 /// A panic is a failure like any other: recorded with its message and place.
-fn panicked(panic: &pool::Panic) -> PageEnd {
+fn panicked(panic: &pool::Panic) -> PageOutcome {
     let place = panic.location.as_deref().unwrap_or("an unknown place");
-    PageEnd::Failed(Failure::transient(format!("panicked at {place}: {}", panic.message)))
+    PageOutcome::Failed(Failure::transient(format!("panicked at {place}: {}", panic.message)))
 }
 
 impl Waiting {

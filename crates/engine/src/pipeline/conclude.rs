@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, iter};
 
 use futures_util::future;
-use pagemill_core::{PageEnd, PageJob, Settlement, body_id, settlement_for};
+use pagemill_core::{PageJob, PageOutcome, Settlement, body_id, settlement_for};
 use pagemill_queue::{Address, Delivery, Message, PageQueue, QueueError, QueueErrorKind};
 use pagemill_store::{PageWrite, Progress};
 
@@ -15,7 +15,7 @@ use super::{
     Pipeline, dead_letters,
     delivered::DeliveredJob,
     quarantine::Permit,
-    record::{self, Recorded},
+    record::{self, RecordedOutcome},
 };
 use crate::{error::ServiceError, partition::message};
 
@@ -28,9 +28,9 @@ pub(super) struct ReadyPage {
 }
 
 /// A page whose attempt ended with nothing to store.
-pub(super) struct EndedPage {
+pub(super) struct UnstoredPage {
     pub(super) page: DeliveredJob,
-    pub(super) end: PageEnd,
+    pub(super) outcome: PageOutcome,
     /// The partition's progress, if the ledger was read.
     pub(super) progress: Option<Progress>,
 }
@@ -38,10 +38,10 @@ pub(super) struct EndedPage {
 /// Concludes a page that has nothing to store.
 pub(super) async fn conclude<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
-    ended: EndedPage,
+    ended: UnstoredPage,
 ) -> Result<(), ServiceError> {
-    let EndedPage { page, end, progress } = ended;
-    let recorded = record::record_end(pipeline, &page.job, end, progress).await;
+    let UnstoredPage { page, outcome, progress } = ended;
+    let recorded = record::record_outcome(pipeline, &page.job, outcome, progress).await;
     conclude_recorded(pipeline, vec![page], recorded.map(|recorded| vec![recorded])).await
 }
 
@@ -66,11 +66,11 @@ pub(super) async fn conclude_batch<Q: PageQueue>(
 pub(super) async fn conclude_message<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     delivery: Delivery,
-    end: PageEnd,
+    outcome: PageOutcome,
 ) -> Result<(), ServiceError> {
     let id = body_id("undecoded", &delivery.body);
     let message = Message { id, body: delivery.body.clone(), note: None };
-    match settlement_for(&end, 0, &pipeline.policy) {
+    match settlement_for(&outcome, 0, &pipeline.policy) {
         Settlement::Snooze(wait) => {
             let tier = pipeline.policy.schedule.tier_within(wait);
             retry(pipeline, &delivery, message, tier).await?;
@@ -87,18 +87,18 @@ pub(super) async fn conclude_message<Q: PageQueue>(
     Ok(())
 }
 
-/// The steps after recording. Pages and their recorded ends are in the same order.
+/// The steps after recording. Pages and their recorded outcomes are in the same order.
 async fn conclude_recorded<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     pages: Vec<DeliveredJob>,
-    recorded: Result<Vec<Recorded>, ServiceError>,
+    recorded: Result<Vec<RecordedOutcome>, ServiceError>,
 ) -> Result<(), ServiceError> {
     let advanced = match recorded {
-        Ok(ends) => advance(pipeline, &pages, &ends).await.map(|()| ends),
+        Ok(outcomes) => advance(pipeline, &pages, &outcomes).await.map(|()| outcomes),
         Err(error) => Err(error),
     };
-    let ends = match advanced {
-        Ok(ends) => ends,
+    let outcomes = match advanced {
+        Ok(outcomes) => outcomes,
         Err(error) => {
             pipeline.quarantine.forget_starts(&pipeline.store, &pages).await;
             future::join_all(pages.into_iter().map(|page| nack(page.delivery))).await;
@@ -106,10 +106,11 @@ async fn conclude_recorded<Q: PageQueue>(
         }
     };
     fail::fail_point!("before-ack");
-    let settling = iter::zip(pages, ends).map(|(page, Recorded { end, attempts, .. })| async move {
-        let settlement = settlement_for(&end, attempts, &pipeline.policy);
-        apply(pipeline, page, &end, attempts, settlement).await
-    });
+    let settling =
+        iter::zip(pages, outcomes).map(|(page, RecordedOutcome { outcome, attempts, .. })| async move {
+            let settlement = settlement_for(&outcome, attempts, &pipeline.policy);
+            apply(pipeline, page, &outcome, attempts, settlement).await
+        });
     future::join_all(settling).await.into_iter().collect()
 }
 
@@ -117,10 +118,10 @@ async fn conclude_recorded<Q: PageQueue>(
 async fn advance<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     pages: &[DeliveredJob],
-    ends: &[Recorded],
+    outcomes: &[RecordedOutcome],
 ) -> Result<(), ServiceError> {
     let mut partitions: BTreeMap<i64, (&Progress, Vec<&PageJob>)> = BTreeMap::new();
-    for (page, recorded) in iter::zip(pages, ends) {
+    for (page, recorded) in iter::zip(pages, outcomes) {
         let Some(progress) = &recorded.progress else { continue };
         let (newest, jobs) = partitions.entry(progress.partition).or_insert((progress, Vec::new()));
         if progress.done + progress.dead > newest.done + newest.dead {
@@ -138,7 +139,7 @@ async fn advance<Q: PageQueue>(
 async fn apply<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     page: DeliveredJob,
-    end: &PageEnd,
+    outcome: &PageOutcome,
     attempts: u32,
     settlement: Settlement,
 ) -> Result<(), ServiceError> {
@@ -147,7 +148,7 @@ async fn apply<Q: PageQueue>(
         pipeline.quarantine.forget_starts(&pipeline.store, std::slice::from_ref(&page)).await;
     }
     let DeliveredJob { delivery, job, sent_at, .. } = page;
-    let job = end.next_job(job, attempts);
+    let job = outcome.next_job(job, attempts);
     match settlement {
         Settlement::Ack => {}
         Settlement::Retry { tier } => retry(pipeline, &delivery, message(&job), tier).await?,
@@ -164,7 +165,7 @@ async fn apply<Q: PageQueue>(
         }
     }
     ack(delivery).await;
-    if let (PageEnd::Stored, Some(sent_at)) = (end, sent_at.get())
+    if let (PageOutcome::Stored, Some(sent_at)) = (outcome, sent_at.get())
         && let Some(source) = pipeline.sources.get(&job.slice.source)
     {
         source.times.record_page(sent_at.elapsed());

@@ -1,6 +1,6 @@
 //! Dead pages and messages: recorded in the ledger, then published to the dead-letter queue.
 
-use pagemill_core::{Failure, PageJob, fingerprint};
+use pagemill_core::{Failure, PageJob};
 use pagemill_queue::{Address, DeadNote, Message, PageQueue};
 use pagemill_store::DeadRecord;
 
@@ -17,7 +17,7 @@ pub(super) async fn dead_letter<Q: PageQueue>(
     let Some(record) = pipeline.store.dead_letters.record(job, failure).await? else {
         return ensure_published(pipeline, job).await;
     };
-    publish(pipeline, &job.slice.source, message(job), &failure.message, &record).await?;
+    publish(pipeline, &job.slice.source, message(job), &record).await?;
     match &record.progress {
         Some(progress) => pipeline.partitions.advance(progress, &[job]).await,
         None => Ok(()),
@@ -33,7 +33,7 @@ pub(super) async fn dead_letter_message<Q: PageQueue>(
 ) -> Result<(), ServiceError> {
     let record =
         pipeline.store.dead_letters.record_message(source, &message.id, &message.body, reason).await?;
-    publish(pipeline, source, message, reason, &record).await
+    publish(pipeline, source, message, &record).await
 }
 
 /// Publishes a page that the ledger has as dead, if its letter waits for an operator. A copy does no harm: copies
@@ -42,25 +42,22 @@ pub(super) async fn ensure_published<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     job: &PageJob,
 ) -> Result<(), ServiceError> {
-    let known = pipeline.store.dead_letters.known(&[job.id()]).await?;
-    let waits = known.first().is_some_and(|(_, waits)| *waits);
-    if let (true, Some(record)) = (waits, pipeline.store.dead_letters.find(&job.id()).await?) {
-        publish(pipeline, &job.slice.source, message(job), "see the ledger", &record).await?;
+    match pipeline.store.dead_letters.find_open(&job.id()).await? {
+        Some(record) => publish(pipeline, &job.slice.source, message(job), &record).await,
+        None => Ok(()),
     }
-    Ok(())
 }
 
 async fn publish<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     source: &str,
     mut message: Message,
-    error: &str,
     record: &DeadRecord,
 ) -> Result<(), ServiceError> {
     let id = message.id.clone();
     message.note = Some(DeadNote {
-        error: error.to_owned(),
-        fingerprint: fingerprint(error),
+        error: record.error.clone(),
+        fingerprint: record.fingerprint.clone(),
         attempts: record.attempts,
         first_failed_at: record.first_failed_at.clone(),
         last_failed_at: record.last_failed_at.clone(),

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use pagemill_core::{DecodeError, PageEnd, PageJob};
+use pagemill_core::{DecodeError, PageJob, PageOutcome};
 use pagemill_pool::{Closed, Jobs};
 use pagemill_queue::{Deliveries, Delivery, PageQueue};
 
@@ -34,7 +34,7 @@ pub(super) async fn take<Q: PageQueue>(
         };
         let Some(delivery) = delivery else { break };
         (left, taken) = (left - 1, taken + 1);
-        let end = match PageJob::decode(&delivery.body) {
+        let outcome = match PageJob::decode(&delivery.body) {
             Ok(job) => match jobs.submit(DeliveredJob::new(delivery, job)).await {
                 Ok(()) => continue,
                 Err(Closed(page)) => {
@@ -45,12 +45,12 @@ pub(super) async fn take<Q: PageQueue>(
             Err(error) => {
                 tracing::error!(source = %delivery.source, %error, "a message is no page job of this version");
                 match error {
-                    DecodeError::Newer(version) => PageEnd::NewerVersion(version),
-                    DecodeError::Malformed(_) => PageEnd::Malformed(error.to_string()),
+                    DecodeError::Newer(version) => PageOutcome::NewerVersion(version),
+                    DecodeError::Malformed(_) => PageOutcome::Malformed(error.to_string()),
                 }
             }
         };
-        if let Err(error) = conclude::conclude_message(&pipeline, delivery, end).await {
+        if let Err(error) = conclude::conclude_message(&pipeline, delivery, outcome).await {
             session.fail(error);
         }
     }

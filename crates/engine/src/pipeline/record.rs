@@ -1,9 +1,9 @@
-//! Records in the ledger how pages ended, and returns their ends as the ledger has them.
+//! Records in the ledger how pages ended, and returns their outcomes as the ledger has them.
 
 use std::slice;
 
 use backon::{ExponentialBuilder, Retryable};
-use pagemill_core::{Failure, PageEnd, PageJob};
+use pagemill_core::{Failure, PageJob, PageOutcome};
 use pagemill_queue::PageQueue;
 use pagemill_store::{DataTable, PageWrite, Progress, StoreError, StoreErrorKind, Unwanted, Written};
 use std::time::Duration;
@@ -11,9 +11,9 @@ use std::time::Duration;
 use super::{Pipeline, dead_letters};
 use crate::error::ServiceError;
 
-/// The end of a page as the ledger has it.
-pub(super) struct Recorded {
-    pub(super) end: PageEnd,
+/// The outcome of a page as the ledger has it.
+pub(super) struct RecordedOutcome {
+    pub(super) outcome: PageOutcome,
     /// Failed attempts so far, this one included.
     pub(super) attempts: u32,
     /// The partition's progress, if the page has changed it, or may have.
@@ -25,7 +25,7 @@ pub(super) struct Recorded {
 pub(super) async fn record_batch<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     pages: &[PageWrite],
-) -> Result<Vec<Recorded>, ServiceError> {
+) -> Result<Vec<RecordedOutcome>, ServiceError> {
     let slice = &pages[0].job.slice;
     let source = pipeline.sources.get(&slice.source).expect("a fetched page has its source");
     let table = &source.tables[&slice.stream];
@@ -46,12 +46,14 @@ async fn record_alone<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     table: &DataTable,
     page: &PageWrite,
-) -> Result<Vec<Recorded>, ServiceError> {
+) -> Result<Vec<RecordedOutcome>, ServiceError> {
     match write(pipeline, table, slice::from_ref(page)).await {
         Ok(written) => record_written(pipeline, slice::from_ref(page), written).await,
         Err(error) if error.kind() == StoreErrorKind::Permanent => {
             let failure = Failure::permanent(error.to_string());
-            Ok(vec![record_failure(pipeline, &page.job, PageEnd::Failed(failure.clone()), &failure).await?])
+            Ok(vec![
+                record_failure(pipeline, &page.job, PageOutcome::Failed(failure.clone()), &failure).await?,
+            ])
         }
         Err(error) => Err(error.into()),
     }
@@ -81,13 +83,13 @@ async fn record_written<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     pages: &[PageWrite],
     written: Written,
-) -> Result<Vec<Recorded>, ServiceError> {
+) -> Result<Vec<RecordedOutcome>, ServiceError> {
     let mut recorded = Vec::with_capacity(pages.len());
     for (page, stored) in pages.iter().zip(written.stored) {
         recorded.push(if stored {
             pipeline.counters.stored(page.len());
             let progress = written.progress.iter().find(|p| p.partition == page.job.partition).cloned();
-            Recorded { end: PageEnd::Stored, attempts: 0, progress }
+            RecordedOutcome { outcome: PageOutcome::Stored, attempts: 0, progress }
         } else {
             look_up(pipeline, &page.job).await?
         });
@@ -96,38 +98,38 @@ async fn record_written<Q: PageQueue>(
 }
 
 /// Records how a page ended that has nothing to store.
-pub(super) async fn record_end<Q: PageQueue>(
+pub(super) async fn record_outcome<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     job: &PageJob,
-    end: PageEnd,
+    outcome: PageOutcome,
     progress: Option<Progress>,
-) -> Result<Recorded, ServiceError> {
-    match &end {
-        PageEnd::Failed(failure) | PageEnd::RestartTask(failure) => {
+) -> Result<RecordedOutcome, ServiceError> {
+    match &outcome {
+        PageOutcome::Failed(failure) | PageOutcome::RestartTask(failure) => {
             let failure = failure.clone();
-            record_failure(pipeline, job, end, &failure).await
+            record_failure(pipeline, job, outcome, &failure).await
         }
-        PageEnd::Poisoned { crashes } => {
+        PageOutcome::Poisoned { crashes } => {
             tracing::error!(
                 partition = job.partition, page = job.page, generation = job.generation, slice = %job.slice, crashes,
                 "a poisoned page is dead"
             );
-            Ok(Recorded { attempts: *crashes, end, progress })
+            Ok(RecordedOutcome { attempts: *crashes, outcome, progress })
         }
-        PageEnd::Stored
-        | PageEnd::AlreadyDone
-        | PageEnd::AlreadyDead
-        | PageEnd::Obsolete
-        | PageEnd::Preparing { .. }
-        | PageEnd::QuotaWait(_)
-        | PageEnd::QuotaExhausted(_)
-        | PageEnd::UnknownStream
-        | PageEnd::UnknownPartition(_)
-        | PageEnd::Malformed(_)
-        | PageEnd::NewerVersion(_)
-        | PageEnd::StillWanted
-        | PageEnd::Unavailable
-        | PageEnd::Cancelled => without_recording(pipeline, job, end, progress).await,
+        PageOutcome::Stored
+        | PageOutcome::AlreadyDone
+        | PageOutcome::AlreadyDead
+        | PageOutcome::Obsolete
+        | PageOutcome::Preparing { .. }
+        | PageOutcome::QuotaWait(_)
+        | PageOutcome::QuotaExhausted(_)
+        | PageOutcome::UnknownStream
+        | PageOutcome::UnknownPartition(_)
+        | PageOutcome::Malformed(_)
+        | PageOutcome::NewerVersion(_)
+        | PageOutcome::StillWanted
+        | PageOutcome::Unavailable
+        | PageOutcome::Cancelled => without_recording(pipeline, job, outcome, progress).await,
     }
 }
 
@@ -135,9 +137,9 @@ pub(super) async fn record_end<Q: PageQueue>(
 async fn record_failure<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     job: &PageJob,
-    end: PageEnd,
+    outcome: PageOutcome,
     failure: &Failure,
-) -> Result<Recorded, ServiceError> {
+) -> Result<RecordedOutcome, ServiceError> {
     let costs_attempt = failure.class.costs_attempt();
     let counted = match costs_attempt {
         true => pipeline.store.pages.record_failure(job, failure).await?,
@@ -150,37 +152,40 @@ async fn record_failure<Q: PageQueue>(
     } else {
         tracing::warn!(partition, page, generation, attempts, slice = %job.slice, error = %failure, "a page failed");
     }
-    Ok(Recorded { end, attempts, progress: None })
+    Ok(RecordedOutcome { outcome, attempts, progress: None })
 }
 
-/// The end of a page that the ledger refused to record.
-async fn look_up<Q: PageQueue>(pipeline: &Pipeline<Q>, job: &PageJob) -> Result<Recorded, ServiceError> {
-    let (end, progress) = match pipeline.store.pages.look_up(job).await? {
-        Some(reason) => end_of(reason, job),
-        None => (PageEnd::StillWanted, None),
+/// The outcome of a page that the ledger refused to record.
+async fn look_up<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    job: &PageJob,
+) -> Result<RecordedOutcome, ServiceError> {
+    let (outcome, progress) = match pipeline.store.pages.look_up(job).await? {
+        Some(reason) => outcome_of(reason, job),
+        None => (PageOutcome::StillWanted, None),
     };
-    without_recording(pipeline, job, end, progress).await
+    without_recording(pipeline, job, outcome, progress).await
 }
 
-/// An end of which the ledger need not be told: only a dead page's letter may be missing in its queue.
+/// An outcome of which the ledger need not be told: only a dead page's letter may be missing in its queue.
 async fn without_recording<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     job: &PageJob,
-    end: PageEnd,
+    outcome: PageOutcome,
     progress: Option<Progress>,
-) -> Result<Recorded, ServiceError> {
-    if end == PageEnd::AlreadyDead {
+) -> Result<RecordedOutcome, ServiceError> {
+    if outcome == PageOutcome::AlreadyDead {
         dead_letters::ensure_published(pipeline, job).await?;
     }
-    Ok(Recorded { end, attempts: 0, progress })
+    Ok(RecordedOutcome { outcome, attempts: 0, progress })
 }
 
-/// The end of a job for which the ledger wants no request, and the partition's progress.
-pub(super) fn end_of(reason: Unwanted, job: &PageJob) -> (PageEnd, Option<Progress>) {
+/// The outcome of a job for which the ledger wants no request, and the partition's progress.
+pub(super) fn outcome_of(reason: Unwanted, job: &PageJob) -> (PageOutcome, Option<Progress>) {
     match reason {
-        Unwanted::Done(progress) => (PageEnd::AlreadyDone, Some(progress)),
-        Unwanted::Dead(progress) => (PageEnd::AlreadyDead, Some(progress)),
-        Unwanted::Obsolete => (PageEnd::Obsolete, None),
-        Unwanted::UnknownPartition => (PageEnd::UnknownPartition(job.partition), None),
+        Unwanted::Done(progress) => (PageOutcome::AlreadyDone, Some(progress)),
+        Unwanted::Dead(progress) => (PageOutcome::AlreadyDead, Some(progress)),
+        Unwanted::Obsolete => (PageOutcome::Obsolete, None),
+        Unwanted::UnknownPartition => (PageOutcome::UnknownPartition(job.partition), None),
     }
 }

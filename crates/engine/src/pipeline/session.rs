@@ -1,4 +1,4 @@
-//! A session: one run of the pipeline, from the first delivery until everything is settled.
+//! A session: from the first delivery that the pipeline takes until everything is settled.
 
 use std::{
     sync::{
@@ -10,11 +10,9 @@ use std::{
 
 use crate::{error::ServiceError, stop::Stop};
 
-/// Why a session ended. Every delivery is settled or returned to its queue.
+/// Why a session ended before its intake did, without a stop.
 #[derive(Debug)]
-pub enum PipelineEnd {
-    /// The intake ended, or a stop came.
-    Drained,
+pub enum EarlyEnd {
     /// PostgreSQL or the broker cannot be used.
     Failed(ServiceError),
     /// The source's quota is used up for so long.
@@ -27,11 +25,6 @@ pub(super) struct Session {
     /// Follows the stop of the session's caller, and comes early when a part ends the session.
     pub(super) stop: Stop,
     early_end: Arc<Mutex<Option<EarlyEnd>>>,
-}
-
-enum EarlyEnd {
-    Failed(ServiceError),
-    QuotaExhausted(Duration),
 }
 
 /// Counts the workers that have a job.
@@ -61,12 +54,9 @@ impl Session {
         self.stop.drain();
     }
 
-    pub(super) fn ended(self) -> PipelineEnd {
-        match self.early_end().take() {
-            None => PipelineEnd::Drained,
-            Some(EarlyEnd::Failed(error)) => PipelineEnd::Failed(error),
-            Some(EarlyEnd::QuotaExhausted(wait)) => PipelineEnd::QuotaExhausted(wait),
-        }
+    /// The result of the session, once everything in it is settled.
+    pub(super) fn result(self) -> Result<(), EarlyEnd> {
+        self.early_end().take().map_or(Ok(()), Err)
     }
 
     fn early_end(&self) -> MutexGuard<'_, Option<EarlyEnd>> {

@@ -3,7 +3,7 @@
 //!
 //! Waiting costs nothing while the quota's next slot is ahead of now. That is certain up to the end of
 //! this replica's own last slots. Beyond it others have reserved since, most likely as many as stood
-//! before this one when it came; half of that is trusted. So leases fill up, and round trips are few.
+//! before this one when it came; half of that is trusted. So batches fill up, and round trips are few.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pagemill_core::lease;
+use pagemill_core::slot_batch;
 use pagemill_source::Definition;
 use pagemill_store::{DatabaseClock, SlotGrant, SlotRequest, Store, StoreError};
 use tokio::sync::mpsc;
@@ -25,9 +25,11 @@ use super::{
 };
 use crate::error::ServiceError;
 
+/// Slots of one reservation where no quota limits them; the ledger counts them in 32 signed bits.
+const UNLIMITED: u32 = i32::MAX.unsigned_abs();
 /// Slots begin a round trip ahead, as long as the last one took, within these bounds.
 const LEAD: std::ops::RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_millis(500);
-/// Leases reach no further ahead than this, unless the rate is so slow that one slot does.
+/// Batches reach no further ahead than this, unless the rate is so slow that one slot does.
 const HORIZON: Duration = Duration::from_secs(1);
 
 /// Reserves the slots of one source.
@@ -117,7 +119,7 @@ impl Slots {
         let intervals = self.groups.values().flat_map(|group| group.keys.iter().map(|key| key.interval));
         // The shortest interval is the fastest quota's, which the others share.
         let shortest = intervals.filter(|interval| *interval > 0.0).fold(f64::INFINITY, f64::min);
-        if shortest.is_finite() { lease(1.0 / shortest / self.replicas()) } else { u32::MAX >> 1 }
+        if shortest.is_finite() { slot_batch(1.0 / shortest / self.replicas()) } else { UNLIMITED }
     }
 
     async fn reserve(&mut self) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pagemill_store::{RunStatus, Store, StoreError, StoreErrorKind};
+use pagemill_store::{RunProgress, RunStatus, Store, StoreError, StoreErrorKind};
 use tokio::time::Instant;
 
 use crate::{error::UnavailableError, stop::Stop};
@@ -17,12 +17,7 @@ const NO_CONSUMER: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub enum FollowEvent<'a> {
     /// The run's progress, at each poll.
-    Progress {
-        /// Pages done or dead.
-        pages: u64,
-        /// Pages planned so far.
-        planned: u64,
-    },
+    Progress(RunProgress),
     /// The ledger could not be read; it is polled again.
     Waiting(&'a StoreError),
     /// No consumer of these sources has been alive for a while. Reported once.
@@ -50,10 +45,10 @@ pub async fn follow(
     let mut consumers = ConsumerWatch { sources, seen: Instant::now(), reported: false };
     loop {
         match store.runs.progress(run).await {
-            Ok((pages, planned, open)) => {
+            Ok(progress) => {
                 seen = Instant::now();
-                observe(FollowEvent::Progress { pages, planned });
-                if open == 0 {
+                observe(FollowEvent::Progress(progress));
+                if progress.open_partitions == 0 {
                     return Ok(store.runs.status(run).await?);
                 }
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use pagemill_core::{Lane, TimeOfDay};
 use pagemill_source::Rate;
-use pagemill_store::{NewPartition, SliceState, Store};
+use pagemill_store::{NewPartition, PlanDecision, Store};
 use serde::Serialize;
 
 use super::{deadline::after, plan::resolve, request::RunRequest};
@@ -133,11 +133,11 @@ fn forecast_of<'a>(
         .iter()
         .zip(&seen.partitions)
         .map(|(wanted, known)| {
-            let (state, run, sealed_at) = match known.state {
-                SliceState::Due { sealed_at } => ("due", None, sealed_at),
-                SliceState::Open(run) => ("open", Some(run), None),
-                SliceState::Sealed { run, at } => ("sealed", Some(run), Some(at)),
-                SliceState::Incomplete(run) => ("incomplete", Some(run), None),
+            let (state, run, sealed_at) = match known.decision {
+                PlanDecision::Due { sealed_at } => ("due", None, sealed_at),
+                PlanDecision::Open(run) => ("open", Some(run), None),
+                PlanDecision::Sealed { run, at } => ("sealed", Some(run), Some(at)),
+                PlanDecision::Incomplete(run) => ("incomplete", Some(run), None),
             };
             let slice = wanted.slice.clone();
             PartitionForecast {
@@ -228,7 +228,7 @@ mod tests {
                 to: date(2026, 3, day),
                 part: BTreeMap::new(),
             },
-            lane: Lane::Pages,
+            lane: Lane::High,
             page_size: 100,
             subset: None,
             chained: false,
@@ -236,8 +236,8 @@ mod tests {
         }
     }
 
-    fn known(state: SliceState, rows: Option<u64>, pages: u64) -> SlicePreview {
-        SlicePreview { state, rows, pages }
+    fn known(decision: PlanDecision, rows: Option<u64>, pages: u64) -> SlicePreview {
+        SlicePreview { decision, rows, pages }
     }
 
     /// Three partitions of source `s` and none of `t`, at one request a second.
@@ -247,9 +247,9 @@ mod tests {
             at,
             continues: None,
             partitions: vec![
-                known(SliceState::Due { sealed_at: None }, rows, pages),
-                known(SliceState::Open(3), Some(1_000), 4),
-                known(SliceState::Sealed { run: 1, at }, Some(700), 0),
+                known(PlanDecision::Due { sealed_at: None }, rows, pages),
+                known(PlanDecision::Open(3), Some(1_000), 4),
+                known(PlanDecision::Sealed { run: 1, at }, Some(700), 0),
             ],
             others: BTreeMap::from([("s".to_owned(), 6)]),
         };

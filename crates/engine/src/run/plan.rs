@@ -39,7 +39,7 @@ pub(super) async fn resolve(
     sources: &Sources,
     request: &RunRequest,
     owner: &str,
-) -> anyhow::Result<(pagemill_store::PlanRequest, Vec<NewPartition>)> {
+) -> anyhow::Result<(pagemill_store::ResolvedRequest, Vec<NewPartition>)> {
     let mut wanted = Vec::new();
     let mut days = Vec::new();
     for source in selected(sources, request)? {
@@ -55,7 +55,7 @@ pub(super) async fn resolve(
         }
         wanted.extend(cells.iter().flat_map(|cell| accounts.iter().map(|account| of_account(cell, account))));
     }
-    let request = pagemill_store::PlanRequest {
+    let request = pagemill_store::ResolvedRequest {
         requested: json!({
             "days": days, "streams": request.streams, "accounts": request.accounts, "again": request.repull_sealed,
             "pages": request.pages.map(|p| [p.first, p.last]),
@@ -115,7 +115,7 @@ fn cells(
                 part: Default::default(),
             },
             // The newest goes first.
-            lane: if nth == 0 { Lane::Pages } else { Lane::Low },
+            lane: if nth == 0 { Lane::High } else { Lane::Low },
             page_size: definition.page_size(),
             chained,
             subset: request.pages,

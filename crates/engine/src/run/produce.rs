@@ -11,8 +11,8 @@ use crate::{
     app::App,
     error::UnavailableError,
     identity::identity,
-    partition::{Expansion, PartitionSteps, message, rescue},
-    pipeline::{Intake, Pipeline, PipelineEnd},
+    partition::{PartitionDriver, PublishMode, message, rescue},
+    pipeline::{EarlyEnd, Intake, Pipeline},
     run::{plan::plan, request::RunRequest},
     sources::Source,
     stop::Stop,
@@ -68,7 +68,7 @@ pub async fn produce<Q: PageQueue>(
     for partition in own.iter().filter(|p| !p.progress.published) {
         if planned.continued && (partition.progress.total.is_some() || partition.progress.done > 0) {
             // Its producer died between the first page and the last publish.
-            republished.insert(partition.id, rescue::publish_missing(app, queue, partition.id).await?);
+            republished.insert(partition.id, rescue::rescue_partition(app, queue, partition.id).await?);
         } else {
             first_pages.push(partition.job(partition.progress.first_page, 0));
         }
@@ -115,7 +115,7 @@ async fn run_first_pages<Q: PageQueue>(
             // A backfill's first pages leave the quota to others; and consumers need not wait for the
             // last of them.
             let (most, wave) = match lane {
-                Lane::Pages => (None, 1_000),
+                Lane::High => (None, 1_000),
                 Lane::Low => (Some(LOW_WORKERS), 50),
             };
             let share = source.quota.per_second();
@@ -147,16 +147,16 @@ async fn run_wave<Q: PageQueue>(
     let to = Address::Lane { source: source.name().to_owned(), lane };
     local.publish(&to, jobs.iter().map(|job| message(job))).await?;
     let lanes = vec![local.subscribe(source.name(), lane, size.prefetch as u16).await?];
-    match pipeline.run(Intake { lanes, limit: Some(jobs.len()) }, size, stop).await {
-        // Its jobs were snoozed, for consumers.
-        PipelineEnd::Drained | PipelineEnd::QuotaExhausted(_) => {}
-        PipelineEnd::Failed(error) => return Err(error.into()),
+    match pipeline.run_session(Intake { lanes, limit: Some(jobs.len()) }, size, stop).await {
+        // If the quota is used up, the jobs were snoozed, for consumers.
+        Ok(()) | Err(EarlyEnd::QuotaExhausted(_)) => {}
+        Err(EarlyEnd::Failed(error)) => return Err(error.into()),
     }
     let mut partitions = Vec::new();
     while let Ok(partition) = expansions.try_recv() {
         partitions.push(partition);
     }
-    PartitionSteps::new(app, queue.clone(), Expansion::Immediate).expand(partitions).await?;
+    PartitionDriver::new(app, queue.clone(), PublishMode::Immediate).expand(partitions).await?;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use super::sizing::{describe, fits, size, still_fits};
 use crate::{
     app::App,
     error::ServiceError,
-    pipeline::{Intake, Pipeline, PipelineEnd},
+    pipeline::{EarlyEnd, Intake, Pipeline},
     sources::Source,
     stop::Stop,
 };
@@ -29,12 +29,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Live consumers of each source, as of the last heartbeat.
 pub(super) type ReplicaCounts = HashMap<String, u32>;
 
-/// Why a session ended.
-enum SessionEnd {
+/// Why a session was drained.
+enum Drained {
     Stopped,
     Resized,
-    Failed(ServiceError),
-    QuotaExhausted(Duration),
 }
 
 /// Runs sessions of a source, one after another, until the stop.
@@ -55,16 +53,16 @@ pub(super) async fn serve<Q: PageQueue>(
     loop {
         let begun = Instant::now();
         let go_on = match session(pipeline, app, source, &mut replica_counts, stop).await {
-            SessionEnd::Stopped => return,
-            SessionEnd::Resized => continue,
-            SessionEnd::Failed(error) => {
+            Ok(Drained::Stopped) => return,
+            Ok(Drained::Resized) => continue,
+            Err(EarlyEnd::Failed(error)) => {
                 tracing::warn!(source = name, %error, "stopped taking jobs: everything was returned to the queue");
                 if begun.elapsed() > LONGEST_PAUSE {
                     pauses = self::pauses();
                 }
                 wait_until_available(app, &error, &mut pauses, stop).await
             }
-            SessionEnd::QuotaExhausted(wait) => {
+            Err(EarlyEnd::QuotaExhausted(wait)) => {
                 tracing::warn!(
                     source = name,
                     ?wait,
@@ -86,7 +84,7 @@ async fn session<Q: PageQueue>(
     source: &Source,
     replica_counts: &mut watch::Receiver<ReplicaCounts>,
     stop: &Stop,
-) -> SessionEnd {
+) -> Result<Drained, EarlyEnd> {
     let name = source.name();
     let replicas = replicas(replica_counts, name);
     let size = size(app, source, replicas);
@@ -97,12 +95,12 @@ async fn session<Q: PageQueue>(
     for lane in Lane::ALL {
         match pipeline.queue.subscribe(name, lane, size.prefetch as u16).await {
             Ok(deliveries) => lanes.push(deliveries),
-            Err(error) => return SessionEnd::Failed(error.into()),
+            Err(error) => return Err(EarlyEnd::Failed(error.into())),
         }
     }
     // Follows the source's stop, and is drained early when the size changes.
     let session_stop = stop.child();
-    let running = pipeline.run(Intake { lanes, limit: None }, size, &session_stop);
+    let running = pipeline.run_session(Intake { lanes, limit: None }, size, &session_stop);
     tokio::pin!(running);
     let mut resized = false;
     let ended = tokio::select! {
@@ -113,12 +111,7 @@ async fn session<Q: PageQueue>(
             running.await
         }
     };
-    match ended {
-        PipelineEnd::Drained if resized && !stop.is_draining() => SessionEnd::Resized,
-        PipelineEnd::Drained => SessionEnd::Stopped,
-        PipelineEnd::Failed(error) => SessionEnd::Failed(error),
-        PipelineEnd::QuotaExhausted(wait) => SessionEnd::QuotaExhausted(wait),
-    }
+    ended.map(|()| if resized && !stop.is_draining() { Drained::Resized } else { Drained::Stopped })
 }
 
 /// Returns once a size no longer fits the number of replicas, or the time that pages take.

@@ -1,6 +1,6 @@
 //! Computes the workers and the prefetch of a consumer for a source.
 
-use pagemill_core::{PageTimes, Sizing, lease, sizing};
+use pagemill_core::{PageTimes, Sizing, sizing, slot_batch};
 
 use crate::{app::App, sources::Source};
 
@@ -20,7 +20,7 @@ pub(super) fn describe(source: &Source, replicas: u32) -> String {
         "share {share:.2}/s of {replicas} consumers; out {share:.2}/s × {:.3} s (p95 of a fetch), ready for slots {}; \
          prefetch {share:.2}/s × ({:.3} s (p95 to the ack) + 1 s)",
         fetch.as_secs_f64(),
-        lease(share),
+        slot_batch(share),
         page.as_secs_f64(),
     )
 }

@@ -49,7 +49,7 @@ impl State {
 impl Source {
     pub(super) fn lane(&self, lane: Lane) -> &Waiting {
         match lane {
-            Lane::Pages => &self.pages,
+            Lane::High => &self.pages,
             Lane::Low => &self.low,
         }
     }

@@ -29,7 +29,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// the rest when the channel closes: their messages would come again.
 pub(super) const ACK_FLUSH_DELAY: Duration = Duration::from_millis(250);
 
-/// A consumer that has had nothing for so long is opened anew. RabbitMQ 3.10 moves a consumer whose
+/// A consumer that has had nothing for so long is opened again. RabbitMQ 3.10 moves a consumer whose
 /// queue is deleted and declared again at once to the new queue, where its messages are stuck, and
 /// tells nobody.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -112,7 +112,7 @@ impl Supervisor {
         }
     }
 
-    /// Waits for the connection as long as it takes; declares anew what may have been deleted.
+    /// Waits for the connection as long as it takes; declares again what may have been deleted.
     async fn open(&self) -> Result<OpenConsumer, QueueError> {
         let connection = self.connection.wait_until_open().await?;
         let error = |e| self.broker.error(&e, "cannot consume");

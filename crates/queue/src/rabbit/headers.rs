@@ -18,7 +18,7 @@ const FINGERPRINT: &str = "pagemill-fingerprint";
 const ATTEMPTS: &str = "pagemill-attempts";
 const FIRST_FAILED_AT: &str = "pagemill-first-failed-at";
 const LAST_FAILED_AT: &str = "pagemill-last-failed-at";
-/// Keeps the broker's reason when a letter it dead-lettered is kept, which publishes it anew.
+/// Keeps the broker's reason when a letter it dead-lettered is kept, which publishes it again.
 const BROKER_REASON: &str = "pagemill-broker-reason";
 const PERSISTENT: u8 = 2;
 /// Headers must fit into one frame, of 128 KB by default. The ledger has the whole error.

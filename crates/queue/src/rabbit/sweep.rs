@@ -1,6 +1,6 @@
 //! One pass over a source's dead letters, on a connection of its own, which holds the lock.
 
-use std::{collections::HashMap, future::Future, time::Duration};
+use std::{future::Future, iter, time::Duration};
 
 use futures_util::StreamExt;
 use lapin::{
@@ -160,24 +160,16 @@ impl Pass<'_> {
         Ok(taken)
     }
 
-    /// Publishes what stays and what moves, confirmed.
+    /// Publishes what stays to the queue's tail, confirmed.
     async fn apply(
         &self,
         letters: Vec<DeadLetter>,
         actions: Vec<DeadLetterAction>,
     ) -> Result<(), QueueError> {
-        let mut kept = Vec::new();
-        let mut moved: HashMap<Address, Vec<Outgoing>> = HashMap::new();
-        for (letter, action) in letters.into_iter().zip(actions) {
-            match action {
-                DeadLetterAction::Keep => kept.push(Outgoing::from(letter)),
-                DeadLetterAction::Requeue(to, message) => moved.entry(to).or_default().push(message.into()),
-                DeadLetterAction::Drop => {}
-            }
-        }
-        for (to, messages) in moved {
-            self.publisher.publish(&to, messages.into_iter()).await?;
-        }
+        let kept: Vec<Outgoing> = iter::zip(letters, actions)
+            .filter(|(_, action)| *action == DeadLetterAction::Keep)
+            .map(|(letter, _)| letter.into())
+            .collect();
         let tail = Address::Dead { source: self.source.to_owned() };
         self.publisher.publish(&tail, kept.into_iter()).await
     }

@@ -93,7 +93,7 @@ impl Topology {
         exchange(channel, EXCHANGE, ExchangeKind::Direct).await?;
         // The dead letters first: from then on the others have where to give messages up to.
         let dead = declare_dead(channel, source).await?;
-        let pages = declare_lane(channel, source, Lane::Pages).await?;
+        let pages = declare_lane(channel, source, Lane::High).await?;
         let low = declare_lane(channel, source, Lane::Low).await?;
         let mut retry = 0;
         for delay in &self.retry {
@@ -116,7 +116,7 @@ impl Topology {
 
 pub(super) fn lane_queue(source: &str, lane: Lane) -> String {
     match lane {
-        Lane::Pages => format!("pagemill.{source}.pages"),
+        Lane::High => format!("pagemill.{source}.pages"),
         Lane::Low => format!("pagemill.{source}.pages.low"),
     }
 }
@@ -233,7 +233,7 @@ mod tests {
     fn every_address_has_its_route() {
         let source = || "xhs".to_owned();
         for (to, exchange, key) in [
-            (Address::Lane { source: source(), lane: Lane::Pages }, "pagemill", "pagemill.xhs.pages"),
+            (Address::Lane { source: source(), lane: Lane::High }, "pagemill", "pagemill.xhs.pages"),
             (Address::Lane { source: source(), lane: Lane::Low }, "pagemill", "pagemill.xhs.pages.low"),
             (
                 Address::Retry { source: source(), lane: Lane::Low, tier: 1 },
@@ -258,7 +258,7 @@ mod tests {
     fn what_is_not_configured_is_invalid() {
         let of = |to: &Address| topology().route(to).unwrap_err().kind();
         assert_eq!(of(&Address::Dead { source: "other".into() }), QueueErrorKind::Invalid);
-        let beyond = Address::Retry { source: "xhs".into(), lane: Lane::Pages, tier: 2 };
+        let beyond = Address::Retry { source: "xhs".into(), lane: Lane::High, tier: 2 };
         assert_eq!(of(&beyond), QueueErrorKind::Invalid);
         assert!(Topology::new(vec![], vec!["50d".parse().unwrap()]).is_err());
         assert!(Topology::new(vec!["x".repeat(250)], vec![]).is_err());

@@ -74,7 +74,7 @@ fn job() -> PageJob {
         page_size: 3,
         generation: 0,
         attempt: 0,
-        lane: pagemill_core::Lane::Pages,
+        lane: pagemill_core::Lane::High,
         cursor: None,
         stands_on: None,
     }

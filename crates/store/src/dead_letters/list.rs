@@ -1,8 +1,7 @@
 use serde::Serialize;
 use tokio_postgres::types::ToSql;
 
-use super::DeadLetters;
-use super::RFC3339;
+use super::{DeadLetters, rfc3339};
 use crate::error::StoreError;
 
 /// A dead letter as it is listed.
@@ -70,9 +69,10 @@ impl DeadLetters {
         let rows = client
             .query(
                 &format!(
-                    "select id, source, stream, account, page, partition, attempts, error, fingerprint, \
-                            to_char(first_failed_at, {RFC3339}) as first_failed, to_char(last_failed_at, {RFC3339}) as last_failed, message \
-                     from pagemill.dead_letters where {UNPUBLISHED} and {FILTER} order by id"
+                    "select id, source, stream, account, page, partition, attempts, error, fingerprint, {} as first_failed, {} as last_failed, message \
+                     from pagemill.dead_letters where {UNPUBLISHED} and {FILTER} order by id",
+                    rfc3339!("first_failed_at"),
+                    rfc3339!("last_failed_at")
                 ),
                 &filter.params(),
             )
@@ -102,8 +102,9 @@ impl DeadLetters {
         let rows = client
             .query(
                 &format!(
-                    "select fingerprint, count(*) as count, source, stream, max(error) as error, to_char(max(last_failed_at), {RFC3339}) as last_failed \
-                     from pagemill.dead_letters where {UNPUBLISHED} group by fingerprint, source, stream order by count(*) desc, fingerprint"
+                    "select fingerprint, count(*) as count, source, stream, max(error) as error, {} as last_failed \
+                     from pagemill.dead_letters where {UNPUBLISHED} group by fingerprint, source, stream order by count(*) desc, fingerprint",
+                    rfc3339!("max(last_failed_at)")
                 ),
                 &[],
             )

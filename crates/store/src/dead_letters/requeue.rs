@@ -119,7 +119,7 @@ async fn reopen(
 async fn newer_run(tx: &Transaction<'_>, partition: i64) -> Result<Option<i64>, StoreError> {
     let newer = tx
         .query_opt(
-            "select newer.run from pagemill.partitions p join pagemill.partitions whole on whole.id = coalesce(p.top, p.id) \
+            "select newer.run from pagemill.partitions p join pagemill.partitions whole on whole.id = coalesce(p.root, p.id) \
              join pagemill.partitions newer on (newer.source, newer.stream, newer.account, newer.from_date, newer.to_date) \
                  = (whole.source, whole.stream, whole.account, whole.from_date, whole.to_date) and newer.id > whole.id and newer.parent is null \
              where p.id = $1 order by newer.id desc limit 1",

@@ -16,7 +16,7 @@ use self::{
 };
 use super::{Pages, past::Past};
 use crate::{
-    error::StoreError, error::StoreErrorKind, error::kind_of, page::PageWrite, partitions::Progress,
+    error::StoreError, error::StoreErrorKind, error::kind_of, page_write::PageWrite, partitions::Progress,
     rows::RowParams, table::DataTable,
 };
 
@@ -31,18 +31,18 @@ pub struct Written {
 }
 
 /// The end of one try at the transaction.
-enum Tried {
+enum BatchOutcome {
     /// The partitions as they stand now, as the counters return them.
     Committed(Vec<Row>),
     /// These positions must not be in the batch; nothing was changed.
-    Without(Vec<usize>),
+    Refused(Vec<usize>),
     /// A row was there that should have been new; nothing was changed.
     Occupied,
 }
 
 /// The statement that puts rows into the table.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum RowStatement {
     Copy,
     Upsert,
 }
@@ -62,20 +62,20 @@ impl Pages {
         let mut included = newest_copies(pages);
         let mut progress = Vec::new();
         let new = pages.iter().all(|page| self.pasts.of(page.job.partition) == Past::Nothing);
-        let mut way = if new { Way::Copy } else { Way::Upsert };
+        let mut statement = if new { RowStatement::Copy } else { RowStatement::Upsert };
         while !included.is_empty() {
-            match try_write(&mut client, &statements, table, pages, &included, way).await? {
-                Tried::Committed(counted) => {
-                    if way == Way::Upsert && table.is_by_date() {
+            match try_write(&mut client, &statements, table, pages, &included, statement).await? {
+                BatchOutcome::Committed(counted) => {
+                    if statement == RowStatement::Upsert && table.is_by_date() {
                         self.pasts.note(counted.iter().map(|row| (row.get("id"), Past::from_row(row))));
                     }
                     progress = counted.iter().map(Progress::from_row).collect();
                     break;
                 }
-                Tried::Without(refused) => included.retain(|i| !refused.contains(i)),
-                Tried::Occupied => {
+                BatchOutcome::Refused(refused) => included.retain(|i| !refused.contains(i)),
+                BatchOutcome::Occupied => {
                     self.pasts.note(pages.iter().map(|page| (page.job.partition, Past::Other)));
-                    way = Way::Upsert;
+                    statement = RowStatement::Upsert;
                 }
             }
         }
@@ -114,23 +114,25 @@ async fn try_write(
     table: &DataTable,
     pages: &[PageWrite],
     included: &[usize],
-    way: Way,
-) -> Result<Tried, StoreError> {
+    statement: RowStatement,
+) -> Result<BatchOutcome, StoreError> {
     let batch: Vec<&PageWrite> = included.iter().map(|&i| &pages[i]).collect();
     let tx = client.transaction().await?;
-    let replies = send(&tx, statements, table, &batch, way).await;
-    let tried = match judge(replies, &batch, way)? {
-        Judged::Good(counted) => {
+    let replies = send(&tx, statements, table, &batch, statement).await;
+    let outcome = match judge(replies, &batch, statement)? {
+        BatchVerdict::Good(counted) => {
             fail::fail_point!("before-commit");
             tx.commit().await?;
             fail::fail_point!("after-commit");
-            return Ok(Tried::Committed(counted));
+            return Ok(BatchOutcome::Committed(counted));
         }
-        Judged::Refused(refused) => Tried::Without(refused.iter().map(|&at| included[at]).collect()),
-        Judged::Occupied => Tried::Occupied,
+        BatchVerdict::Refused(refused) => {
+            BatchOutcome::Refused(refused.iter().map(|&at| included[at]).collect())
+        }
+        BatchVerdict::Occupied => BatchOutcome::Occupied,
     };
     tx.rollback().await?;
-    Ok(tried)
+    Ok(outcome)
 }
 
 /// Sends all statements but the counters before the first reply comes. The counters follow as soon as the ledger has said
@@ -140,7 +142,7 @@ async fn send(
     statements: &Statements,
     table: &DataTable,
     batch: &[&PageWrite],
-    way: Way,
+    statement: RowStatement,
 ) -> Replies {
     let (unchanged, decoded): (Vec<&PageWrite>, Vec<&PageWrite>) =
         batch.iter().partition(|page| page.unchanged.is_some());
@@ -175,9 +177,9 @@ async fn send(
         Ok(())
     };
     let rows = async {
-        match way {
-            Way::Copy => rows.copy(tx, &statements.copy).await,
-            Way::Upsert => rows.upsert(tx, &statements.upsert).await,
+        match statement {
+            RowStatement::Copy => rows.copy(tx, &statements.copy).await,
+            RowStatement::Upsert => rows.upsert(tx, &statements.upsert).await,
         }
     };
     let (ledger, responses, rows) = future::join3(ledger, responses, rows).await;
@@ -185,7 +187,7 @@ async fn send(
 }
 
 /// What the replies come to.
-enum Judged {
+enum BatchVerdict {
     /// All may be committed; the counters' rows.
     Good(Vec<Row>),
     /// These positions of the batch must not be in it.
@@ -195,7 +197,11 @@ enum Judged {
 }
 
 /// The statement that failed first says why; those after it only echo an aborted transaction.
-fn judge(replies: Replies, batch: &[&PageWrite], way: Way) -> Result<Judged, StoreError> {
+fn judge(
+    replies: Replies,
+    batch: &[&PageWrite],
+    statement: RowStatement,
+) -> Result<BatchVerdict, StoreError> {
     let Replies { ledger, responses, rows } = replies;
     let aborted = |e: &tokio_postgres::Error| e.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION);
     let ledger = match ledger {
@@ -214,21 +220,21 @@ fn judge(replies: Replies, batch: &[&PageWrite], way: Way) -> Result<Judged, Sto
     match rows {
         // Whatever the table has against the copies, the upsert says it better.
         Err(error)
-            if way == Way::Copy
+            if statement == RowStatement::Copy
                 && error.as_db_error().is_some_and(|db| kind_of(db.code()) == StoreErrorKind::Permanent) =>
         {
-            return Ok(Judged::Occupied);
+            return Ok(BatchVerdict::Occupied);
         }
         rows => rows?,
     };
     let counted = ledger?.counted.unwrap_or_default();
     let open: HashSet<i64> = counted.iter().map(|row| row.get("id")).collect();
     Ok(match refused(batch, |page| !open.contains(&page.job.partition)) {
-        Judged::Refused(closed) if closed.is_empty() => Judged::Good(counted),
+        BatchVerdict::Refused(closed) if closed.is_empty() => BatchVerdict::Good(counted),
         closed => closed,
     })
 }
 
-fn refused(batch: &[&PageWrite], is_refused: impl Fn(&PageWrite) -> bool) -> Judged {
-    Judged::Refused((0..batch.len()).filter(|&at| is_refused(batch[at])).collect())
+fn refused(batch: &[&PageWrite], is_refused: impl Fn(&PageWrite) -> bool) -> BatchVerdict {
+    BatchVerdict::Refused((0..batch.len()).filter(|&at| is_refused(batch[at])).collect())
 }

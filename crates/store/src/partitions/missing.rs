@@ -69,8 +69,8 @@ pub(super) async fn delete_missing(
 
 /// The keys of all pages of a whole, and when the last of them was requested.
 const KEYS: &str = "select coalesce(array_agg(key), '{}') as keys, max(requested_at) as newest from (\
-        select unnest(g.keys) as key, g.requested_at from pagemill.partitions p join pagemill.pages g on g.partition = p.id \
-        where coalesce(p.top, p.id) = $1 and p.parts is null and g.state = 'done') k";
+        select unnest(g.key_hashes) as key, g.requested_at from pagemill.partitions p join pagemill.pages g on g.partition = p.id \
+        where coalesce(p.root, p.id) = $1 and p.parts is null and g.state = 'done') k";
 
 async fn delete(
     tx: &Transaction<'_>,

@@ -20,7 +20,7 @@ const PAGES: &str = "with pages as (\
         select * from pagemill.pages where partition = $1 and page between $2 and $3), \
     done as (select * from pages where state = 'done'), \
     newest as (select total from done where total is not null order by requested_at desc limit 1), \
-    counted as (select count(*) as keys, count(distinct key) as distinct_keys from (select unnest(keys) as key from done) k) \
+    counted as (select count(*) as keys, count(distinct key) as distinct_keys from (select unnest(key_hashes) as key from done) k) \
     select (select keys from counted), (select distinct_keys from counted), (select total from newest), \
            (select count(*) from done where total <> (select total from newest)) as moved, count(*) filter (where state = 'dead') as dead, \
            (select sum(content_hash)::text from done) as content_hash, sum(requests)::bigint as requests \
@@ -90,7 +90,7 @@ impl Proof {
         let json = json!({
             "total": total, "pages": progress.done, "keys": facts.keys, "distinct_keys": facts.distinct_keys,
             "pages_moved": facts.pages_moved, "pages_dead": facts.pages_dead,
-            "content_hash": content_hash(row.get("content_hash")), "requests": row.get::<_, Option<i64>>("requests"), "repairs": partition.repairs,
+            "content_hash": content_hash(row.get("content_hash")), "requests": row.get::<_, Option<i64>>("requests"), "repair_rounds": partition.repair_rounds,
             "sums": sums, "quality": quality.to_json(), "warnings": warnings,
         });
         let rows = facts.distinct_keys;
@@ -145,7 +145,7 @@ impl Proof {
             "total": total, "parts": facts.parts, "parts_total": facts.parts_total, "pages": added("pages") + 1,
             "keys": added("keys"), "distinct_keys": added("distinct_keys"), "requests": added("requests") + 1,
             "content_hash": format!("{:016x}", hashes.fold(0, u64::wrapping_add)),
-            "repairs": added("repairs"), "warnings": warnings,
+            "repair_rounds": added("repair_rounds"), "warnings": warnings,
         });
         let rows = facts.parts_total;
         Ok(Some(Self { verdict, total: Some(total), counted: None, rows, warnings, facts: json }))

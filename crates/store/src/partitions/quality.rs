@@ -16,7 +16,7 @@ pub(super) struct Quality {
     /// Fields that no column takes.
     unmapped: Vec<String>,
     /// Values that could not be read: column, count, a sample.
-    casts: Vec<(String, i64, String)>,
+    cast_failures: Vec<(String, i64, String)>,
 }
 
 /// Number of earlier partitions that are compared.
@@ -28,14 +28,14 @@ const FACTOR: f64 = 2.0;
 const ROWS: f64 = 20.0;
 
 const LISTS: &str = "with pages as (\
-        select facts, casts from pagemill.pages where partition = $1 and page between $2 and $3 and state = 'done' and rows > 0) \
+        select facts, cast_failures from pagemill.pages where partition = $1 and page between $2 and $3 and state = 'done' and rows > 0) \
     select 'blank' as list, name, null::bigint as count, null::text as sample from pages, jsonb_array_elements_text(facts->'blank') as name \
         group by name having count(*) = (select count(*) from pages) \
     union all select 'absent', name, null, null from pages, jsonb_array_elements_text(facts->'absent') as name \
         group by name having count(*) = (select count(*) from pages) \
     union all select 'unmapped', name, null, null from pages, jsonb_array_elements_text(facts->'unmapped') as name group by name \
-    union all select 'casts', c->>'column', sum((c->>'count')::bigint)::bigint, min(c->>'sample') \
-        from pages, jsonb_array_elements(casts) as c group by c->>'column' \
+    union all select 'cast_failures', c->>'column', sum((c->>'count')::bigint)::bigint, min(c->>'sample') \
+        from pages, jsonb_array_elements(cast_failures) as c group by c->>'column' \
     order by list, name";
 
 pub(super) async fn of_pages(
@@ -51,7 +51,7 @@ pub(super) async fn of_pages(
             "blank" => quality.blank.push(name),
             "absent" => quality.absent.push(name),
             "unmapped" => quality.unmapped.push(name),
-            _ => quality.casts.push((
+            _ => quality.cast_failures.push((
                 name,
                 row.get("count"),
                 row.get::<_, Option<String>>("sample").unwrap_or_default(),
@@ -75,7 +75,7 @@ impl Quality {
         partition: &PartitionRow,
         rows: u64,
     ) -> Result<Vec<String>, StoreError> {
-        let mut warnings: Vec<String> = (self.casts.iter())
+        let mut warnings: Vec<String> = (self.cast_failures.iter())
             .map(|(column, count, sample)| {
                 format!("{column}: {count} values could not be read and are NULL, such as \"{sample}\"")
             })
@@ -167,7 +167,7 @@ mod tests {
             blank: vec!["likes".into(), "gone".into()],
             absent: vec!["gone".into()],
             unmapped: vec!["new".into(), "old".into()],
-            casts: vec![],
+            cast_failures: vec![],
         };
         assert_eq!(
             now.against(&days, 30),

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio_postgres::types::ToSql;
 
 use super::Partitions;
-use super::row::PartitionRow;
+use super::row::{PartitionRow, PartitionState};
 use crate::{error::StoreError, identifier::quote, rows::read_rows, table::DataTable};
 
 /// A partition's certificate, recounted from its data table and held against the ledger.
@@ -18,8 +18,8 @@ pub struct Recount {
     pub partition: i64,
     /// The slice, as text.
     pub slice: String,
-    /// The ledger's word: `open`, `sealed` or `incomplete`.
-    pub state: String,
+    /// The ledger's word on its completeness.
+    pub state: PartitionState,
     /// Why it is incomplete.
     pub reason: Option<String>,
     /// The API's stated total, or the rows counted where it states none.
@@ -45,7 +45,7 @@ pub struct Recount {
     /// The API's ids of the requests whose responses are stored, page by page.
     pub request_ids: Vec<Option<String>>,
     /// Rounds in which pages were fetched again because the proof failed.
-    pub repairs: u32,
+    pub repair_rounds: u32,
     /// Sums of the additive metrics over the stored rows, as the seal found them.
     pub sums: Value,
     /// Warnings on the seal.
@@ -57,7 +57,7 @@ pub struct Recount {
 impl Recount {
     /// True if the table holds exactly what the seal says.
     pub fn agrees(&self) -> bool {
-        self.state == "sealed"
+        self.state == PartitionState::Sealed
             && Some(self.table_keys as i64) == self.total
             && (self.pruned_on.is_some() || self.table_keys == self.ledger_keys)
             && self.content_hash.as_ref().is_none_or(|sealed| *sealed == self.table_content_hash)
@@ -67,7 +67,7 @@ impl Recount {
     /// others than it was sealed with. An older pull may have left them.
     pub fn is_unknown(&self) -> bool {
         let enough = self.total.is_none_or(|total| self.table_keys as i64 >= total);
-        self.pruned_on.is_some() && self.state == "sealed" && enough && !self.agrees()
+        self.pruned_on.is_some() && self.state == PartitionState::Sealed && enough && !self.agrees()
     }
 }
 
@@ -75,9 +75,9 @@ impl Recount {
 const CHUNK: usize = 4_096;
 
 /// The pages whose rows are the partition's own: of a whole, those of its parts.
-const PAGES: &str = "select g.keys, g.requests, g.request_id, g.state = 'done' as done, p.parts is null as is_unsplit \
+const PAGES: &str = "select g.key_hashes, g.requests, g.request_id, g.state = 'done' as done, p.parts is null as is_unsplit \
     from pagemill.partitions p join pagemill.pages g on g.partition = p.id and g.page <= coalesce(p.last_page, g.page) \
-    where coalesce(p.top, p.id) = $1 order by p.id, g.page";
+    where coalesce(p.root, p.id) = $1 order by p.id, g.page";
 
 impl Partitions {
     /// Recounts a partition from its data table: hashes its rows as the decoder did and looks each
@@ -110,7 +110,7 @@ impl Partitions {
         Ok(Recount {
             partition: partition.id,
             slice: s.to_string(),
-            state: partition.state.clone(),
+            state: partition.state,
             reason: partition.reason.clone(),
             total: partition.progress.total,
             pages: ledger.request_ids.len() as u64,
@@ -123,7 +123,7 @@ impl Partitions {
             parts: partition.parts,
             requests: ledger.requests,
             request_ids: ledger.request_ids,
-            repairs: partition.repairs,
+            repair_rounds: partition.repair_rounds,
             sums: proof["sums"].clone(),
             warnings: proof["warnings"].clone(),
             pruned_on: partition.pruned_at.map(day),
@@ -147,7 +147,7 @@ impl LedgerPages {
         while let Some(row) = pages.try_next().await? {
             ledger.requests += row.get::<_, i32>("requests") as u64;
             if row.get("done") && row.get("is_unsplit") {
-                ledger.keys.extend(row.get::<_, Option<Vec<i64>>>("keys").unwrap_or_default());
+                ledger.keys.extend(row.get::<_, Option<Vec<i64>>>("key_hashes").unwrap_or_default());
                 ledger.request_ids.push(row.get("request_id"));
             }
         }

@@ -4,12 +4,12 @@ use deadpool_postgres::Transaction;
 use pagemill_core::{IncompleteReason, PageJob};
 
 use super::{
-    rescue::Republish,
+    rescue::Reissued,
     row::{PARTITION_COLUMNS, PartitionRow},
 };
 use crate::error::StoreError;
 
-/// Orders the suspected pages anew: those that state another total than the API's latest word, hold a
+/// Reissues the suspected pages: those that state another total than the API's latest word, hold a
 /// key that came twice, or are short, and their neighbours; where nothing points to a page, and in the
 /// last round, all of them. A chain begins again at its first page.
 pub(super) async fn repair(
@@ -18,9 +18,9 @@ pub(super) async fn repair(
     total: Option<i64>,
     reason: &IncompleteReason,
     last_round: bool,
-) -> Result<Republish, StoreError> {
+) -> Result<Reissued, StoreError> {
     tx.execute(
-        "update pagemill.partitions set repairs = repairs + 1, end_page = null, progressed_at = now() where id = $1",
+        "update pagemill.partitions set repair_rounds = repair_rounds + 1, end_page = null, progressed_at = now() where id = $1",
         &[&partition.id],
     )
     .await?;
@@ -36,19 +36,19 @@ pub(super) async fn repair(
     )
     .await?;
     let repaired = recount(tx, partition.id).await?;
-    let ordered = if partition.chained { first } else { last };
+    let last_issued = if partition.chained { first } else { last };
     let pages = tx
         .query(
             "select n as page, coalesce(g.generation, 0) as generation from generate_series($2::int, $3::int) as n \
              left join pagemill.pages g on g.partition = $1 and g.page = n where coalesce(g.state, 'planned') = 'planned' order by n",
-            &[&partition.id, &first, &ordered],
+            &[&partition.id, &first, &last_issued],
         )
         .await?;
     let job = |r: &tokio_postgres::Row| -> PageJob {
         repaired.job(r.get::<_, i32>("page") as u32, r.get::<_, i32>("generation") as u32)
     };
     let jobs = pages.iter().map(job).collect();
-    Ok(Republish { partition: repaired, jobs })
+    Ok(Reissued { partition: repaired, jobs })
 }
 
 /// Takes the API's latest word on the total. Pages beyond its last are no more: their keys would count.
@@ -83,8 +83,8 @@ async fn suspected_pages(
 ) -> Result<Vec<i32>, StoreError> {
     let rows = tx
         .query(
-            "with pages as (select page, total, rows, keys from pagemill.pages where partition = $1 and state = 'done'), \
-             keys as (select page, unnest(keys) as key from pages), \
+            "with pages as (select page, total, rows, key_hashes from pagemill.pages where partition = $1 and state = 'done'), \
+             keys as (select page, unnest(key_hashes) as key from pages), \
              twice as (select key from keys group by key having count(*) > 1), \
              odd as (select page from pages where total <> $2 \
                  union select k.page from keys k join twice t using (key) \

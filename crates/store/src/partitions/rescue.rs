@@ -8,12 +8,13 @@ use super::Partitions;
 use super::row::{PARTITION_COLUMNS, PartitionRow};
 use crate::error::StoreError;
 
-/// A partition whose pages are to be published again, because it is stalled or its proof failed.
+/// Pages of a partition that are issued again, because it is stalled or its proof failed. The ledger has their
+/// new generations; their jobs are to be published.
 #[derive(Clone, Debug)]
-pub struct Republish {
+pub struct Reissued {
     /// The partition.
     pub partition: PartitionRow,
-    /// The missing pages, each under its new generation. Empty when only the seal is missing.
+    /// The jobs of these pages. Empty when only the seal is missing.
     pub jobs: Vec<PageJob>,
 }
 
@@ -24,7 +25,7 @@ impl Partitions {
     /// Claims one partition of a source that has made no progress for `idle` although it is
     /// published (or its producer's lease has run out), raises the generation of its missing pages,
     /// and returns them. Claiming counts as progress, so two rescuers never take the same.
-    pub async fn rescue(&self, source: &str, idle: Duration) -> Result<Option<Republish>, StoreError> {
+    pub async fn rescue(&self, source: &str, idle: Duration) -> Result<Option<Reissued>, StoreError> {
         let client = self.database.client().await?;
         let sql = format!(
             "update pagemill.partitions p set progressed_at = now() where p.id = (\
@@ -34,17 +35,17 @@ impl Partitions {
                  order by q.progressed_at limit 1 for update of q skip locked) \
              returning {PARTITION_COLUMNS}"
         );
-        order_missing(&client, client.query_opt(&sql, &[&source, &idle.as_secs_f64()]).await?).await
+        reissue_claimed(&client, client.query_opt(&sql, &[&source, &idle.as_secs_f64()]).await?).await
     }
 
     /// Rescues one given partition, whatever its progress: after a crash that took its page jobs along.
     /// `None` when it is not open.
-    pub async fn reorder_missing(&self, partition: i64) -> Result<Option<Republish>, StoreError> {
+    pub async fn reissue_missing(&self, partition: i64) -> Result<Option<Reissued>, StoreError> {
         let client = self.database.client().await?;
         let sql = format!(
             "update pagemill.partitions p set progressed_at = now() where p.id = $1 and p.state = 'open' returning {PARTITION_COLUMNS}"
         );
-        order_missing(&client, client.query_opt(&sql, &[&partition]).await?).await
+        reissue_claimed(&client, client.query_opt(&sql, &[&partition]).await?).await
     }
 
     /// True if any partition of these sources is open.
@@ -61,10 +62,10 @@ impl Partitions {
 
 /// Raises the generation of a claimed partition's missing pages. Not in one transaction with the
 /// claim: collectors lock pages before their partition, and would meet it halfway.
-async fn order_missing(client: &Object, claimed: Option<Row>) -> Result<Option<Republish>, StoreError> {
+async fn reissue_claimed(client: &Object, claimed: Option<Row>) -> Result<Option<Reissued>, StoreError> {
     let Some(partition) = claimed.map(|row| PartitionRow::from_row(&row)) else { return Ok(None) };
     if partition.chained {
-        return order_next(client, partition).await.map(Some);
+        return reissue_next(client, partition).await.map(Some);
     }
     // Before the total is known the first page stands for all of them.
     let last = partition.progress.last_page.unwrap_or(partition.progress.first_page) as i32;
@@ -87,11 +88,11 @@ async fn order_missing(client: &Object, claimed: Option<Row>) -> Result<Option<R
             ..partition.job(r.get::<_, i32>("page") as u32, r.get::<_, i32>("generation") as u32)
         })
         .collect();
-    Ok(Some(Republish { partition, jobs }))
+    Ok(Some(Reissued { partition, jobs }))
 }
 
-/// Orders the next page of a chain: only the page after the last done one can be requested.
-async fn order_next(client: &Object, partition: PartitionRow) -> Result<Republish, StoreError> {
+/// Reissues the next page of a chain: only the page after the last done one can be requested.
+async fn reissue_next(client: &Object, partition: PartitionRow) -> Result<Reissued, StoreError> {
     let first = partition.progress.first_page as i32;
     let last = client
         .query_opt(
@@ -104,9 +105,9 @@ async fn order_next(client: &Object, partition: PartitionRow) -> Result<Republis
         Some(row) => (row.get::<_, i32>("page") + 1, row.get::<_, Option<String>>("next")),
     };
     if partition.progress.last_page.is_some_and(|last| page > last as i32) {
-        return Ok(Republish { partition, jobs: Vec::new() });
+        return Ok(Reissued { partition, jobs: Vec::new() });
     }
-    let ordered = client
+    let reissued = client
         .query_opt(
             "insert into pagemill.pages as g (partition, page, generation, state) values ($1, $2, 1, 'planned') \
              on conflict (partition, page) do update set generation = g.generation + 1, state = 'planned' \
@@ -119,6 +120,6 @@ async fn order_next(client: &Object, partition: PartitionRow) -> Result<Republis
         cursor,
         ..partition.job(page as u32, row.get::<_, i32>("generation") as u32)
     };
-    let jobs = ordered.as_ref().map(job).into_iter().collect();
-    Ok(Republish { partition, jobs })
+    let jobs = reissued.as_ref().map(job).into_iter().collect();
+    Ok(Reissued { partition, jobs })
 }

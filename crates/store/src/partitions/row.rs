@@ -1,11 +1,19 @@
 //! A partition as the ledger has it, and its counters.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    fmt::{self, Display, Formatter},
+};
 
 use jiff::Timestamp;
 use pagemill_core::{Lane, PageJob, PageRange, Slice};
+use serde::Serialize;
 use serde_json::Value;
-use tokio_postgres::Row;
+use tokio_postgres::{
+    Row,
+    types::{FromSql, Type},
+};
 
 /// A partition's counters after a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +59,48 @@ impl Progress {
     }
 }
 
+/// The last word on a partition's completeness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PartitionState {
+    /// Pages or its seal are missing.
+    Open,
+    /// Proved complete.
+    Sealed,
+    /// Closed without a proof, for a reason.
+    Incomplete,
+}
+
+impl PartitionState {
+    /// `open`, `sealed` or `incomplete`, as in the ledger and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Sealed => "sealed",
+            Self::Incomplete => "incomplete",
+        }
+    }
+}
+
+impl Display for PartitionState {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl<'a> FromSql<'a> for PartitionState {
+    fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        let name = <&str>::from_sql(ty, raw)?;
+        let state =
+            [Self::Open, Self::Sealed, Self::Incomplete].into_iter().find(|state| state.name() == name);
+        state.ok_or_else(|| format!("unknown state of a partition: {name}").into())
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        <&str as FromSql>::accepts(ty)
+    }
+}
+
 /// A partition as the ledger has it.
 #[derive(Clone, Debug)]
 pub struct PartitionRow {
@@ -64,8 +114,8 @@ pub struct PartitionRow {
     pub lane: Lane,
     /// Rows a page.
     pub page_size: u32,
-    /// `open`, `sealed` or `incomplete`.
-    pub state: String,
+    /// The last word on its completeness.
+    pub state: PartitionState,
     /// Why it is incomplete.
     pub reason: Option<String>,
     /// True if only some pages were requested.
@@ -77,7 +127,7 @@ pub struct PartitionRow {
     /// Number of parts that stand for its pages beyond the first; 0 if it could not be split.
     pub parts: Option<u32>,
     /// Rounds in which pages were fetched again because the proof failed.
-    pub repairs: u32,
+    pub repair_rounds: u32,
     /// When its stored responses were pruned.
     pub responses_pruned_at: Option<Timestamp>,
     /// When its pages were pruned.
@@ -90,14 +140,21 @@ pub struct PartitionRow {
     pub progress: Progress,
 }
 
+macro_rules! progress_columns {
+    () => {
+        "p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null as published"
+    };
+}
+
 /// Columns that [`Progress::from_row`] reads, of `pagemill.partitions p`.
-pub(crate) const PROGRESS_COLUMNS: &str =
-    "p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null as published";
+pub(crate) const PROGRESS_COLUMNS: &str = progress_columns!();
 
 /// Columns that [`PartitionRow::from_row`] reads, of `pagemill.partitions p`.
-pub(crate) const PARTITION_COLUMNS: &str = "p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null as published, \
-    p.run, p.source, p.stream, p.account, p.from_date, p.to_date, p.lane, p.page_size, p.state, p.reason, p.subset_first is not null as subset, \
-    p.part, p.chained, p.parent, p.parts, p.repairs, p.responses_pruned_at, p.pruned_at, p.older_pruned_at, p.stands_on";
+pub(crate) const PARTITION_COLUMNS: &str = concat!(
+    progress_columns!(),
+    ", p.run, p.source, p.stream, p.account, p.from_date, p.to_date, p.lane, p.page_size, p.state, p.reason, \
+     p.subset_first is not null as subset, p.part, p.chained, p.parent, p.parts, p.repair_rounds, p.responses_pruned_at, p.pruned_at, p.older_pruned_at, p.stands_on"
+);
 
 impl PartitionRow {
     pub(crate) fn from_row(row: &Row) -> Self {
@@ -120,7 +177,7 @@ impl PartitionRow {
             chained: row.get("chained"),
             parent: row.get("parent"),
             parts: row.get::<_, Option<i32>>("parts").map(|n| n as u32),
-            repairs: row.get::<_, i32>("repairs") as u32,
+            repair_rounds: row.get::<_, i32>("repair_rounds") as u32,
             responses_pruned_at: row.get("responses_pruned_at"),
             pruned_at: row.get("pruned_at"),
             older_pruned_at: row.get("older_pruned_at"),
@@ -148,7 +205,7 @@ impl PartitionRow {
 
     /// True if the partition is open and pages of it were never published.
     pub fn is_unpublished(&self) -> bool {
-        self.state == "open" && !self.progress.published && !self.progress.has_ended()
+        self.state == PartitionState::Open && !self.progress.published && !self.progress.has_ended()
     }
 
     /// The planned pages, once the total is known.
@@ -165,11 +222,11 @@ pub(crate) fn part_from(value: &Value) -> BTreeMap<String, String> {
 
 pub(crate) fn lane_name(lane: Lane) -> &'static str {
     match lane {
-        Lane::Pages => "pages",
+        Lane::High => "pages",
         Lane::Low => "low",
     }
 }
 
 pub(crate) fn lane_from(name: &str) -> Lane {
-    if name == "low" { Lane::Low } else { Lane::Pages }
+    if name == "low" { Lane::Low } else { Lane::High }
 }

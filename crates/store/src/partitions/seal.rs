@@ -1,4 +1,4 @@
-//! The proof of completeness. Where it fails and fetching again may mend it, pages are ordered anew,
+//! The proof of completeness. Where it fails and fetching again may mend it, pages are reissued,
 //! in bounded rounds, before a partition is closed as incomplete.
 
 use deadpool_postgres::Transaction;
@@ -9,7 +9,7 @@ use super::{
     missing::delete_missing,
     proof::Proof,
     repair::{repair, take_total},
-    rescue::Republish,
+    rescue::Reissued,
     row::{PARTITION_COLUMNS, PartitionRow},
 };
 use crate::{error::StoreError, retry::with_retry, table::DataTable};
@@ -20,7 +20,7 @@ pub enum Sealing {
     /// Closed: sealed, or incomplete and why.
     Closed(SealReport),
     /// The proof failed: these pages are to be fetched again, under new generations.
-    Repair(Republish, IncompleteReason),
+    Repair(Reissued, IncompleteReason),
 }
 
 /// The result of closing a partition.
@@ -39,7 +39,7 @@ pub struct SealReport {
 impl Partitions {
     /// Closes a partition if its every page is done or dead and all its parts are closed: sealed with
     /// its proof, or incomplete with the reason. Where fetching pages again may mend it, and fewer
-    /// than `rounds` rounds of that have been, it stays open and the suspected pages are ordered anew.
+    /// than `rounds` rounds of that have been, it stays open and the suspected pages are reissued.
     /// Idempotent: `None` when it is closed already or has pages left.
     ///
     /// `table` is its stream's, for what the definition says of sums and missing rows; without it a
@@ -86,14 +86,14 @@ impl Partitions {
         if let Verdict::Incomplete(reason) = &proof.verdict
             && reason.is_repairable()
             && partition.parts.is_none()
-            && partition.repairs < rounds
+            && partition.repair_rounds < rounds
         {
-            let last_round = partition.repairs + 1 == rounds;
-            let order = repair(&tx, &partition, proof.total, reason, last_round).await?;
+            let last_round = partition.repair_rounds + 1 == rounds;
+            let reissued = repair(&tx, &partition, proof.total, reason, last_round).await?;
             fail::fail_point!("before-repair");
             let reason = reason.clone();
             tx.commit().await?;
-            return Ok(Some(Sealing::Repair(order, reason)));
+            return Ok(Some(Sealing::Repair(reissued, reason)));
         }
         close(&tx, &partition, &mut proof, table).await?;
         tx.commit().await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pagemill_core::{AttemptFacts, PruneAction, Retention};
+use pagemill_core::{PruneAction, PruneCandidate, Retention};
 use tokio_postgres::Row;
 
 use super::Pruned;
@@ -38,9 +38,9 @@ const ATTEMPTS: i64 = 200;
 
 /// Closed attempts, wholes only, that may have something left to lose.
 const CLOSED: &str = "select w.id, extract(epoch from now() - w.closed_at)::float8 as closed_for, \
-        exists (select from pagemill.partitions f where coalesce(f.top, f.id) = w.id and f.state = 'open') as has_open, \
+        exists (select from pagemill.partitions f where coalesce(f.root, f.id) = w.id and f.state = 'open') as has_open, \
         exists (select from pagemill.partitions f join pagemill.dead_letters d on d.partition = f.id \
-                where coalesce(f.top, f.id) = w.id and d.dropped_at is null and d.published_at is null) as dead_wait, \
+                where coalesce(f.root, f.id) = w.id and d.dropped_at is null and d.published_at is null) as dead_wait, \
         not n.newer or (w.state = 'sealed' and not n.newer_sealed) as stands \
     from pagemill.partitions w \
     cross join lateral (select count(*) > 0 as newer, coalesce(bool_or(n.state = 'sealed'), false) as newer_sealed \
@@ -55,7 +55,7 @@ const CHOSEN: &str = "select f.id, c.action, \
         case when c.action <> 'responses' and f.pruned_at is null \
             then (select count(*) from pagemill.pages g where g.partition = f.id) else 0 end as pages, \
         case when f.responses_pruned_at is null then (select count(*) from pagemill.responses b where b.partition = f.id) else 0 end as responses \
-    from unnest($1::bigint[], $2::text[]) as c(id, action) join pagemill.partitions f on coalesce(f.top, f.id) = c.id";
+    from unnest($1::bigint[], $2::text[]) as c(id, action) join pagemill.partitions f on coalesce(f.root, f.id) = c.id";
 
 /// Marks the partitions as pruned.
 const MARK: &str = "update pagemill.partitions p set responses_pruned_at = coalesce(p.responses_pruned_at, now()), \
@@ -73,7 +73,7 @@ const MARK_NEWER: &str = "update pagemill.partitions p set older_pruned_at = now
             where (n.source, n.stream, n.account, n.from_date, n.to_date) = (w.source, w.stream, w.account, w.from_date, w.to_date) \
                 and n.parent is null order by n.id desc limit 1) n \
         where w.id = any($1)) n \
-    where coalesce(p.top, p.id) = n.id";
+    where coalesce(p.root, p.id) = n.id";
 
 const NOTE: &str = "insert into pagemill.pruning as t (partition, action) select * from unnest($1::bigint[], $2::text[]) \
     on conflict (partition) do update set action = excluded.action";
@@ -161,9 +161,9 @@ fn note(action: PruneAction) -> Option<&'static str> {
     }
 }
 
-fn facts(row: &Row) -> AttemptFacts {
+fn facts(row: &Row) -> PruneCandidate {
     let closed = Duration::try_from_secs_f64(row.get::<_, f64>("closed_for").max(0.0)).ok();
-    AttemptFacts {
+    PruneCandidate {
         closed: closed.filter(|_| !row.get::<_, bool>("has_open")),
         dead_wait: row.get("dead_wait"),
         stands: row.get("stands"),

@@ -7,7 +7,7 @@ use tokio_postgres::types::ToSql;
 
 use super::Responses;
 use crate::{
-    error::StoreError, error::StoreErrorKind, page::PageWrite, retry::with_retry, rows::RowParams,
+    error::StoreError, error::StoreErrorKind, page_write::PageWrite, retry::with_retry, rows::RowParams,
     table::DataTable,
 };
 
@@ -84,7 +84,7 @@ async fn is_superseded(tx: &Transaction<'_>, partition: i64) -> Result<bool, Sto
     let states = tx
         .query(
             "select n.id > w.id and n.parent is null and n.state = 'sealed' as newer_sealed from pagemill.partitions p \
-             join pagemill.partitions w on w.id = coalesce(p.top, p.id) \
+             join pagemill.partitions w on w.id = coalesce(p.root, p.id) \
              join pagemill.partitions n on n.id = p.id or (n.parent is null and n.id >= w.id \
                  and (n.source, n.stream, n.account, n.from_date, n.to_date) = (w.source, w.stream, w.account, w.from_date, w.to_date)) \
              where p.id = $1 order by n.id for key share of n",
@@ -101,19 +101,22 @@ async fn update_ledger(
     pages: &[&PageWrite],
 ) -> Result<(), StoreError> {
     let numbers: Vec<i32> = pages.iter().map(|page| page.job.page as i32).collect();
-    let rows: Vec<i32> = pages.iter().map(|page| page.keys.len() as i32).collect();
-    let keys: Vec<i64> = pages.iter().flat_map(|page| &page.keys).copied().collect();
+    let rows: Vec<i32> = pages.iter().map(|page| page.key_hashes.len() as i32).collect();
+    let keys: Vec<i64> = pages.iter().flat_map(|page| &page.key_hashes).copied().collect();
     let hashes: Vec<i64> = pages.iter().map(|page| page.content_hash).collect();
-    let casts: Vec<Option<Value>> =
-        pages.iter().map(|page| (!page.casts.is_empty()).then(|| json!(page.casts))).collect();
+    let cast_failures: Vec<Option<Value>> = pages
+        .iter()
+        .map(|page| (!page.cast_failures.is_empty()).then(|| json!(page.cast_failures)))
+        .collect();
     let facts: Vec<Option<&Value>> = pages.iter().map(|page| page.facts.as_ref()).collect();
-    let params: [&(dyn ToSql + Sync); 7] = [&partition, &numbers, &rows, &keys, &hashes, &casts, &facts];
+    let params: [&(dyn ToSql + Sync); 7] =
+        [&partition, &numbers, &rows, &keys, &hashes, &cast_failures, &facts];
     tx.execute(
-        "update pagemill.pages p set rows = u.rows, keys = ($4::bigint[])[u.past - u.rows + 1 : u.past], \
-             content_hash = u.content_hash, casts = u.casts, facts = u.facts \
+        "update pagemill.pages p set rows = u.rows, key_hashes = ($4::bigint[])[u.past - u.rows + 1 : u.past], \
+             content_hash = u.content_hash, cast_failures = u.cast_failures, facts = u.facts \
          from (select *, sum(rows) over (order by n)::int as past \
                from unnest($2::int[], $3::int[], $5::bigint[], $6::jsonb[], $7::jsonb[]) with ordinality \
-                    as a(page, rows, content_hash, casts, facts, n)) u \
+                    as a(page, rows, content_hash, cast_failures, facts, n)) u \
          where p.partition = $1 and p.page = u.page",
         &params,
     )

@@ -6,13 +6,13 @@ use pagemill_core::{PageRange, Slice};
 use tokio_postgres::Row;
 
 use super::NewPartition;
-use crate::error::StoreError;
+use crate::{error::StoreError, partitions::PartitionState};
 
 /// The newest attempt at a slice.
 pub(super) struct Newest {
     pub(super) id: i64,
     pub(super) run: i64,
-    pub(super) state: String,
+    pub(super) state: PartitionState,
     pub(super) subset: Option<PageRange>,
     pub(super) closed_at: Option<Timestamp>,
 }
@@ -35,7 +35,7 @@ impl Newest {
 
     /// Sealed, and late enough.
     pub(super) fn is_final(&self, wanted: &NewPartition) -> bool {
-        self.state == "sealed"
+        self.state == PartitionState::Sealed
             && wanted
                 .due_if_sealed_before
                 .is_none_or(|due| self.closed_at.is_some_and(|closed| closed >= due))

@@ -38,7 +38,7 @@ pub struct RunPace {
 const LATELY: f64 = 120.0;
 
 const PACE: &str = "with own as (\
-        select p.* from pagemill.run_partitions rp join pagemill.partitions p on coalesce(p.top, p.id) = rp.partition where rp.run = $1), \
+        select p.* from pagemill.run_partitions rp join pagemill.partitions p on coalesce(p.root, p.id) = rp.partition where rp.run = $1), \
     known as (\
         select w.source, w.stream, w.account, k.per_day from (select distinct source, stream, account from own \
             where state = 'open' and total is null) w \

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use pagemill_core::PageRange;
 
 use super::{
-    NewPartition, PlanRequest, Runs,
+    NewPartition, ResolvedRequest, Runs,
     newest::{NEWEST_COLUMNS, Newest},
     unfinished,
 };
-use crate::error::StoreError;
+use crate::{error::StoreError, partitions::PartitionState};
 
 /// What [`Runs::plan`] would find now.
 #[derive(Clone, Debug)]
@@ -28,8 +28,8 @@ pub struct PlanPreview {
 /// What would become of a wanted partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlicePreview {
-    /// What planning would do with the slice.
-    pub state: SliceState,
+    /// What planning would do with it.
+    pub decision: PlanDecision,
     /// Rows expected: its own total where one was stated, else from the newest total of the same
     /// stream and account. `None` where there is none.
     pub rows: Option<u64>,
@@ -37,9 +37,9 @@ pub struct SlicePreview {
     pub pages: u64,
 }
 
-/// Where a wanted partition stands.
+/// What planning would do with a wanted partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SliceState {
+pub enum PlanDecision {
     /// It would be pulled.
     Due {
         /// When it was sealed, if it was: it may have changed since.
@@ -86,7 +86,7 @@ impl Runs {
     /// that nothing is written.
     pub async fn preview(
         &self,
-        request: &PlanRequest,
+        request: &ResolvedRequest,
         wanted: &[NewPartition],
     ) -> Result<PlanPreview, StoreError> {
         let mut client = self.database.client().await?;
@@ -105,20 +105,20 @@ impl Runs {
         let mut partitions = Vec::with_capacity(rows.len());
         for (row, wanted) in rows.iter().zip(wanted) {
             let newest = row.get::<_, Option<i64>>("id").map(|_| Newest::from_row(row));
-            let state = state(newest.as_ref(), wanted, request.again, continues);
+            let decision = decide(newest.as_ref(), wanted, request.again, continues);
             let own: Option<i64> = row.get("total");
             let rows = own.or(row.get("expected")).map(|n| n as u64);
-            let pages = match state {
-                SliceState::Due { .. } => pages(rows, wanted),
-                SliceState::Open(_) => {
+            let pages = match decision {
+                PlanDecision::Due { .. } => pages(rows, wanted),
+                PlanDecision::Open(_) => {
                     open.extend(newest.map(|n| n.id));
                     let planned = row.get::<_, Option<i32>>("planned").map(|n| n as u64);
                     let ended = row.get::<_, i32>("ended") as u64;
                     planned.unwrap_or_else(|| pages(rows, wanted)).saturating_sub(ended)
                 }
-                SliceState::Sealed { .. } | SliceState::Incomplete(_) => 0,
+                PlanDecision::Sealed { .. } | PlanDecision::Incomplete(_) => 0,
             };
-            partitions.push(SlicePreview { state, rows, pages });
+            partitions.push(SlicePreview { decision, rows, pages });
         }
         let mut named = sources;
         named.sort_unstable();
@@ -132,17 +132,22 @@ impl Runs {
 }
 
 /// As [`Runs::plan`] decides.
-fn state(newest: Option<&Newest>, wanted: &NewPartition, again: bool, continues: Option<i64>) -> SliceState {
-    let Some(newest) = newest else { return SliceState::Due { sealed_at: None } };
-    let sealed_at = newest.closed_at.filter(|_| newest.state == "sealed");
-    match (newest.state.as_str(), sealed_at) {
-        ("open", _) if newest.subset == wanted.subset => SliceState::Open(newest.run),
+fn decide(
+    newest: Option<&Newest>,
+    wanted: &NewPartition,
+    again: bool,
+    continues: Option<i64>,
+) -> PlanDecision {
+    let Some(newest) = newest else { return PlanDecision::Due { sealed_at: None } };
+    let sealed_at = newest.closed_at.filter(|_| newest.state == PartitionState::Sealed);
+    match (newest.state, sealed_at) {
+        (PartitionState::Open, _) if newest.subset == wanted.subset => PlanDecision::Open(newest.run),
         (_, Some(at)) if continues.is_some() || (newest.is_final(wanted) && !again) => {
-            SliceState::Sealed { run: newest.run, at }
+            PlanDecision::Sealed { run: newest.run, at }
         }
-        // A run that goes on pulls what it has open, and nothing anew.
-        _ if continues.is_some() => SliceState::Incomplete(newest.run),
-        _ => SliceState::Due { sealed_at },
+        // A run that is continued pulls only what it has open.
+        _ if continues.is_some() => PlanDecision::Incomplete(newest.run),
+        _ => PlanDecision::Due { sealed_at },
     }
 }
 
@@ -178,7 +183,7 @@ mod tests {
         };
         let wanted = |subset: Option<(u32, u32)>| NewPartition {
             slice: slice.clone(),
-            lane: Lane::Pages,
+            lane: Lane::High,
             page_size: 100,
             subset: subset.map(|(first, last)| PageRange { first, last }),
             chained: false,

@@ -1,3 +1,5 @@
+use std::fmt::{self, Display, Formatter};
+
 use serde::Serialize;
 
 use super::Runs;
@@ -33,8 +35,8 @@ pub struct RunStatus {
     pub seconds: f64,
     /// Warnings on the seals: what is odd about the data although it is complete.
     pub warnings: i64,
-    /// `running`, `complete` or `incomplete`
-    pub state: String,
+    /// Whether it goes on, and how it ended.
+    pub state: RunState,
     /// Pages planned, as far as totals are known.
     #[serde(skip)]
     pub planned_pages: i64,
@@ -49,13 +51,46 @@ pub struct RunStatus {
     pub only_subsets: bool,
 }
 
+/// The state of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// A partition of it is open.
+    Running,
+    /// All its partitions are sealed.
+    Complete,
+    /// A partition of it was closed without a seal.
+    Incomplete,
+}
+
+impl Display for RunState {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::Complete => "complete",
+            Self::Incomplete => "incomplete",
+        })
+    }
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunProgress {
+    /// Pages done or dead.
+    pub ended_pages: u64,
+    /// Pages planned, as far as totals are known.
+    pub planned_pages: u64,
+    /// Partitions that are still open.
+    pub open_partitions: u64,
+}
+
 /// `{runs}` are conditions and order of the runs. What is summed is looked up partition by partition,
 /// so that its cost is the run's own, however large the ledger.
 const STATUS: &str = "select r.id::text as run, rp.partitions, rp.sealed, rp.incomplete, rp.pages::bigint as pages, \
         coalesce(g.rows, 0)::bigint as rows, rp.dead::bigint as dead, \
         coalesce(g.requests, 0)::bigint as requests, coalesce(g.throttled, 0)::bigint as throttled, \
         extract(epoch from (case when rp.open > 0 then now() else rp.closed_at end) - greatest(rp.opened_at, r.created_at))::float8 as seconds, \
-        case when rp.open > 0 then 'running' when rp.incomplete > 0 then 'incomplete' else 'complete' end as state, \
+        rp.open > 0 as is_running, \
         (select coalesce(sum(jsonb_array_length(p.proof->'warnings')), 0)::bigint from pagemill.run_partitions x \
             join pagemill.partitions p on p.id = x.partition where x.run = r.id and p.proof ? 'warnings') as warnings, \
         rp.planned_pages::bigint as planned_pages, rp.total::bigint as total, to_char(r.created_at, 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as created_at, \
@@ -66,7 +101,7 @@ const STATUS: &str = "select r.id::text as run, rp.partitions, rp.sealed, rp.inc
     left join lateral (select sum(coalesce((p.pruned->>'rows')::bigint, g.rows)) filter (where p.parts is null) as rows, \
             sum(coalesce((p.pruned->>'requests')::bigint, g.requests)) as requests, \
             sum(coalesce((p.pruned->>'throttled')::bigint, g.throttled)) as throttled \
-        from pagemill.run_partitions x join pagemill.partitions p on coalesce(p.top, p.id) = x.partition \
+        from pagemill.run_partitions x join pagemill.partitions p on coalesce(p.root, p.id) = x.partition \
         cross join lateral (select sum(g.rows) filter (where g.state = 'done') as rows, sum(g.requests) as requests, sum(g.throttled) as throttled \
             from pagemill.pages g where g.partition = p.id) g \
         where x.run = r.id) g on true order by r.id desc";
@@ -91,12 +126,11 @@ impl Runs {
         Ok(rows.iter().map(from_row).collect())
     }
 
-    /// The progress of a run, cheaply: pages done and dead, planned pages, open partitions; no page
-    /// row is read.
+    /// The progress of a run, from its partitions' counters: no page row is read.
     ///
     /// # Errors
     /// [`crate::error::StoreErrorKind::Invalid`] if there is no such run.
-    pub async fn progress(&self, run: i64) -> Result<(u64, u64, u64), StoreError> {
+    pub async fn progress(&self, run: i64) -> Result<RunProgress, StoreError> {
         let client = self.database.client().await?;
         let statement = client
             .prepare_cached("select (pages + dead)::bigint as ended, planned_pages::bigint as planned_pages, open from pagemill.run_progress where run = $1")
@@ -104,7 +138,11 @@ impl Runs {
         let row =
             client.query_opt(&statement, &[&run]).await?.ok_or_else(|| none_found(&format!("run {run}")))?;
         let count = |name| row.get::<_, i64>(name) as u64;
-        Ok((count("ended"), count("planned_pages"), count("open")))
+        Ok(RunProgress {
+            ended_pages: count("ended"),
+            planned_pages: count("planned_pages"),
+            open_partitions: count("open"),
+        })
     }
 }
 
@@ -143,7 +181,11 @@ fn from_row(row: &tokio_postgres::Row) -> RunStatus {
         requests: row.get("requests"),
         throttled: row.get("throttled"),
         seconds: (row.get::<_, Option<f64>>("seconds").unwrap_or(0.0).max(0.0) * 1000.0).round() / 1000.0,
-        state: row.get("state"),
+        state: match row.get::<_, i64>("incomplete") {
+            _ if row.get("is_running") => RunState::Running,
+            0 => RunState::Complete,
+            _ => RunState::Incomplete,
+        },
         warnings: row.get("warnings"),
         planned_pages: row.get("planned_pages"),
         total: row.get("total"),

@@ -69,7 +69,7 @@ impl TokenKey {
             let TokenPlace { source, credential } = place;
             let what = format!(
                 "the {which} token of source {source}, credential {credential}, does not open with this {}: \
-                 set the key it was stored with, or run `pagemill auth {source}` anew",
+                 set the key it was stored with, or run `pagemill auth {source}` again",
                 Self::VARIABLE
             );
             StoreError::new(StoreErrorKind::Invalid, what)

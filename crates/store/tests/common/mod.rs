@@ -9,7 +9,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp, civil::date};
 use pagemill_core::{Column, ColumnShape, DateScope, Kind, Lane, PageJob, Rows, Slice, TableShape, Verdict};
 use pagemill_store::{
-    DataTable, NewPartition, Next, PageWrite, PlanRequest, SealReport, Sealing, Store, StoreConfig,
+    DataTable, NewPartition, Next, PageWrite, ResolvedRequest, SealReport, Sealing, Store, StoreConfig,
     StreamRules,
 };
 use tokio_postgres::NoTls;
@@ -81,14 +81,14 @@ impl World {
         };
         let wanted = NewPartition {
             slice,
-            lane: Lane::Pages,
+            lane: Lane::High,
             page_size: 10,
             subset: None,
             chained: self.table.is_chained(),
             due_if_sealed_before: None,
         };
         let requested = serde_json::json!({ "again": again });
-        let request = PlanRequest { requested, again, owner: "test".into() };
+        let request = ResolvedRequest { requested, again, owner: "test".into() };
         let planned = self.store.runs.plan(&request, &[wanted]).await.unwrap();
         planned.open[0].partition.job(1, 0)
     }
@@ -176,7 +176,7 @@ pub(crate) fn page(
 fn page_of(job: &PageJob, number: u32, rows: Rows, requested: i64) -> PageWrite {
     PageWrite {
         job: job.at(number, 0),
-        keys: rows.key_hashes(&[0, 1, 2]),
+        key_hashes: rows.key_hashes(&[0, 1, 2]),
         content_hash: rows.content_hash(),
         rows,
         total: None,
@@ -185,7 +185,7 @@ fn page_of(job: &PageJob, number: u32, rows: Rows, requested: i64) -> PageWrite 
         request_id: None,
         requested_at: Timestamp::UNIX_EPOCH + SignedDuration::from_secs(requested),
         body: None,
-        casts: vec![],
+        cast_failures: vec![],
         body_digest: None,
         unchanged: None,
     }

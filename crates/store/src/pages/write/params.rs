@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio_postgres::types::ToSql;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{page::Next, page::PageWrite};
+use crate::page_write::{Next, PageWrite};
 
 /// The batch's pages as arrays, one element a page.
 #[derive(Default)]
@@ -17,12 +17,12 @@ pub(super) struct LedgerParams<'a> {
     generations: Vec<i32>,
     first_keys: Vec<i32>,
     rows: Vec<i32>,
-    keys: Vec<i64>,
+    key_hashes: Vec<i64>,
     totals: Vec<Option<i64>>,
     content_hashes: Vec<i64>,
     request_ids: Vec<Option<&'a str>>,
     requested_at: Vec<Timestamp>,
-    casts: Vec<Option<Value>>,
+    cast_failures: Vec<Option<Value>>,
     next: Vec<Option<&'a str>>,
     next_hashes: Vec<Option<i64>>,
     facts: Vec<Option<&'a Value>>,
@@ -42,14 +42,14 @@ impl<'a> LedgerParams<'a> {
             p.partitions.push(page.job.partition);
             p.pages.push(page.job.page as i32);
             p.generations.push(page.job.generation as i32);
-            p.first_keys.push(p.keys.len() as i32 + 1);
-            p.rows.push(page.keys.len() as i32);
-            p.keys.extend_from_slice(&page.keys);
+            p.first_keys.push(p.key_hashes.len() as i32 + 1);
+            p.rows.push(page.key_hashes.len() as i32);
+            p.key_hashes.extend_from_slice(&page.key_hashes);
             p.totals.push(page.total.map(whole));
             p.content_hashes.push(page.content_hash);
             p.request_ids.push(page.request_id.as_deref());
             p.requested_at.push(page.requested_at);
-            p.casts.push((!page.casts.is_empty()).then(|| json!(page.casts)));
+            p.cast_failures.push((!page.cast_failures.is_empty()).then(|| json!(page.cast_failures)));
             let next = match &page.next {
                 Next::Is(next) => Some(next.as_str()),
                 Next::Numbered | Next::Last => None,
@@ -77,12 +77,12 @@ impl<'a> LedgerParams<'a> {
             &self.generations,
             &self.first_keys,
             &self.rows,
-            &self.keys,
+            &self.key_hashes,
             &self.totals,
             &self.content_hashes,
             &self.request_ids,
             &self.requested_at,
-            &self.casts,
+            &self.cast_failures,
             &self.next,
             &self.next_hashes,
             &self.facts,

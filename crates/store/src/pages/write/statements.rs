@@ -32,21 +32,21 @@ impl Statements {
 
 /// Begins a statement that stores pages; `$n` are arrays with an element a page.
 const INTO_PAGES: &str = "insert into pagemill.pages as p \
-    (partition, page, generation, state, requests, versions, rows, total, keys, content_hash, request_id, requested_at, casts, \
+    (partition, page, generation, state, requests, times_stored, rows, total, key_hashes, content_hash, request_id, requested_at, cast_failures, \
      next, next_hash, facts, body_digest, body_digest_before, body_digest_after, decode_hash, written, horizon) ";
 
 const DECODED: &str = "select u.partition, u.page, u.generation, 'done', 1, 1, u.rows, u.total, ($6::bigint[])[u.first : u.first + u.rows - 1], \
-           u.content_hash, u.request_id, u.requested_at, u.casts, u.next, u.next_hash, u.facts, \
+           u.content_hash, u.request_id, u.requested_at, u.cast_failures, u.next, u.next_hash, u.facts, \
            u.body_digest, u.body_digest_before, u.body_digest_after, $18, pg_current_xact_id(), pg_snapshot_xmin(pg_current_snapshot()) \
     from unnest($1::bigint[], $2::int[], $3::int[], $4::int[], $5::int[], $7::bigint[], $8::bigint[], $9::text[], \
                 $10::timestamptz[], $11::jsonb[], $12::text[], $13::bigint[], $14::jsonb[], $15::bigint[], $16::int[], $17::int[]) \
-         as u(partition, page, generation, first, rows, total, content_hash, request_id, requested_at, casts, next, next_hash, facts, \
+         as u(partition, page, generation, first, rows, total, content_hash, request_id, requested_at, cast_failures, next, next_hash, facts, \
               body_digest, body_digest_before, body_digest_after) ";
 
 /// Selects unchanged pages: the earlier page comes from the attempt that the partition stands on. Each is looked up by itself:
 /// without statistics, as in a young ledger, a join may be a scan.
-const UNCHANGED: &str = "select u.partition, u.page, u.generation, 'done', 1, 1, o.rows, o.total, o.keys, \
-           o.content_hash, u.request_id, u.requested_at, o.casts, o.next, o.next_hash, o.facts, \
+const UNCHANGED: &str = "select u.partition, u.page, u.generation, 'done', 1, 1, o.rows, o.total, o.key_hashes, \
+           o.content_hash, u.request_id, u.requested_at, o.cast_failures, o.next, o.next_hash, o.facts, \
            o.body_digest, o.body_digest_before, o.body_digest_after, o.decode_hash, pg_current_xact_id(), t.stands_since \
     from unnest($1::bigint[], $2::int[], $3::int[], $4::text[], $5::timestamptz[], $6::boolean[]) \
          as u(partition, page, generation, request_id, requested_at, keeps_response) \
@@ -57,15 +57,15 @@ const UNCHANGED: &str = "select u.partition, u.page, u.generation, 'done', 1, 1,
        or (select true from pagemill.responses b where b.partition = t.stands_on and b.page = u.page limit 1) ";
 
 const UNLESS_NEWER: &str = "on conflict (partition, page) do update set \
-        state = 'done', requests = p.requests + 1, versions = case when p.state = 'done' then p.versions + 1 else 1 end, \
-        starts = 0, alone_starts = 0, rows = excluded.rows, total = excluded.total, keys = excluded.keys, \
+        state = 'done', requests = p.requests + 1, times_stored = case when p.state = 'done' then p.times_stored + 1 else 1 end, \
+        starts = 0, alone_starts = 0, rows = excluded.rows, total = excluded.total, key_hashes = excluded.key_hashes, \
         content_hash = excluded.content_hash, request_id = excluded.request_id, requested_at = excluded.requested_at, \
-        casts = excluded.casts, next = excluded.next, next_hash = excluded.next_hash, facts = excluded.facts, \
+        cast_failures = excluded.cast_failures, next = excluded.next, next_hash = excluded.next_hash, facts = excluded.facts, \
         body_digest = excluded.body_digest, body_digest_before = excluded.body_digest_before, body_digest_after = excluded.body_digest_after, \
         decode_hash = excluded.decode_hash, written = excluded.written, horizon = excluded.horizon \
     where p.generation = excluded.generation and p.state <> 'dead' \
       and (p.requested_at is null or p.requested_at < excluded.requested_at) \
-    returning partition, page, versions = 1 as is_new";
+    returning partition, page, times_stored = 1 as is_new";
 
 const RESPONSES: &str = "insert into pagemill.responses as b (partition, page, body, decode_hash) \
     select *, $4::bigint from unnest($1::bigint[], $2::int[], $3::bytea[]) \
@@ -86,6 +86,6 @@ const COUNTERS: &str = "with wanted as materialized ( \
         select u.id, u.done, u.total, u.ended from unnest($1::bigint[], $2::int[], $3::bigint[], $4::int[]) as u(id, done, total, ended) \
         join wanted using (id)) \
     update pagemill.partitions p set done = p.done + c.done, total = coalesce(p.total, c.total), end_page = coalesce(c.ended, p.end_page), \
-        expanded_at = coalesce(p.expanded_at, now()), progressed_at = now() \
+        progressed_at = now() \
     from counted c where p.id = c.id \
     returning ";

@@ -1,4 +1,4 @@
-//! A page on its way into the store, and what it says beside its rows.
+//! A page on its way into the store, and what it says besides its rows.
 
 use jiff::Timestamp;
 use pagemill_core::{BodyDigest, CastFailure, FetchedPage, PageJob, Rows};
@@ -15,7 +15,7 @@ pub struct PageWrite {
     /// The page's rows.
     pub rows: Rows,
     /// Hashes of their keys, as [`Rows::key_hashes`] makes them.
-    pub keys: Vec<i64>,
+    pub key_hashes: Vec<i64>,
     /// [`Rows::content_hash`].
     pub content_hash: i64,
     /// The total that the page states, if it does.
@@ -31,7 +31,7 @@ pub struct PageWrite {
     /// The compressed body of the response, unless `keep_responses = false`.
     pub body: Option<Vec<u8>>,
     /// Values that became NULL.
-    pub casts: Vec<CastFailure>,
+    pub cast_failures: Vec<CastFailure>,
     /// Digest of the response body, without its request id.
     pub body_digest: Option<BodyDigest>,
     /// Set if the response equals that of the page in the attempt that its partition stands on: the ledger
@@ -74,7 +74,7 @@ impl PageWrite {
             None => Next::Last,
         };
         Self {
-            keys: page.rows.key_hashes(&table.key),
+            key_hashes: page.rows.key_hashes(&table.key),
             content_hash: page.rows.content_hash(),
             facts: facts_of(table, &page),
             total: page.total,
@@ -82,7 +82,7 @@ impl PageWrite {
             request_id: page.request_id,
             requested_at,
             body,
-            casts: page.cast_failures,
+            cast_failures: page.cast_failures,
             body_digest: page.body_digest,
             unchanged: None,
             rows: page.rows,
@@ -95,7 +95,7 @@ impl PageWrite {
         Self {
             job,
             rows: Rows::default(),
-            keys: Vec::new(),
+            key_hashes: Vec::new(),
             content_hash: 0,
             total: None,
             next: Next::Numbered,
@@ -103,7 +103,7 @@ impl PageWrite {
             request_id: Some(request_id).filter(|id| !id.is_empty()),
             requested_at,
             body: None,
-            casts: Vec::new(),
+            cast_failures: Vec::new(),
             body_digest: None,
             unchanged: Some(same),
         }

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use crate::{failure::Failure, job::PageJob};
 
-/// The end of the work on one delivery. Closed: [`settlement_for`](crate::settlement_for) settles every end.
+/// How the work on one delivery ended. Closed: [`settlement_for`](crate::settlement_for) settles every outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PageEnd {
+pub enum PageOutcome {
     /// The page is committed.
     Stored,
     /// The ledger had the page as done.
@@ -15,7 +15,7 @@ pub enum PageEnd {
     Obsolete,
     /// Fetching, decoding or storing the page failed.
     Failed(Failure),
-    /// The API lost the report that it was to prepare: the report is ordered anew.
+    /// The API lost the report that it was to prepare: the report is requested again.
     RestartTask(Failure),
     /// The page killed its process so often while it ran alone.
     Poisoned {
@@ -49,7 +49,7 @@ pub enum PageEnd {
     Cancelled,
 }
 
-impl PageEnd {
+impl PageOutcome {
     /// The job as it goes on after this end, with the attempts that the ledger has counted.
     pub fn next_job(&self, job: PageJob, attempts: u32) -> PageJob {
         match self {

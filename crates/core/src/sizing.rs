@@ -11,11 +11,11 @@ const AT_HAND: u32 = 8;
 const MOST_WORKERS: u32 = 512;
 
 /// A replica reserves at least so many slots in one round trip, if its workers stand ready.
-const LEASE: f64 = 24.0;
+const BATCH: f64 = 24.0;
 /// Or those of so many seconds of its share, if they are more.
-const LEASE_SPAN: f64 = 0.1;
+const BATCH_SPAN: f64 = 0.1;
 /// But never those of more seconds of its share: a replica that dies wastes them.
-const LONGEST_LEASE_SPAN: f64 = 0.8;
+const LONGEST_BATCH_SPAN: f64 = 0.8;
 
 /// The workers that a consumer runs and the deliveries that it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct PageTimes {
 /// Workers and prefetch from the quota, by Little's law.
 ///
 /// `share` is this replica's part of the rate in requests per second (`None` = no limit). With a rate:
-/// workers = ceil(share × fetch) + a lease, those who are out and those who stand ready for the next
+/// workers = ceil(share × fetch) + a batch of slots: those who are out and those who stand ready for the next
 /// slots; prefetch = clamp(ceil(share × (page + 1 s)), workers, 2000), so that no worker waits for the
 /// broker and no replica holds more than about a second of permitted requests beyond what is under way.
 /// Without: prefetch = workers + those at hand for whoever is free next + 2 batches, of which one is
@@ -54,15 +54,15 @@ pub fn sizing(share: Option<f64>, times: PageTimes, workers: Option<u32>, batch:
         Some(share) => {
             let out = (share * times.fetch.as_secs_f64()).ceil() as u32;
             let held = (share * (times.page.as_secs_f64() + 1.0)).ceil() as u32;
-            let workers = workers.unwrap_or((out + lease(share)).clamp(1, MOST_WORKERS));
+            let workers = workers.unwrap_or((out + slot_batch(share)).clamp(1, MOST_WORKERS));
             Sizing { workers, prefetch: held.clamp(workers.min(MOST_PREFETCH), MOST_PREFETCH) }
         }
     }
 }
 
 /// The most slots that a replica reserves in one round trip, at its share of the rate.
-pub fn lease(share: f64) -> u32 {
-    let most = (share * LEASE_SPAN).max(LEASE).min(share * LONGEST_LEASE_SPAN);
+pub fn slot_batch(share: f64) -> u32 {
+    let most = (share * BATCH_SPAN).max(BATCH).min(share * LONGEST_BATCH_SPAN);
     (most as u32).max(1)
 }
 
@@ -84,13 +84,13 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_saves_round_trips_and_stays_short() {
+    fn a_batch_of_slots_saves_round_trips_and_stays_short() {
         for (rate, replicas) in [(500.0, 1), (500.0, 4), (500.0, 16), (50.0, 1)] {
             let share = rate / f64::from(replicas);
-            assert!(lease(share) >= 20, "{rate}/s over {replicas}");
+            assert!(slot_batch(share) >= 20, "{rate}/s over {replicas}");
         }
         for share in [0.01, 0.3, 1.0, 5.0, 7.8, 31.25, 500.0, 5_000.0] {
-            assert!(f64::from(lease(share)) <= share.max(1.0), "{share}/s");
+            assert!(f64::from(slot_batch(share)) <= share.max(1.0), "{share}/s");
         }
     }
 }

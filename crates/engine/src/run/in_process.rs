@@ -37,7 +37,7 @@ pub enum Tenancy {
 
 /// The result of a run in one process.
 #[derive(Debug)]
-pub enum EmbeddedRun {
+pub enum InProcessRun {
     /// Nothing was due: earlier runs sealed everything. The newest of those runs, if there is one.
     NothingDue(Option<RunStatus>),
     /// The run's last partition is closed.
@@ -46,7 +46,7 @@ pub enum EmbeddedRun {
 
 /// An event of a run in one process, for its observer.
 #[derive(Debug)]
-pub enum EmbeddedEvent<'a> {
+pub enum InProcessEvent<'a> {
     /// The run is planned.
     Planned(&'a Planned),
     /// An unfinished partition is continued.
@@ -68,32 +68,32 @@ pub enum EmbeddedEvent<'a> {
 }
 
 /// Receives the events of a run in one process.
-pub type EmbeddedObserver<'a> = &'a mut (dyn FnMut(EmbeddedEvent<'_>) + Send);
+pub type InProcessObserver<'a> = &'a mut (dyn FnMut(InProcessEvent<'_>) + Send);
 
 /// Plans a request, publishes it to a queue in memory, works on it, and follows it to its end.
 ///
 /// # Errors
 /// [`UnavailableError`] while consumers or a producer work on the same; a stop; whatever planning, publishing
 /// and working fail with.
-pub async fn run_embedded(
+pub async fn run_in_process(
     app: &App,
     request: &RunRequest,
     tenancy: Tenancy,
-    observe: EmbeddedObserver<'_>,
+    observe: InProcessObserver<'_>,
     stop: &Stop,
-) -> anyhow::Result<EmbeddedRun> {
+) -> anyhow::Result<InProcessRun> {
     let owner = identity();
     if tenancy == Tenancy::Shared {
         wait_until_alone(app, stop).await?;
     }
     let planned = plan(&app.store, &app.sources, request, &owner).await?;
-    observe(EmbeddedEvent::Planned(&planned));
+    observe(InProcessEvent::Planned(&planned));
     let Some(run) = planned.run else {
         let newest = match planned.newest_sealed() {
             Some(sealed) => Some(app.store.runs.status(sealed.run).await?),
             None => None,
         };
-        return Ok(EmbeddedRun::NothingDue(newest));
+        return Ok(InProcessRun::NothingDue(newest));
     };
     // In a database of our own the holder of the lease is a run that was killed.
     if let (Tenancy::Shared, Some(owner)) = (tenancy, &planned.lease_holder) {
@@ -102,10 +102,10 @@ pub async fn run_embedded(
     let lease = RunLease::keep(app.store.clone(), run, owner);
     let queue = InProcess::new(app.settings.retry.clone());
     publish(app, &queue, run, &planned, tenancy, observe).await?;
-    observe(EmbeddedEvent::Started);
+    observe(InProcessEvent::Started);
     let status = work(app, queue, run, tenancy, observe, stop).await?;
     lease.release().await?;
-    Ok(EmbeddedRun::Ended(status))
+    Ok(InProcessRun::Ended(status))
 }
 
 /// Waits until no consumer works on the same sources: its queue is another, and both would pull the
@@ -131,15 +131,15 @@ async fn publish(
     run: i64,
     planned: &Planned,
     tenancy: Tenancy,
-    observe: EmbeddedObserver<'_>,
+    observe: InProcessObserver<'_>,
 ) -> anyhow::Result<()> {
     for partition in own_partitions(app, planned, tenancy).await? {
         if !planned.continued && partition.run == run {
             let to = Address::Lane { source: partition.slice.source.clone(), lane: partition.lane };
             queue.publish(&to, [message(&partition.job(partition.progress.first_page, 0))]).await?;
         } else {
-            let missing = rescue::publish_missing(app, queue, partition.id).await?;
-            observe(EmbeddedEvent::Continued { slice: &partition.slice, missing });
+            let missing = rescue::rescue_partition(app, queue, partition.id).await?;
+            observe(InProcessEvent::Continued { slice: &partition.slice, missing });
         }
     }
     Ok(())
@@ -160,7 +160,7 @@ async fn work(
     queue: InProcess,
     run: i64,
     tenancy: Tenancy,
-    observe: EmbeddedObserver<'_>,
+    observe: InProcessObserver<'_>,
     stop: &Stop,
 ) -> anyhow::Result<RunStatus> {
     let pipeline = Pipeline::consumer(app, queue);
@@ -171,7 +171,7 @@ async fn work(
     };
     let counters = pipeline.counters.clone();
     let mut on_follow =
-        |event: FollowEvent<'_>| observe(EmbeddedEvent::Followed { event, counts: counters.read() });
+        |event: FollowEvent<'_>| observe(InProcessEvent::Followed { event, counts: counters.read() });
     let followed = follow(&app.store, run, None, None, &mut on_follow, stop).await;
     // On a server other runs' pages are others' work; in a database of our own they are ours.
     if tenancy == Tenancy::Shared || followed.is_err() {
