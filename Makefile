@@ -25,6 +25,12 @@ test: ## Run all tests, with a private RabbitMQ and PostgreSQL (started, and ins
 	cargo test --doc --workspace --all-features $(locked); \
 	$(if $(nextest),cargo nextest run --workspace --all-features $(locked) $(ARGS),cargo test --workspace --all-features --lib --bins --tests $(locked) $(ARGS))
 
+.PHONY: torture
+torture: ## Run 100,000 seeds of the stepper; takes hours (SEEDS=1000)
+	@scripts/servers up
+	@env=$$(scripts/servers env); eval "$$env"; \
+	PAGEMILL_STEPPER_SEEDS=$(or $(SEEDS),100000) cargo test -p pagemill-engine --all-features --lib $(locked) stepper:: -- --nocapture
+
 .PHONY: bench
 bench: ## Measure quota and speed beside other programs, into docs/bench (bench/peers/install; ARGS="speed --quick")
 	@scripts/servers up

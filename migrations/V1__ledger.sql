@@ -105,7 +105,7 @@ create table pagemill.pages (
     partition          bigint   not null,
     page               int      not null,
     generation         int      not null default 0,
-    -- planned: ordered anew, or started; failed: waits for its retry.
+    -- planned: a job is out for it, reissued or started; failed: waits for its retry.
     state              text     not null check (state in ('planned', 'failed', 'done', 'dead')),
     attempts           int      not null default 0,
     -- Requests whose response is known, throttled ones among them.
@@ -115,7 +115,7 @@ create table pagemill.pages (
     starts             int      not null default 0,
     -- Starts while it ran alone in its process: these count.
     alone_starts       int      not null default 0,
-    -- How often it was stored since it was last not done; 1 = newly done.
+    -- Stores since the page last became done: 1 means that this store completed it.
     times_stored           int      not null default 0,
     rows               int,
     total              bigint,
@@ -139,7 +139,7 @@ create table pagemill.pages (
     body_digest        bigint,
     body_digest_before int,
     body_digest_after  int,
-    -- The decoding that made the rows.
+    -- The decode hash when the page was stored. A reload changes that of the response only.
     decode_hash        bigint,
     -- The transaction that stored the page; it wrote those of its rows that were not there as they are.
     written            xid8,

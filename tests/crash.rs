@@ -86,7 +86,8 @@ async fn consumer_inside_the_seal() {
 /// Rows come in front while pages are read, so the proof fails and pages are fetched again.
 async fn repairing_consumer_dies_at(point: &str) {
     let faults = vec!["insert=0.07@3".parse().unwrap()];
-    let world = World::with(SimulatorConfig { rows: 2_000, faults, ..SimulatorConfig::default() }, "").await;
+    let simulated = SimulatorConfig { rows: 2_000, faults, ..SimulatorConfig::default() };
+    let world = World::with(simulated, "stalled_after = \"2s\"").await;
     dies_while_consuming(&world, point).await;
 }
 
@@ -95,7 +96,7 @@ async fn consumer_before_a_repair() {
     repairing_consumer_dies_at("before-repair").await;
 }
 
-/// The ledger has raised the generations, and nobody has published their jobs.
+/// The ledger has raised the generations, and nobody has published the jobs: the rescue does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consumer_after_a_repair() {
     repairing_consumer_dies_at("after-repair").await;

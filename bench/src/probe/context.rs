@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use pagemill_core::{Lane, PageJob, Slice};
 use pagemill_engine::{app, config::Config};
 use pagemill_source::Client;
-use pagemill_store::{DataTable, NewPartition, ResolvedRequest, Store, StoreConfig};
+use pagemill_store::{DataTable, NewPartition, RunPlanRequest, Store, StoreConfig};
 
 use super::Probed;
 use crate::{
@@ -103,7 +103,7 @@ impl Context {
             due_if_sealed_before: None,
         };
         let requested = serde_json::json!({ "bench": "upsert" });
-        let request = ResolvedRequest { requested, again: true, owner: "bench".into() };
+        let request = RunPlanRequest { requested, again: true, owner: "bench".into() };
         let planned = self.store.runs.plan(&request, &[wanted]).await?;
         Ok(planned.open.first().context("a partition")?.partition.id)
     }

@@ -61,11 +61,11 @@ pub struct Slice {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Lane {
-    /// The newest day: goes first. Its queue is `pagemill.<source>.pages`.
+    /// The newest partition of a request: goes first. Its queue is `pagemill.<source>.pages`.
     #[default]
     #[serde(rename = "pages")]
     High,
-    /// Backfill, and lookback beyond the newest day.
+    /// The other partitions: backfill and lookback.
     Low,
 }
 

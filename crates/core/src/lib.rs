@@ -14,10 +14,11 @@
 //! | part | a partition of a slice that is too deep for the API's pages; the partition that was split is its parent, and the partition at the top is the root |
 //! | run | a request for days, and the partitions that answer it |
 //! | page job | the message that orders one page of a partition ([`PageJob`]) |
-//! | lane | one of a source's two queues: high for the newest day, low for all else ([`Lane`]) |
-//! | ledger | the tables of the schema `pagemill`: which partitions, pages, responses and dead letters there are |
+//! | lane | one of a source's two queues: high for the newest partition of a request, low for the others ([`Lane`]) |
+//! | standing | of an earlier sealed partition: its rows are in the table as it wrote them, so an unchanged response need not be decoded |
+//! | ledger | all tables of the schema `pagemill`: runs, partitions, pages, responses, dead letters, quotas, tokens |
 //! | generation | how often a page's job was issued again (reissued) after the first time; the ledger accepts the newest only |
-//! | attempt | of a page: a request that failed and is counted; [`RetrySchedule`] bounds the attempts. Of a slice: a partition |
+//! | attempt | of a page: one try of a worker; failed tries are counted, and [`RetrySchedule`] bounds all tries. Of a slice: a partition |
 //! | outcome | how the work on one delivery ended ([`PageOutcome`]) |
 //! | settlement | what then happens to the delivery: ack, retry, snooze, dead-letter or nack ([`Settlement`]) |
 //! | retry tier | a queue in which messages wait for a fixed time before they return to their lane |

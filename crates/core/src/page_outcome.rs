@@ -9,7 +9,7 @@ pub enum PageOutcome {
     Stored,
     /// The ledger had the page as done.
     AlreadyDone,
-    /// The ledger had the page as dead, and the dead-letter queue has its letter.
+    /// The ledger had the page as dead. Its letter is queued before the ack, if it still waits for an operator.
     AlreadyDead,
     /// The job is of an older generation, or of a closed partition.
     Obsolete,

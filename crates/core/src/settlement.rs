@@ -14,12 +14,13 @@ pub enum Settlement {
         /// Index into the tiers.
         tier: usize,
     },
-    /// Publish the job to the retry tier that brings it back within this time, then ack. No attempt is spent.
+    /// Publish the job to the longest retry tier that is no longer than this time (else the shortest), then ack. No
+    /// attempt is spent.
     Snooze(Duration),
     /// Record the page as dead, publish it to the dead-letter queue, then ack.
     DeadLetter(Failure),
-    /// Record the message as dead, for it belongs to no partition of this ledger; publish it to the
-    /// dead-letter queue, then ack.
+    /// Record the message itself as dead, for it names no page of this ledger; publish it to the dead-letter
+    /// queue, then ack.
     DeadLetterMessage(String),
     /// Return it to its queue as it was.
     Nack,
@@ -30,8 +31,8 @@ pub enum Settlement {
 pub struct SettlementPolicy {
     /// The attempts at a job, and the waits between them.
     pub schedule: RetrySchedule,
-    /// True if a job whose source's quota is used up is snoozed, for the consumers. Otherwise it is
-    /// returned to its queue.
+    /// True in a producer: a job whose source's quota is used up is snoozed, and so passes to the consumers. A
+    /// consumer returns such a job to its queue.
     pub snooze_exhausted: bool,
 }
 

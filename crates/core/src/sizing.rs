@@ -11,11 +11,11 @@ const AT_HAND: u32 = 8;
 const MOST_WORKERS: u32 = 512;
 
 /// A replica reserves at least so many slots in one round trip, if its workers stand ready.
-const BATCH: f64 = 24.0;
+const SLOTS_PER_ROUND_TRIP: f64 = 24.0;
 /// Or those of so many seconds of its share, if they are more.
-const BATCH_SPAN: f64 = 0.1;
+const SLOTS_SPAN: f64 = 0.1;
 /// But never those of more seconds of its share: a replica that dies wastes them.
-const LONGEST_BATCH_SPAN: f64 = 0.8;
+const LONGEST_SLOTS_SPAN: f64 = 0.8;
 
 /// The workers that a consumer runs and the deliveries that it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +44,12 @@ pub struct PageTimes {
 /// Without: prefetch = workers + those at hand for whoever is free next + 2 batches, of which one is
 /// stored while the other fills. A page's time counts from its request and not from its delivery: it
 /// would grow with the prefetch that follows from it.
-pub fn sizing(share: Option<f64>, times: PageTimes, workers: Option<u32>, batch: u32) -> Sizing {
+pub fn sizing(share: Option<f64>, times: PageTimes, workers: Option<u32>, batch_pages: u32) -> Sizing {
     match share {
         None => {
             let workers = workers.unwrap_or(UNLIMITED_WORKERS);
             let at_hand = workers.min(AT_HAND);
-            Sizing { workers, prefetch: (workers + at_hand + 2 * batch).min(MOST_PREFETCH) }
+            Sizing { workers, prefetch: (workers + at_hand + 2 * batch_pages).min(MOST_PREFETCH) }
         }
         Some(share) => {
             let out = (share * times.fetch.as_secs_f64()).ceil() as u32;
@@ -62,7 +62,7 @@ pub fn sizing(share: Option<f64>, times: PageTimes, workers: Option<u32>, batch:
 
 /// The most slots that a replica reserves in one round trip, at its share of the rate.
 pub fn slot_batch(share: f64) -> u32 {
-    let most = (share * BATCH_SPAN).max(BATCH).min(share * LONGEST_BATCH_SPAN);
+    let most = (share * SLOTS_SPAN).max(SLOTS_PER_ROUND_TRIP).min(share * LONGEST_SLOTS_SPAN);
     (most as u32).max(1)
 }
 

@@ -17,4 +17,6 @@ pub mod quota;
 pub mod reconcile;
 pub mod run;
 pub mod sources;
+#[cfg(test)]
+mod stepper;
 pub mod stop;

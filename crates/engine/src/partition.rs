@@ -34,12 +34,12 @@ pub(crate) struct PartitionDriver<Q> {
     repair_rounds: u32,
     /// True if responses are kept.
     keeps_responses: bool,
-    publish_mode: PublishMode,
+    expand_mode: ExpandMode,
 }
 
 /// When the pages beyond a first page are published.
 #[derive(Clone)]
-pub(crate) enum PublishMode {
+pub(crate) enum ExpandMode {
     /// As soon as the first page is stored.
     Immediate,
     /// Later, by the receiver, which expands several partitions in turn.
@@ -48,14 +48,14 @@ pub(crate) enum PublishMode {
 
 impl<Q: PageQueue> PartitionDriver<Q> {
     /// A driver over an app, publishing to `queue`.
-    pub(crate) fn new(app: &App, queue: Q, publish_mode: PublishMode) -> Self {
+    pub(crate) fn new(app: &App, queue: Q, expand_mode: ExpandMode) -> Self {
         Self {
             store: app.store.clone(),
             queue,
             sources: app.sources.clone(),
             repair_rounds: app.settings.repair_rounds,
             keeps_responses: app.settings.keep_responses,
-            publish_mode,
+            expand_mode,
         }
     }
 

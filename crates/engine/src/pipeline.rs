@@ -17,6 +17,8 @@ mod counters;
 mod dead_letters;
 mod delivered;
 mod intake;
+#[cfg(test)]
+pub(crate) mod parts;
 mod quarantine;
 mod record;
 mod session;
@@ -35,7 +37,7 @@ use tokio::sync::{
 pub use self::{
     counters::{Counters, Counts},
     intake::Intake,
-    session::EarlyEnd,
+    session::SessionError,
 };
 use self::{
     delivered::DeliveredJob,
@@ -45,7 +47,7 @@ use self::{
 use crate::{
     app::App,
     config::ConsumerSettings,
-    partition::{PartitionDriver, PublishMode},
+    partition::{ExpandMode, PartitionDriver},
     sources::Sources,
     stop::Stop,
 };
@@ -69,29 +71,29 @@ pub struct Pipeline<Q> {
 impl<Q: PageQueue> Pipeline<Q> {
     /// A consumer's pipeline, publishing to `queue`.
     pub fn consumer(app: &App, queue: Q) -> Arc<Self> {
-        Arc::new(Self::new(app, queue, PublishMode::Immediate, false))
+        Arc::new(Self::new(app, queue, ExpandMode::Immediate, false))
     }
 
     /// A producer's pipeline. It hands over the partitions whose first pages are stored, so that several are
     /// published in turn; and it leaves to the consumers what has to wait for long.
     pub(crate) fn producer(app: &App, queue: Q) -> (Arc<Self>, UnboundedReceiver<PartitionRow>) {
         let (sender, expansions) = unbounded_channel();
-        (Arc::new(Self::new(app, queue, PublishMode::Deferred(sender), true)), expansions)
+        (Arc::new(Self::new(app, queue, ExpandMode::Deferred(sender), true)), expansions)
     }
 
     /// Works on what the intake delivers until the intake ends or the stop comes: draining ends the intake,
     /// cancelling returns what runs. Every delivery is then settled or returned to its queue.
     ///
     /// # Errors
-    /// [`EarlyEnd`] when PostgreSQL, the broker or the quota permit no more.
+    /// [`SessionError`] when PostgreSQL, the broker or the quota permit no more.
     pub async fn run_session(
         self: &Arc<Self>,
         intake: Intake,
         sizing: Sizing,
         stop: &Stop,
-    ) -> Result<(), EarlyEnd> {
+    ) -> Result<(), SessionError> {
         if let Err(error) = self.quarantine.clear_start_marks(&self.store).await {
-            return Err(EarlyEnd::Failed(error.into()));
+            return Err(SessionError::Failed(error.into()));
         }
         let session = Session::new(stop);
         let workers = sizing.workers as usize;
@@ -119,10 +121,10 @@ impl<Q: PageQueue> Pipeline<Q> {
         session.result()
     }
 
-    fn new(app: &App, queue: Q, publish_mode: PublishMode, snooze_exhausted: bool) -> Self {
+    fn new(app: &App, queue: Q, expand_mode: ExpandMode, snooze_exhausted: bool) -> Self {
         Self {
             store: app.store.clone(),
-            partitions: PartitionDriver::new(app, queue.clone(), publish_mode),
+            partitions: PartitionDriver::new(app, queue.clone(), expand_mode),
             queue,
             sources: app.sources.clone(),
             settings: app.settings.clone(),

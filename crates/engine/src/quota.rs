@@ -117,17 +117,7 @@ impl Quota {
             let at = self.database_time().await.map_err(|e| NoSlot::Unavailable(e.into()))?;
             return Ok(RequestSlot { at, epochs: vec![] });
         }
-        loop {
-            let (reply, slot) = oneshot::channel();
-            let gone = || NoSlot::Unavailable(ServiceError::Broken("the quota has stopped".into()));
-            self.waiting.send(WaitingWorker { keys: keys.clone(), reply }).await.map_err(|_| gone())?;
-            let slot = slot.await.map_err(|_| gone())??;
-            tokio::time::sleep_until(slot.local.into()).await;
-            if slot.local.elapsed() <= LATE && slot.is_valid() {
-                return Ok(RequestSlot { at: slot.database, epochs: slot.epochs });
-            }
-            // This process was stopped or starved past its slot, or the quota was pushed back.
-        }
+        wait_for_slot(&self.waiting, keys).await
     }
 
     /// Records a throttled response.
@@ -174,6 +164,12 @@ impl Quota {
         self.store.quotas.observe_budget(&key.name, budget.remaining, budget.reset).await
     }
 
+    /// Has the next slot read the database's clock.
+    #[cfg(test)]
+    pub(crate) async fn forget_clock(&self) {
+        *self.clock.lock().await = None;
+    }
+
     async fn database_time(&self) -> Result<Timestamp, StoreError> {
         let mut clock = self.clock.lock().await;
         let fresh = match *clock {
@@ -185,6 +181,24 @@ impl Quota {
     }
 }
 
+/// Waits for a slot that is neither missed nor void.
+async fn wait_for_slot(
+    waiting: &mpsc::Sender<WaitingWorker>,
+    keys: Arc<[Arc<QuotaKey>]>,
+) -> Result<RequestSlot, NoSlot> {
+    loop {
+        let (reply, slot) = oneshot::channel();
+        let gone = || NoSlot::Unavailable(ServiceError::Broken("the quota has stopped".into()));
+        waiting.send(WaitingWorker { keys: keys.clone(), reply }).await.map_err(|_| gone())?;
+        let slot = slot.await.map_err(|_| gone())??;
+        tokio::time::sleep_until(slot.local.into()).await;
+        if slot.local.elapsed() <= LATE && slot.is_valid() {
+            return Ok(RequestSlot { at: slot.database, epochs: slot.epochs });
+        }
+        // This process was stopped or starved past its slot, or the rate has backed off since.
+    }
+}
+
 /// The quota of a throttled response: the one of that scope, or the nearest that there is.
 fn of_scope(slots: &[(Arc<QuotaKey>, i64)], scope: QuotaScope) -> Option<&(Arc<QuotaKey>, i64)> {
     slots.iter().find(|(key, _)| key.scope == scope).or(slots.first())
@@ -192,4 +206,66 @@ fn of_scope(slots: &[(Arc<QuotaKey>, i64)], scope: QuotaScope) -> Option<&(Arc<Q
 
 fn locked(at: &std::sync::Mutex<Option<Instant>>) -> std::sync::MutexGuard<'_, Option<Instant>> {
     at.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use pagemill_store::QuotaLimits;
+
+    use super::{group::ReservedSlot, *};
+
+    const LIMITS: QuotaLimits =
+        QuotaLimits { per_second: Some(10.0), per_minute: None, per_day: None, burst: 1 };
+
+    fn key() -> Arc<QuotaKey> {
+        Arc::new(QuotaKey::new("test".into(), QuotaScope::App, LIMITS, 0.1))
+    }
+
+    /// The slot that a worker takes when these are handed out one after the other.
+    async fn taken(key: &Arc<QuotaKey>, slots: Vec<ReservedSlot>) -> RequestSlot {
+        let (waiting, mut workers) = mpsc::channel(1);
+        let handing_out = tokio::spawn(async move {
+            for slot in slots {
+                let worker: WaitingWorker = workers.recv().await.unwrap();
+                worker.reply.send(Ok(slot)).unwrap();
+            }
+        });
+        let slot = wait_for_slot(&waiting, [key.clone()].into()).await.unwrap();
+        handing_out.await.unwrap();
+        slot
+    }
+
+    fn slot(key: &Arc<QuotaKey>, epoch: i64, local: Instant, at: i64) -> ReservedSlot {
+        let database = Timestamp::from_second(at).unwrap();
+        ReservedSlot { local, database, epochs: vec![(key.clone(), epoch)] }
+    }
+
+    #[tokio::test]
+    async fn a_slot_that_was_missed_is_not_used() {
+        let (key, now) = (key(), Instant::now());
+        let missed = now - LATE - Duration::from_millis(20);
+        let taken = taken(&key, vec![slot(&key, 0, missed, 1), slot(&key, 0, now, 2)]).await;
+        assert_eq!(taken.at.as_second(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_slot_of_an_older_epoch_is_not_used() {
+        let (key, soon) = (key(), Instant::now() + Duration::from_millis(20));
+        key.raise_epoch(7);
+        let taken = taken(&key, vec![slot(&key, 6, soon, 1), slot(&key, 7, soon, 2)]).await;
+        assert_eq!(taken.at.as_second(), 2);
+    }
+
+    /// A worker that waits for its slot learns of the new epoch meanwhile.
+    #[tokio::test]
+    async fn a_slot_is_void_if_the_rate_backs_off_before_it() {
+        let (key, soon) = (key(), Instant::now() + Duration::from_millis(50));
+        let raising = {
+            let key = key.clone();
+            tokio::spawn(async move { key.raise_epoch(1) })
+        };
+        let taken = taken(&key, vec![slot(&key, 0, soon, 1), slot(&key, 1, soon, 2)]).await;
+        raising.await.unwrap();
+        assert_eq!(taken.at.as_second(), 2);
+    }
 }

@@ -17,18 +17,19 @@ pub struct Delivery {
     pub lane: Lane,
     /// True if the message was delivered before, to anyone.
     pub redelivered: bool,
-    pub(crate) receipt: Box<dyn Receipt>,
+    /// Settles it.
+    pub receipt: Box<dyn Receipt>,
 }
 
 /// A subscription. Dropped, it closes itself in the background.
 #[derive(Debug)]
 pub struct Deliveries(pub(crate) Box<dyn Subscription>);
 
-/// A boxed future, as the two seams below need it.
-pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+/// A boxed future.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Settles one delivery of one kind of queue; dropped, it nacks.
-pub(crate) trait Receipt: fmt::Debug + Send + Sync {
+pub trait Receipt: fmt::Debug + Send + Sync {
     /// See [`Delivery::ack`].
     fn ack(self: Box<Self>) -> BoxFuture<'static, Result<(), QueueError>>;
     /// See [`Delivery::nack`].

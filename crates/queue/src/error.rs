@@ -30,7 +30,8 @@ pub enum QueueErrorKind {
 }
 
 impl QueueError {
-    pub(crate) fn new(kind: QueueErrorKind, message: impl Into<String>) -> Self {
+    /// An error of a kind, with a message for people.
+    pub fn new(kind: QueueErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }
 

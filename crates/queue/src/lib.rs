@@ -31,7 +31,7 @@ mod page_queue;
 mod rabbit;
 
 pub use dead_letter::{DeadLetter, DeadLetterAction, SweepError};
-pub use delivery::{Deliveries, Delivery};
+pub use delivery::{BoxFuture, Deliveries, Delivery, Receipt};
 pub use depth::Depth;
 pub use error::{QueueError, QueueErrorKind};
 pub use in_process::InProcess;

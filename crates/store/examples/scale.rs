@@ -17,7 +17,7 @@ use jiff::{
 };
 use pagemill_core::{Column, ColumnShape, DateScope, Kind, Lane, PageJob, Rows, Slice, TableShape};
 use pagemill_store::{
-    DataTable, NewPartition, Next, PageWrite, PartitionRow, Planned, ResolvedRequest, Sealing, Slices, Store,
+    DataTable, NewPartition, Next, PageWrite, PartitionRow, Planned, RunPlanRequest, Sealing, Slices, Store,
     StoreConfig,
 };
 use tokio_postgres::{Client, NoTls};
@@ -403,12 +403,12 @@ fn wanted(account: &str, day: Date) -> NewPartition {
 
 async fn plan(store: &Store, account: &str, day: Date, again: bool) -> Outcome<Planned> {
     let requested = serde_json::json!({ "account": account, "day": day, "at": Timestamp::now().to_string() });
-    let request = ResolvedRequest { requested, again, owner: "scale".into() };
+    let request = RunPlanRequest { requested, again, owner: "scale".into() };
     Ok(store.runs.plan(&request, &[wanted(account, day)]).await?)
 }
 
-fn accounts(day: Date) -> (ResolvedRequest, Vec<NewPartition>) {
-    let request = ResolvedRequest { requested: "accounts".into(), again: false, owner: "scale".into() };
+fn accounts(day: Date) -> (RunPlanRequest, Vec<NewPartition>) {
+    let request = RunPlanRequest { requested: "accounts".into(), again: false, owner: "scale".into() };
     (request, (0..50).map(|n| wanted(&n.to_string(), day)).collect())
 }
 

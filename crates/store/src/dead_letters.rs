@@ -54,22 +54,12 @@ impl DeadRecord {
     }
 }
 
-/// A time as text, RFC 3339.
-macro_rules! rfc3339 {
-    ($time:literal) => {
-        concat!("to_char(", $time, ", 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
-    };
-}
-use rfc3339;
-
 /// The columns that [`DeadRecord::from_row`] reads.
-const RECORD_COLUMNS: &str = concat!(
-    "id, error, fingerprint, attempts, ",
-    rfc3339!("first_failed_at"),
-    " as first_failed, ",
-    rfc3339!("last_failed_at"),
-    " as last_failed"
-);
+const RECORD_COLUMNS: &str = "id, error, fingerprint, attempts, to_char(first_failed_at, 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') as first_failed, \
+    to_char(last_failed_at, 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') as last_failed";
+
+/// The format of the times of a listed dead letter.
+const RFC3339: &str = "'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'";
 
 const OPEN: &str = "requeued_at is null and dropped_at is null";
 

@@ -1,5 +1,5 @@
-//! PostgreSQL, and all SQL of Pagemill: data tables made from a stream's shape, the collector's
-//! transaction (ledger and rows together), and the ledger of runs, partitions, pages, responses, dead
+//! PostgreSQL, and all SQL of Pagemill: data tables made from a stream's shape, the
+//! transaction of a batch (ledger and rows together), and the ledger of runs, partitions, pages, responses, dead
 //! letters, quotas and tokens.
 //!
 //! [`Store`] has a handle for each of these nouns. Functions are named by intention and return what
@@ -52,9 +52,9 @@ pub use partitions::{
 pub use prune::{Month, Pruned};
 pub use query::TextRows;
 pub use quotas::{JITTER, QuotaBackOff, QuotaLimits, QuotaRow, Quotas, SlotGrant, SlotRequest};
-pub use responses::{Responses, Rewritten, Slices, StoredPartition, StoredResponse};
+pub use responses::{AttemptResponses, Responses, Rewritten, Slices, StoredResponse};
 pub use runs::{
-    NewPartition, Opened, Pace, PlanDecision, PlanPreview, Planned, ResolvedRequest, RunPace, RunProgress,
+    NewPartition, Opened, Pace, PlanDecision, PlanPreview, Planned, RunPace, RunPlanRequest, RunProgress,
     RunState, RunStatus, Runs, Sealed, SlicePreview, Warning,
 };
 pub use store::Store;

@@ -84,6 +84,15 @@ impl Pages {
         }
     }
 
+    /// The same pages with nothing remembered.
+    pub(crate) fn restarted(&self) -> Self {
+        Self {
+            database: self.database.clone(),
+            pasts: self.pasts.restarted(),
+            standing_pages: StandingPages::default(),
+        }
+    }
+
     /// Looks a job up in the ledger before a request is sent for it. If the job is `redelivered`, its start is
     /// counted: it may have killed the process that had it before. After two such starts without an outcome
     /// the page is suspected. After `attempts_allowed` crashes while it ran alone it is poisoned.

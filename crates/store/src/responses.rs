@@ -25,7 +25,7 @@ pub struct Slices {
 
 /// An attempt at a slice, and how many of its responses are stored.
 #[derive(Clone, Debug)]
-pub struct StoredPartition {
+pub struct AttemptResponses {
     /// The partition.
     pub partition: PartitionRow,
     /// Pages stored.
@@ -75,7 +75,7 @@ impl Responses {
         &self,
         table: &DataTable,
         slices: &Slices,
-    ) -> Result<Vec<StoredPartition>, StoreError> {
+    ) -> Result<Vec<AttemptResponses>, StoreError> {
         self.attempts(table, slices, IN_TABLE).await
     }
 
@@ -84,7 +84,7 @@ impl Responses {
         &self,
         table: &DataTable,
         slices: &Slices,
-    ) -> Result<Vec<StoredPartition>, StoreError> {
+    ) -> Result<Vec<AttemptResponses>, StoreError> {
         self.attempts(table, slices, WHOLE).await
     }
 
@@ -93,7 +93,7 @@ impl Responses {
         table: &DataTable,
         slices: &Slices,
         which: &str,
-    ) -> Result<Vec<StoredPartition>, StoreError> {
+    ) -> Result<Vec<AttemptResponses>, StoreError> {
         let mut client = self.database.client().await?;
         let tx = client.build_transaction().read_only(true).start().await?;
         tx.batch_execute("set local statement_timeout = '10min'").await?;
@@ -113,7 +113,7 @@ impl Responses {
         let count = |r: &tokio_postgres::Row, name| r.get::<_, i64>(name) as u64;
         Ok(rows
             .iter()
-            .map(|r| StoredPartition {
+            .map(|r| AttemptResponses {
                 partition: PartitionRow::from_row(r),
                 pages: count(r, "stored"),
                 responses: count(r, "responses"),

@@ -26,7 +26,7 @@ use crate::{
 
 /// A request for a run.
 #[derive(Clone, Debug)]
-pub struct ResolvedRequest {
+pub struct RunPlanRequest {
     /// Canonical: equal requests have equal values.
     pub requested: Value,
     /// Pull again what is sealed already.
@@ -116,7 +116,7 @@ impl Runs {
     /// again; a subset never adopts nor is adopted, except by the same request.
     pub async fn plan(
         &self,
-        request: &ResolvedRequest,
+        request: &RunPlanRequest,
         wanted: &[NewPartition],
     ) -> Result<Planned, StoreError> {
         open_months(&self.database, wanted.iter().map(|w| &w.slice)).await?;
@@ -206,7 +206,7 @@ struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     async fn sort(
         tx: &deadpool_postgres::Transaction<'_>,
-        request: &ResolvedRequest,
+        request: &RunPlanRequest,
         wanted: &'a [NewPartition],
     ) -> Result<Self, StoreError> {
         let mut sorted = Self::default();
@@ -234,7 +234,7 @@ impl<'a> Wanted<'a> {
 /// The unfinished run of the same request, and the other producer that holds its lease.
 pub(super) async fn unfinished(
     tx: &deadpool_postgres::Transaction<'_>,
-    request: &ResolvedRequest,
+    request: &RunPlanRequest,
 ) -> Result<Option<(i64, Option<String>)>, StoreError> {
     let row = tx
         .query_opt(

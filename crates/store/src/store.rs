@@ -60,6 +60,11 @@ impl Store {
         })
     }
 
+    /// The same connections with nothing remembered, as a new process has them.
+    pub fn restarted(&self) -> Self {
+        Self { pages: self.pages.restarted(), ..self.clone() }
+    }
+
     /// `host:port/database`, for messages.
     pub fn place(&self) -> &str {
         self.database.place()

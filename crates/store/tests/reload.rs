@@ -4,7 +4,7 @@ mod common;
 
 use common::{World, closed, page};
 use pagemill_core::{PageJob, Slice, Verdict};
-use pagemill_store::{DataTable, PageWrite, Rewritten, Slices, StoredPartition, compress};
+use pagemill_store::{AttemptResponses, DataTable, PageWrite, Rewritten, Slices, compress};
 
 fn ids(from: i64, to: i64) -> Vec<i64> {
     (from..to).collect()
@@ -32,7 +32,7 @@ impl World {
         self.table.clone().decoded_by(decode_hash)
     }
 
-    async fn in_table(&self, table: &DataTable) -> Vec<StoredPartition> {
+    async fn in_table(&self, table: &DataTable) -> Vec<AttemptResponses> {
         self.store.responses.attempts_in_table(table, &Slices::default()).await.unwrap()
     }
 
@@ -123,7 +123,7 @@ async fn responses_record_the_definition_that_decoded_them() {
     // Without a response.
     store.pages.write(&first, &[page(&job, 3, &ids(20, 30), 1, 3, 30)]).await.unwrap();
     closed(store.partitions.seal(job.partition, None, 0).await.unwrap());
-    let counts = |a: &[StoredPartition]| (a[0].pages, a[0].responses, a[0].stale);
+    let counts = |a: &[AttemptResponses]| (a[0].pages, a[0].responses, a[0].stale);
     assert_eq!(counts(&world.in_table(&first).await), (3, 2, 0));
     assert_eq!(counts(&world.in_table(&second).await), (3, 2, 2));
     store.responses.rewrite(&second, &[page(&job, 2, &ids(10, 20), 2, 2, 30)]).await.unwrap();

@@ -4,7 +4,7 @@ use std::collections::{HashMap, hash_map::Entry};
 
 use jiff::civil::Date;
 use pagemill_core::{Column, ColumnShape, Kind, Rows};
-use pagemill_store::{PartitionState, Store, StoredPartition};
+use pagemill_store::{AttemptResponses, PartitionState, Store};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
@@ -103,7 +103,7 @@ pub async fn drift(store: &Store, stream: &SelectedStream<'_>) -> anyhow::Result
 async fn compare_slice(
     store: &Store,
     stream: &SelectedStream<'_>,
-    attempts: &[StoredPartition],
+    attempts: &[AttemptResponses],
 ) -> anyhow::Result<Drift> {
     let (newest, older) = attempts.split_last().expect("a group has a member");
     let of = &newest.partition.slice;
@@ -128,7 +128,7 @@ async fn compare_slice(
         });
         return Ok(drift);
     };
-    let pruned = |a: &&StoredPartition| a.partition.responses_pruned_at.map(|at| (a.partition.run, at));
+    let pruned = |a: &&AttemptResponses| a.partition.responses_pruned_at.map(|at| (a.partition.run, at));
     if let Some((run, at)) = [replaced, newest].iter().find_map(pruned) {
         drift.reason = Some(format!("the responses of run {run} were pruned on {}", at.strftime("%F")));
         return Ok(drift);
@@ -161,7 +161,7 @@ async fn compare_slice(
 async fn read(
     store: &Store,
     stream: &SelectedStream<'_>,
-    attempt: &StoredPartition,
+    attempt: &AttemptResponses,
     mut rows: impl FnMut(&Rows),
 ) -> anyhow::Result<Result<(), String>> {
     let partition = &attempt.partition;
@@ -279,7 +279,7 @@ fn add(sums: &mut [Option<Decimal>], metrics: &[(usize, String)], rows: &Rows, r
 }
 
 impl ComparedAttempt {
-    fn of(attempt: &StoredPartition) -> Self {
+    fn of(attempt: &AttemptResponses) -> Self {
         let p = &attempt.partition;
         Self { run: p.run.to_string(), partition: p.id, state: p.state }
     }

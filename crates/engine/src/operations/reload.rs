@@ -4,7 +4,7 @@
 use anyhow::Context;
 use pagemill_core::{DateWord, Slice};
 use pagemill_source::Definition;
-use pagemill_store::{DataTable, PageWrite, PartitionRow, Slices, Store, StoredPartition, StoredResponse};
+use pagemill_store::{AttemptResponses, DataTable, PageWrite, PartitionRow, Slices, Store, StoredResponse};
 use serde::Serialize;
 
 use crate::{error::UsageError, sources::ResolvedSource};
@@ -177,7 +177,7 @@ pub async fn reload(
 }
 
 /// Pages of an attempt that are read again.
-fn pages_of(attempt: &StoredPartition, all: bool) -> u64 {
+fn pages_of(attempt: &AttemptResponses, all: bool) -> u64 {
     if all { attempt.responses } else { attempt.stale }
 }
 
@@ -188,7 +188,7 @@ impl Reloaded {
         &mut self,
         store: &Store,
         stream: &SelectedStream<'_>,
-        attempt: &StoredPartition,
+        attempt: &AttemptResponses,
         all: bool,
         observe: &(dyn Fn(u64) + Send + Sync),
     ) -> anyhow::Result<u64> {

@@ -4,7 +4,7 @@ use pagemill_core::{Lane, PageJob, PageRange};
 use pagemill_queue::{Address, PageQueue};
 use pagemill_store::{KnownPage, PartitionRow};
 
-use super::{PartitionDriver, PublishMode, message};
+use super::{ExpandMode, PartitionDriver, message};
 use crate::error::ServiceError;
 
 /// The pages of one partition that are to be published.
@@ -25,7 +25,7 @@ impl<Q: PageQueue> PartitionDriver<Q> {
         if self.is_too_deep(&partition) {
             return self.split(&partition).await;
         }
-        if let PublishMode::Deferred(expansions) = &self.publish_mode {
+        if let ExpandMode::Deferred(expansions) = &self.expand_mode {
             // A receiver that is gone leaves the partition to the next producer, or to a rescue.
             let _ = expansions.send(partition);
         } else {

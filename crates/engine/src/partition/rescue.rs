@@ -6,7 +6,7 @@ use std::time::Duration;
 use pagemill_queue::PageQueue;
 use pagemill_store::Reissued;
 
-use super::{PartitionDriver, PublishMode};
+use super::{ExpandMode, PartitionDriver};
 use crate::{app::App, error::ServiceError};
 
 /// Rescues partitions of all sources that have made no progress for `idle` although no page job waits in
@@ -20,7 +20,7 @@ pub async fn rescue_stalled_partitions<Q: PageQueue>(
     queue: &Q,
     idle: Duration,
 ) -> Result<(), ServiceError> {
-    let driver = PartitionDriver::new(app, queue.clone(), PublishMode::Immediate);
+    let driver = PartitionDriver::new(app, queue.clone(), ExpandMode::Immediate);
     for source in app.sources.iter() {
         let depth = queue.depth(source.name()).await?;
         if depth.pages + depth.low > 0 {
@@ -81,7 +81,7 @@ pub async fn rescue_partition<Q: PageQueue>(
 ) -> Result<u64, ServiceError> {
     match app.store.partitions.reissue_missing(partition).await? {
         Some(reissued) => {
-            PartitionDriver::new(app, queue.clone(), PublishMode::Immediate).rescue(reissued).await
+            PartitionDriver::new(app, queue.clone(), ExpandMode::Immediate).rescue(reissued).await
         }
         None => Ok(0),
     }

@@ -19,16 +19,16 @@ use crate::{
 };
 
 /// The result of a worker's attempt at a page.
-pub(super) enum Attempt {
+pub(crate) enum Attempt {
     /// The page is to be stored; the permit is held until it is settled.
     Fetched(Box<PageWrite>, Permit),
     /// There is nothing to store. With the partition's progress, if the ledger was read.
-    Unstored(PageOutcome, Option<Progress>),
+    Ended(PageOutcome, Option<Progress>),
     /// PostgreSQL cannot be used.
     Unavailable(ServiceError),
 }
 
-pub(super) async fn attempt<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) -> Attempt {
+pub(crate) async fn attempt<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) -> Attempt {
     try_attempt(pipeline, page).await.unwrap_or_else(|otherwise| otherwise)
 }
 
@@ -40,7 +40,7 @@ async fn try_attempt<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) 
     let table = source.tables.get(&job.slice.stream).ok_or_else(|| unknown_stream(job))?;
     let permit = admit(pipeline, page).await?;
     let token = source.credentials.token(&job.slice.account).await?;
-    let known = known_page(pipeline, page).await?;
+    let known = standing_page_of(pipeline, page).await?;
     let slot = source.quota.acquire(&job.slice).await?;
     let sent_at = *page.sent_at.get_or_init(Instant::now);
     pipeline.counters.sent();
@@ -106,14 +106,14 @@ async fn admit<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) -> Res
         }
         PageStart::Unwanted(reason) => {
             let (outcome, progress) = record::outcome_of(reason, job);
-            Err(Attempt::Unstored(outcome, progress))
+            Err(Attempt::Ended(outcome, progress))
         }
         PageStart::Poisoned { crashes } => Err(ended(PageOutcome::Poisoned { crashes })),
     }
 }
 
 /// The page whose response may come again unchanged.
-async fn known_page<Q: PageQueue>(
+async fn standing_page_of<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     page: &DeliveredJob,
 ) -> Result<Option<StandingPage>, StoreError> {
@@ -155,7 +155,7 @@ fn log_failure(source: &Source, observed: Result<(), StoreError>) {
 }
 
 fn ended(outcome: PageOutcome) -> Attempt {
-    Attempt::Unstored(outcome, None)
+    Attempt::Ended(outcome, None)
 }
 
 fn failed(failure: Failure) -> Attempt {

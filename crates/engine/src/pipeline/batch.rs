@@ -11,7 +11,7 @@ use tokio::{task::JoinSet, time::Instant};
 use super::{
     Pipeline,
     attempt::Attempt,
-    conclude::{self, ReadyPage, UnstoredPage},
+    conclude::{self, EndedJob, ReadyPage},
     delivered::DeliveredJob,
     session::{BusyWorkers, Session},
 };
@@ -93,18 +93,18 @@ fn take<Q: PageQueue>(
             let linger = linger(pipeline, &write);
             return waiting.push(ReadyPage { page, write: *write, permit }, linger);
         }
-        pool::JobOutcome::Done { job: page, result: Attempt::Unstored(outcome, progress) } => {
-            UnstoredPage { page, outcome, progress }
+        pool::JobOutcome::Done { job: page, result: Attempt::Ended(outcome, progress) } => {
+            EndedJob { page, outcome, progress }
         }
         pool::JobOutcome::Done { job: page, result: Attempt::Unavailable(error) } => {
             session.fail(error);
-            UnstoredPage { page, outcome: PageOutcome::Unavailable, progress: None }
+            EndedJob { page, outcome: PageOutcome::Unavailable, progress: None }
         }
         pool::JobOutcome::Failed { job: page, panic } => {
-            UnstoredPage { page, outcome: panicked(&panic), progress: None }
+            EndedJob { page, outcome: panicked(&panic), progress: None }
         }
         pool::JobOutcome::Returned { job: page } => {
-            UnstoredPage { page, outcome: PageOutcome::Cancelled, progress: None }
+            EndedJob { page, outcome: PageOutcome::Cancelled, progress: None }
         }
     };
     if let PageOutcome::QuotaExhausted(wait) = ended.outcome

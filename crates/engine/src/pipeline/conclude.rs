@@ -20,33 +20,33 @@ use super::{
 use crate::{error::ServiceError, partition::message};
 
 /// A fetched page on its way into a batch.
-pub(super) struct ReadyPage {
-    pub(super) page: DeliveredJob,
-    pub(super) write: PageWrite,
+pub(crate) struct ReadyPage {
+    pub(crate) page: DeliveredJob,
+    pub(crate) write: PageWrite,
     /// Held until the page is settled.
-    pub(super) permit: Permit,
+    pub(crate) permit: Permit,
 }
 
 /// A page whose attempt ended with nothing to store.
-pub(super) struct UnstoredPage {
-    pub(super) page: DeliveredJob,
-    pub(super) outcome: PageOutcome,
+pub(crate) struct EndedJob {
+    pub(crate) page: DeliveredJob,
+    pub(crate) outcome: PageOutcome,
     /// The partition's progress, if the ledger was read.
-    pub(super) progress: Option<Progress>,
+    pub(crate) progress: Option<Progress>,
 }
 
 /// Concludes a page that has nothing to store.
-pub(super) async fn conclude<Q: PageQueue>(
+pub(crate) async fn conclude<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
-    ended: UnstoredPage,
+    ended: EndedJob,
 ) -> Result<(), ServiceError> {
-    let UnstoredPage { page, outcome, progress } = ended;
+    let EndedJob { page, outcome, progress } = ended;
     let recorded = record::record_outcome(pipeline, &page.job, outcome, progress).await;
     conclude_recorded(pipeline, vec![page], recorded.map(|recorded| vec![recorded])).await
 }
 
 /// Concludes fetched pages of one stream: one transaction records them all.
-pub(super) async fn conclude_batch<Q: PageQueue>(
+pub(crate) async fn conclude_batch<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     batch: Vec<ReadyPage>,
 ) -> Result<(), ServiceError> {
@@ -63,7 +63,7 @@ pub(super) async fn conclude_batch<Q: PageQueue>(
 }
 
 /// Concludes a message that is no page job: there is no page to record and no partition to advance.
-pub(super) async fn conclude_message<Q: PageQueue>(
+pub(crate) async fn conclude_message<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     delivery: Delivery,
     outcome: PageOutcome,
@@ -189,7 +189,7 @@ async fn ack(delivery: Delivery) {
 }
 
 /// Returns a delivery to its queue as it was.
-pub(super) async fn nack(delivery: Delivery) {
+pub(crate) async fn nack(delivery: Delivery) {
     log_unsettled(delivery.nack().await, "nack");
 }
 

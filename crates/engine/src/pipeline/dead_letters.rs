@@ -15,7 +15,7 @@ pub(super) async fn dead_letter<Q: PageQueue>(
     failure: &Failure,
 ) -> Result<(), ServiceError> {
     let Some(record) = pipeline.store.dead_letters.record(job, failure).await? else {
-        return ensure_published(pipeline, job).await;
+        return ensure_letter_queued(pipeline, job).await;
     };
     publish(pipeline, &job.slice.source, message(job), &record).await?;
     match &record.progress {
@@ -38,7 +38,7 @@ pub(super) async fn dead_letter_message<Q: PageQueue>(
 
 /// Publishes a page that the ledger has as dead, if its letter waits for an operator. A copy does no harm: copies
 /// are recognized by their id.
-pub(super) async fn ensure_published<Q: PageQueue>(
+pub(super) async fn ensure_letter_queued<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     job: &PageJob,
 ) -> Result<(), ServiceError> {

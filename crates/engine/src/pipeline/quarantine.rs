@@ -13,7 +13,7 @@ use super::delivered::DeliveredJob;
 
 /// Lets pages run side by side, and a suspected page alone.
 #[derive(Default)]
-pub(super) struct Quarantine {
+pub(crate) struct Quarantine {
     lock: Arc<RwLock<()>>,
     /// Partition and page of jobs that were returned, and whose start marks are still to be cleared.
     returned: Mutex<Vec<(i64, u32)>>,
@@ -21,22 +21,22 @@ pub(super) struct Quarantine {
 
 /// Leave to run, held until the page is settled.
 #[derive(Debug)]
-pub(super) enum Permit {
+pub(crate) enum Permit {
     Shared(#[expect(dead_code, reason = "held, not read")] OwnedRwLockReadGuard<()>),
     Alone(#[expect(dead_code, reason = "held, not read")] OwnedRwLockWriteGuard<()>),
 }
 
 impl Quarantine {
-    pub(super) async fn shared(&self) -> Permit {
+    pub(crate) async fn shared(&self) -> Permit {
         Permit::Shared(self.lock.clone().read_owned().await)
     }
 
-    pub(super) async fn alone(&self) -> Permit {
+    pub(crate) async fn alone(&self) -> Permit {
         Permit::Alone(self.lock.clone().write_owned().await)
     }
 
     /// Clears the start marks of jobs that return to their queue; now if possible, otherwise with the next call.
-    pub(super) async fn forget_starts(&self, store: &Store, pages: &[DeliveredJob]) {
+    pub(crate) async fn forget_starts(&self, store: &Store, pages: &[DeliveredJob]) {
         let marked = pages.iter().filter(|page| page.is_start_marked());
         self.returned().extend(marked.map(|page| (page.job.partition, page.job.page)));
         if let Err(error) = self.clear_start_marks(store).await {
@@ -45,7 +45,7 @@ impl Quarantine {
     }
 
     /// Clears the start marks of all returned jobs in the ledger.
-    pub(super) async fn clear_start_marks(&self, store: &Store) -> Result<(), StoreError> {
+    pub(crate) async fn clear_start_marks(&self, store: &Store) -> Result<(), StoreError> {
         let pages = std::mem::take(&mut *self.returned());
         if pages.is_empty() {
             return Ok(());

@@ -175,7 +175,7 @@ async fn without_recording<Q: PageQueue>(
     progress: Option<Progress>,
 ) -> Result<RecordedOutcome, ServiceError> {
     if outcome == PageOutcome::AlreadyDead {
-        dead_letters::ensure_published(pipeline, job).await?;
+        dead_letters::ensure_letter_queued(pipeline, job).await?;
     }
     Ok(RecordedOutcome { outcome, attempts: 0, progress })
 }

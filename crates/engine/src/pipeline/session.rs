@@ -12,8 +12,9 @@ use crate::{error::ServiceError, stop::Stop};
 
 /// Why a session ended before its intake did, without a stop.
 #[derive(Debug)]
-pub enum EarlyEnd {
-    /// PostgreSQL or the broker cannot be used.
+pub enum SessionError {
+    /// An error ended the session: PostgreSQL, the broker or the token endpoint cannot be used, or a part of this
+    /// process broke.
     Failed(ServiceError),
     /// The source's quota is used up for so long.
     QuotaExhausted(Duration),
@@ -24,7 +25,7 @@ pub enum EarlyEnd {
 pub(super) struct Session {
     /// Follows the stop of the session's caller, and comes early when a part ends the session.
     pub(super) stop: Stop,
-    early_end: Arc<Mutex<Option<EarlyEnd>>>,
+    error: Arc<Mutex<Option<SessionError>>>,
 }
 
 /// Counts the workers that have a job.
@@ -36,31 +37,31 @@ pub(super) struct BusyWorker(BusyWorkers);
 
 impl Session {
     pub(super) fn new(stop: &Stop) -> Self {
-        Self { stop: stop.child(), early_end: Arc::default() }
+        Self { stop: stop.child(), error: Arc::default() }
     }
 
     /// Ends the session: nothing more is taken, and what runs is cancelled and returned.
     pub(super) fn fail(&self, error: ServiceError) {
-        let mut end = self.early_end();
-        if !matches!(*end, Some(EarlyEnd::Failed(_))) {
-            *end = Some(EarlyEnd::Failed(error));
+        let mut end = self.error();
+        if !matches!(*end, Some(SessionError::Failed(_))) {
+            *end = Some(SessionError::Failed(error));
         }
         self.stop.cancel();
     }
 
     /// Ends the session: nothing more is taken. A worker that has its slot may finish.
     pub(super) fn exhaust_quota(&self, wait: Duration) {
-        self.early_end().get_or_insert(EarlyEnd::QuotaExhausted(wait));
+        self.error().get_or_insert(SessionError::QuotaExhausted(wait));
         self.stop.drain();
     }
 
     /// The result of the session, once everything in it is settled.
-    pub(super) fn result(self) -> Result<(), EarlyEnd> {
-        self.early_end().take().map_or(Ok(()), Err)
+    pub(super) fn result(self) -> Result<(), SessionError> {
+        self.error().take().map_or(Ok(()), Err)
     }
 
-    fn early_end(&self) -> MutexGuard<'_, Option<EarlyEnd>> {
-        self.early_end.lock().unwrap_or_else(PoisonError::into_inner)
+    fn error(&self) -> MutexGuard<'_, Option<SessionError>> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -81,14 +81,17 @@ impl QuotaKeys {
         let Windows { per_second, per_minute, per_day, burst } = windows;
         let limits = QuotaLimits { per_second, per_minute, per_day, burst: burst.unwrap_or(1) };
         let interval = windows.sustained().map_or(0.0, f64::recip);
-        let key =
-            Arc::new(QuotaKey { name: name.clone(), scope, limits, interval, epoch: AtomicI64::new(0) });
+        let key = Arc::new(QuotaKey::new(name.clone(), scope, limits, interval));
         known.insert(name, key.clone());
         key
     }
 }
 
 impl QuotaKey {
+    pub(crate) fn new(name: String, scope: QuotaScope, limits: QuotaLimits, interval: f64) -> Self {
+        Self { name, scope, limits, interval, epoch: AtomicI64::new(0) }
+    }
+
     pub(crate) fn epoch(&self) -> i64 {
         self.epoch.load(Ordering::Relaxed)
     }

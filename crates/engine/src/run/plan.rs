@@ -39,7 +39,7 @@ pub(super) async fn resolve(
     sources: &Sources,
     request: &RunRequest,
     owner: &str,
-) -> anyhow::Result<(pagemill_store::ResolvedRequest, Vec<NewPartition>)> {
+) -> anyhow::Result<(pagemill_store::RunPlanRequest, Vec<NewPartition>)> {
     let mut wanted = Vec::new();
     let mut days = Vec::new();
     for source in selected(sources, request)? {
@@ -55,7 +55,7 @@ pub(super) async fn resolve(
         }
         wanted.extend(cells.iter().flat_map(|cell| accounts.iter().map(|account| of_account(cell, account))));
     }
-    let request = pagemill_store::ResolvedRequest {
+    let request = pagemill_store::RunPlanRequest {
         requested: json!({
             "days": days, "streams": request.streams, "accounts": request.accounts, "again": request.repull_sealed,
             "pages": request.pages.map(|p| [p.first, p.last]),

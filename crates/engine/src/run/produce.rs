@@ -11,8 +11,8 @@ use crate::{
     app::App,
     error::UnavailableError,
     identity::identity,
-    partition::{PartitionDriver, PublishMode, message, rescue},
-    pipeline::{EarlyEnd, Intake, Pipeline},
+    partition::{ExpandMode, PartitionDriver, message, rescue},
+    pipeline::{Intake, Pipeline, SessionError},
     run::{plan::plan, request::RunRequest},
     sources::Source,
     stop::Stop,
@@ -149,14 +149,14 @@ async fn run_wave<Q: PageQueue>(
     let lanes = vec![local.subscribe(source.name(), lane, size.prefetch as u16).await?];
     match pipeline.run_session(Intake { lanes, limit: Some(jobs.len()) }, size, stop).await {
         // If the quota is used up, the jobs were snoozed, for consumers.
-        Ok(()) | Err(EarlyEnd::QuotaExhausted(_)) => {}
-        Err(EarlyEnd::Failed(error)) => return Err(error.into()),
+        Ok(()) | Err(SessionError::QuotaExhausted(_)) => {}
+        Err(SessionError::Failed(error)) => return Err(error.into()),
     }
     let mut partitions = Vec::new();
     while let Ok(partition) = expansions.try_recv() {
         partitions.push(partition);
     }
-    PartitionDriver::new(app, queue.clone(), PublishMode::Immediate).expand(partitions).await?;
+    PartitionDriver::new(app, queue.clone(), ExpandMode::Immediate).expand(partitions).await?;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use super::sizing::{describe, fits, size, still_fits};
 use crate::{
     app::App,
     error::ServiceError,
-    pipeline::{EarlyEnd, Intake, Pipeline},
+    pipeline::{Intake, Pipeline, SessionError},
     sources::Source,
     stop::Stop,
 };
@@ -30,7 +30,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub(super) type ReplicaCounts = HashMap<String, u32>;
 
 /// Why a session was drained.
-enum Drained {
+enum DrainReason {
     Stopped,
     Resized,
 }
@@ -53,16 +53,16 @@ pub(super) async fn serve<Q: PageQueue>(
     loop {
         let begun = Instant::now();
         let go_on = match session(pipeline, app, source, &mut replica_counts, stop).await {
-            Ok(Drained::Stopped) => return,
-            Ok(Drained::Resized) => continue,
-            Err(EarlyEnd::Failed(error)) => {
+            Ok(DrainReason::Stopped) => return,
+            Ok(DrainReason::Resized) => continue,
+            Err(SessionError::Failed(error)) => {
                 tracing::warn!(source = name, %error, "stopped taking jobs: everything was returned to the queue");
                 if begun.elapsed() > LONGEST_PAUSE {
                     pauses = self::pauses();
                 }
                 wait_until_available(app, &error, &mut pauses, stop).await
             }
-            Err(EarlyEnd::QuotaExhausted(wait)) => {
+            Err(SessionError::QuotaExhausted(wait)) => {
                 tracing::warn!(
                     source = name,
                     ?wait,
@@ -84,7 +84,7 @@ async fn session<Q: PageQueue>(
     source: &Source,
     replica_counts: &mut watch::Receiver<ReplicaCounts>,
     stop: &Stop,
-) -> Result<Drained, EarlyEnd> {
+) -> Result<DrainReason, SessionError> {
     let name = source.name();
     let replicas = replicas(replica_counts, name);
     let size = size(app, source, replicas);
@@ -95,7 +95,7 @@ async fn session<Q: PageQueue>(
     for lane in Lane::ALL {
         match pipeline.queue.subscribe(name, lane, size.prefetch as u16).await {
             Ok(deliveries) => lanes.push(deliveries),
-            Err(error) => return Err(EarlyEnd::Failed(error.into())),
+            Err(error) => return Err(SessionError::Failed(error.into())),
         }
     }
     // Follows the source's stop, and is drained early when the size changes.
@@ -111,7 +111,7 @@ async fn session<Q: PageQueue>(
             running.await
         }
     };
-    ended.map(|()| if resized && !stop.is_draining() { Drained::Resized } else { Drained::Stopped })
+    ended.map(|()| if resized && !stop.is_draining() { DrainReason::Resized } else { DrainReason::Stopped })
 }
 
 /// Returns once a size no longer fits the number of replicas, or the time that pages take.

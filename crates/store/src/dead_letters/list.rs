@@ -1,7 +1,7 @@
 use serde::Serialize;
 use tokio_postgres::types::ToSql;
 
-use super::{DeadLetters, rfc3339};
+use super::{DeadLetters, RFC3339};
 use crate::error::StoreError;
 
 /// A dead letter as it is listed.
@@ -69,10 +69,9 @@ impl DeadLetters {
         let rows = client
             .query(
                 &format!(
-                    "select id, source, stream, account, page, partition, attempts, error, fingerprint, {} as first_failed, {} as last_failed, message \
-                     from pagemill.dead_letters where {UNPUBLISHED} and {FILTER} order by id",
-                    rfc3339!("first_failed_at"),
-                    rfc3339!("last_failed_at")
+                    "select id, source, stream, account, page, partition, attempts, error, fingerprint, \
+                            to_char(first_failed_at, {RFC3339}) as first_failed, to_char(last_failed_at, {RFC3339}) as last_failed, message \
+                     from pagemill.dead_letters where {WAITS_FOR_OPERATOR} and {FILTER} order by id"
                 ),
                 &filter.params(),
             )
@@ -102,9 +101,8 @@ impl DeadLetters {
         let rows = client
             .query(
                 &format!(
-                    "select fingerprint, count(*) as count, source, stream, max(error) as error, {} as last_failed \
-                     from pagemill.dead_letters where {UNPUBLISHED} group by fingerprint, source, stream order by count(*) desc, fingerprint",
-                    rfc3339!("max(last_failed_at)")
+                    "select fingerprint, count(*) as count, source, stream, max(error) as error, to_char(max(last_failed_at), {RFC3339}) as last_failed \
+                     from pagemill.dead_letters where {WAITS_FOR_OPERATOR} group by fingerprint, source, stream order by count(*) desc, fingerprint"
                 ),
                 &[],
             )
@@ -124,7 +122,7 @@ impl DeadLetters {
 }
 
 /// Waits for an operator; a requeue that died before its publish leaves its letters among them.
-pub(super) const UNPUBLISHED: &str = "dropped_at is null and published_at is null";
+pub(super) const WAITS_FOR_OPERATOR: &str = "dropped_at is null and published_at is null";
 
 /// `$1` ids, `$2` stream, `$3` text in the error.
 pub(super) const FILTER: &str = "($1::bigint[] is null or id = any($1)) and ($2::text is null or stream = $2) \

@@ -3,7 +3,7 @@ use pagemill_core::PageJob;
 
 use super::{
     DeadLetters,
-    list::{DeadFilter, FILTER, UNPUBLISHED},
+    list::{DeadFilter, FILTER, WAITS_FOR_OPERATOR},
 };
 use crate::{
     error::StoreError,
@@ -38,7 +38,7 @@ impl DeadLetters {
             .query(
                 &format!(
                     "select id, message, requeued_at is not null as decided from pagemill.dead_letters \
-                     where {UNPUBLISHED} and {FILTER} order by id for update"
+                     where {WAITS_FOR_OPERATOR} and {FILTER} order by id for update"
                 ),
                 &filter.params(),
             )
@@ -71,7 +71,7 @@ impl DeadLetters {
         Ok(DeadLock(client))
     }
 
-    /// The requeued jobs were accepted by their lanes.
+    /// Marks requeues as finished: their jobs are published, or the next run in one process will publish them.
     pub async fn mark_requeued(&self, ids: &[i64]) -> Result<(), StoreError> {
         let client = self.database.client().await?;
         client
@@ -83,8 +83,9 @@ impl DeadLetters {
     /// Gives dead letters up for good; returns how many. Their pages stay dead.
     pub async fn drop(&self, filter: &DeadFilter) -> Result<u64, StoreError> {
         let client = self.database.client().await?;
-        let sql =
-            format!("update pagemill.dead_letters set dropped_at = now() where {UNPUBLISHED} and {FILTER}");
+        let sql = format!(
+            "update pagemill.dead_letters set dropped_at = now() where {WAITS_FOR_OPERATOR} and {FILTER}"
+        );
         Ok(client.execute(&sql, &filter.params()).await?)
     }
 }

@@ -45,6 +45,11 @@ impl Pasts {
         Self { known: Arc::default(), copies }
     }
 
+    /// As new, over the same database.
+    pub(crate) fn restarted(&self) -> Self {
+        Self::new(self.copies)
+    }
+
     /// What came before a partition, as far as is known.
     pub(crate) fn of(&self, partition: i64) -> Past {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,7 +8,7 @@ use std::{
 use pagemill_core::BodyDigest;
 use tokio::sync::OnceCell;
 
-use super::Pages as Handle;
+use super::Pages;
 use crate::error::StoreError;
 
 /// Attempts whose digests are remembered.
@@ -24,16 +24,16 @@ pub struct StandingPage {
 }
 
 /// By page.
-type Pages = HashMap<u32, StandingPage>;
+type ByPage = HashMap<u32, StandingPage>;
 
 /// Pages of attempts that others stand on, kept in memory. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct StandingPages {
-    attempts: Arc<Mutex<HashMap<i64, Arc<OnceCell<Pages>>>>>,
+    attempts: Arc<Mutex<HashMap<i64, Arc<OnceCell<ByPage>>>>>,
 }
 
 impl StandingPages {
-    fn of(&self, attempt: i64) -> Arc<OnceCell<Pages>> {
+    fn of(&self, attempt: i64) -> Arc<OnceCell<ByPage>> {
         let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
         if attempts.len() >= MOST_ATTEMPTS && !attempts.contains_key(&attempt) {
             attempts.clear();
@@ -42,7 +42,7 @@ impl StandingPages {
     }
 }
 
-impl Handle {
+impl Pages {
     /// A page of an attempt that others stand on. Each attempt is read from the ledger once.
     pub async fn standing_page(&self, attempt: i64, page: u32) -> Result<Option<StandingPage>, StoreError> {
         let known = self.standing_pages.of(attempt);
@@ -50,7 +50,7 @@ impl Handle {
         Ok(pages.get(&page).copied())
     }
 
-    async fn read_standing(&self, attempt: i64) -> Result<Pages, StoreError> {
+    async fn read_standing(&self, attempt: i64) -> Result<ByPage, StoreError> {
         let client = self.database.client().await?;
         let rows = client
             .query(

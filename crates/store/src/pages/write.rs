@@ -1,4 +1,4 @@
-//! The collector's transaction: the ledger's page rows, their responses, the data rows, and last the
+//! The transaction of a batch: the ledger's page rows, their responses, the data rows, and last the
 //! partitions' counters, all or nothing.
 
 mod params;
@@ -51,8 +51,8 @@ impl Pages {
     /// Stores a batch of pages of one table in one transaction. Rows are sorted by key, so that
     /// writers never deadlock; a key that repeats within the batch is taken from the later request.
     ///
-    /// Pages that the ledger refuses are left out and reported, the others are stored without them; so are
-    /// those that say the same as one that is no longer there.
+    /// Pages that the ledger refuses are left out and reported, the others are stored without them. An unchanged
+    /// page whose earlier page has been pruned is left out too.
     ///
     /// After a connection that broke during the commit, writing the same batch again tells: what was stored
     /// is then refused as a duplicate.
@@ -123,7 +123,10 @@ async fn try_write(
         BatchVerdict::Good(counted) => {
             fail::fail_point!("before-commit");
             tx.commit().await?;
-            fail::fail_point!("after-commit");
+            fail::fail_point!("after-commit", |_| Err(StoreError::new(
+                StoreErrorKind::Unavailable,
+                "the answer to the commit is lost"
+            )));
             return Ok(BatchOutcome::Committed(counted));
         }
         BatchVerdict::Refused(refused) => {

@@ -14,7 +14,7 @@ use crate::error::StoreError;
 pub struct Reissued {
     /// The partition.
     pub partition: PartitionRow,
-    /// The jobs of these pages. Empty when only the seal is missing.
+    /// The jobs of these pages. Empty if no page is missing: then the split or the seal is.
     pub jobs: Vec<PageJob>,
 }
 
@@ -38,7 +38,8 @@ impl Partitions {
         reissue_claimed(&client, client.query_opt(&sql, &[&source, &idle.as_secs_f64()]).await?).await
     }
 
-    /// Rescues one given partition, whatever its progress: after a crash that took its page jobs along.
+    /// Reissues the missing pages of one given partition, whatever its progress: after a crash that took its page
+    /// jobs along.
     /// `None` when it is not open.
     pub async fn reissue_missing(&self, partition: i64) -> Result<Option<Reissued>, StoreError> {
         let client = self.database.client().await?;
@@ -61,7 +62,7 @@ impl Partitions {
 }
 
 /// Raises the generation of a claimed partition's missing pages. Not in one transaction with the
-/// claim: collectors lock pages before their partition, and would meet it halfway.
+/// claim: batches lock pages before their partition, and would meet it halfway.
 async fn reissue_claimed(client: &Object, claimed: Option<Row>) -> Result<Option<Reissued>, StoreError> {
     let Some(partition) = claimed.map(|row| PartitionRow::from_row(&row)) else { return Ok(None) };
     if partition.chained {

@@ -140,21 +140,14 @@ pub struct PartitionRow {
     pub progress: Progress,
 }
 
-macro_rules! progress_columns {
-    () => {
-        "p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null as published"
-    };
-}
-
 /// Columns that [`Progress::from_row`] reads, of `pagemill.partitions p`.
-pub(crate) const PROGRESS_COLUMNS: &str = progress_columns!();
+pub(crate) const PROGRESS_COLUMNS: &str =
+    "p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null as published";
 
 /// Columns that [`PartitionRow::from_row`] reads, of `pagemill.partitions p`.
-pub(crate) const PARTITION_COLUMNS: &str = concat!(
-    progress_columns!(),
-    ", p.run, p.source, p.stream, p.account, p.from_date, p.to_date, p.lane, p.page_size, p.state, p.reason, \
-     p.subset_first is not null as subset, p.part, p.chained, p.parent, p.parts, p.repair_rounds, p.responses_pruned_at, p.pruned_at, p.older_pruned_at, p.stands_on"
-);
+pub(crate) const PARTITION_COLUMNS: &str = "p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null as published, \
+    p.run, p.source, p.stream, p.account, p.from_date, p.to_date, p.lane, p.page_size, p.state, p.reason, p.subset_first is not null as subset, \
+    p.part, p.chained, p.parent, p.parts, p.repair_rounds, p.responses_pruned_at, p.pruned_at, p.older_pruned_at, p.stands_on";
 
 impl PartitionRow {
     pub(crate) fn from_row(row: &Row) -> Self {

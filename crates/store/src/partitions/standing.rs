@@ -15,7 +15,7 @@ const MOST_PAGES: u32 = 200_000;
 /// The last sealed attempt at a partition's slice, if it can be stood on: `$1` = the partition, `$2` = the
 /// definition's decode_hash that every page must have been read by, `$3` = whether their responses must be stored. Every page
 /// must be as its transaction left it (a restored backup's are not), and recent enough for transactions to be compared:
-/// within 2^31 of them.
+/// within 2^30 of them, half of what a 32-bit id can tell.
 const ATTEMPT: &str = "with attempt as (select o.id, o.first_page, o.last_page \
         from pagemill.partitions p join pagemill.partitions o \
           on (o.source, o.stream, o.account, o.from_date, o.to_date) = (p.source, p.stream, p.account, p.from_date, p.to_date) \

@@ -46,7 +46,7 @@ impl Responses {
             return Ok(Rewritten { rows: 0, superseded: true });
         }
         let numbers: Vec<i32> = pages.iter().map(|page| page.job.page as i32).collect();
-        // In the order in which collectors lock them.
+        // In the order in which batches lock them.
         let there = tx
             .query(
                 "select page, requested_at, content_hash from pagemill.pages where partition = $1 and page = any($2) \

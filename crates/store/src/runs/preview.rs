@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use pagemill_core::PageRange;
 
 use super::{
-    NewPartition, ResolvedRequest, Runs,
+    NewPartition, RunPlanRequest, Runs,
     newest::{NEWEST_COLUMNS, Newest},
     unfinished,
 };
@@ -86,7 +86,7 @@ impl Runs {
     /// that nothing is written.
     pub async fn preview(
         &self,
-        request: &ResolvedRequest,
+        request: &RunPlanRequest,
         wanted: &[NewPartition],
     ) -> Result<PlanPreview, StoreError> {
         let mut client = self.database.client().await?;

@@ -9,7 +9,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp, civil::date};
 use pagemill_core::{Column, ColumnShape, DateScope, Kind, Lane, PageJob, Rows, Slice, TableShape, Verdict};
 use pagemill_store::{
-    DataTable, NewPartition, Next, PageWrite, ResolvedRequest, SealReport, Sealing, Store, StoreConfig,
+    DataTable, NewPartition, Next, PageWrite, RunPlanRequest, SealReport, Sealing, Store, StoreConfig,
     StreamRules,
 };
 use tokio_postgres::NoTls;
@@ -88,7 +88,7 @@ impl World {
             due_if_sealed_before: None,
         };
         let requested = serde_json::json!({ "again": again });
-        let request = ResolvedRequest { requested, again, owner: "test".into() };
+        let request = RunPlanRequest { requested, again, owner: "test".into() };
         let planned = self.store.runs.plan(&request, &[wanted]).await.unwrap();
         planned.open[0].partition.job(1, 0)
     }

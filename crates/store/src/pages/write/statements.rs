@@ -78,7 +78,7 @@ const UNCHANGED_RESPONSES: &str = "insert into pagemill.responses as b (partitio
         where o.partition = t.stands_on and o.page = u.page limit 1) o where u.keeps_response \
     on conflict (partition, page) do update set body = excluded.body, decode_hash = excluded.decode_hash";
 
-/// The counters come last: their rows are the ones that every collector of a partition wants, and
+/// The counters come last: their rows are the ones that every batch of a partition wants, and
 /// are held only for the commit. Locked in id order.
 const COUNTERS: &str = "with wanted as materialized ( \
         select p.id from pagemill.partitions p where p.id = any($1::bigint[]) and p.state = 'open' order by p.id for no key update), \

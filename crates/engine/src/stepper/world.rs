@@ -1,0 +1,479 @@
+//! One seed: processes, faults, a clock and an API, moved step by step.
+
+use std::{collections::VecDeque, fmt::Write as _};
+
+use fastrand::Rng;
+use jiff::{
+    ToSpan,
+    civil::{Date, date},
+};
+use pagemill_core::DateWord;
+
+use super::{
+    api::{Api, Key, Mode, Rows},
+    ledger::{Ledger, Observer, Violation, check_sealed},
+    process::{self, Killed, Process, Progress},
+    queue::{Broker, PublishFault, StepQueue},
+};
+use crate::{app::App, run::request::RunRequest};
+
+/// Steps with faults, before everything is mended.
+const STEPS: u32 = 60;
+/// Rounds in which a mended world must come to rest.
+const ROUNDS: u32 = 400;
+/// Steps that a report shows.
+const SHOWN: usize = 40;
+/// Days of a seed.
+const DAYS: i32 = 2;
+const CONSUMERS: usize = 2;
+const OPERATOR: &str = "operator";
+const STREAMS: [&str; 2] = ["numbered", "chain"];
+/// Where a process may die within a step.
+const CRASH_POINTS: [&str; 9] = [
+    "before-expansion",
+    "after-expansion",
+    "before-commit",
+    "after-commit",
+    "before-ack",
+    "before-repair",
+    "after-repair",
+    "inside-seal",
+    "requeue-before-publish",
+];
+
+/// What all seeds share: a database, an API, and the apps of the machines.
+pub(super) struct Machines {
+    pub(super) api: Api,
+    pub(super) observer: Observer,
+    pub(super) apps: Vec<App>,
+    /// The virtual second, which never goes back from one seed to the next.
+    pub(super) now: i64,
+}
+
+/// What the seeds found, in the words of Jepsen's reports.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Report {
+    pub(super) seeds: u32,
+    pub(super) steps: u32,
+    pub(super) kills: u32,
+    /// Partitions that were sealed.
+    pub(super) sealed: usize,
+    /// Partitions that were closed without a seal.
+    pub(super) incomplete: usize,
+    /// Pages that no message brought any more, and a rescue did.
+    pub(super) recovered: usize,
+    /// Requests beyond one a page.
+    pub(super) duplicated: u32,
+}
+
+pub(super) struct World<'a> {
+    machines: &'a mut Machines,
+    rng: Rng,
+    broker: Broker,
+    processes: Vec<Process>,
+    days: Vec<Date>,
+    ledger: Ledger,
+    report: Report,
+    step: u32,
+    trace: VecDeque<String>,
+    stranded: usize,
+    hanging: Option<String>,
+    /// True if a process has run since the last look at the ledger.
+    is_changed: bool,
+}
+
+impl<'a> World<'a> {
+    /// Runs a seed to its end.
+    ///
+    /// # Errors
+    /// The invariant that did not hold, and the last steps.
+    pub(super) async fn run(machines: &'a mut Machines, seed: u64) -> Result<Report, String> {
+        let mut world = Self::new(machines, seed);
+        let ended = match world.disturb().await {
+            Ok(()) => world.settle_all().await,
+            failed => failed,
+        };
+        ended.map_err(|violation| world.describe(seed, &violation))?;
+        let (requests, pages) = world.machines.api.counts();
+        world.report.duplicated = requests.saturating_sub(pages as u32);
+        world.report.seeds = 1;
+        Ok(world.report)
+    }
+
+    fn new(machines: &'a mut Machines, seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        machines.api.clear();
+        machines.now += 3_600;
+        let first = date(2000, 1, 1).saturating_add((seed as i64 % 500_000 * i64::from(DAYS)).days());
+        let days: Vec<Date> = (0..DAYS).map(|n| first.saturating_add(n.days())).collect();
+        machines.api.set_now(machines.now);
+        for stream in STREAMS {
+            for day in &days {
+                let rows = (0..rng.i64(0..8)).map(|id| (id * 10, rng.i64(0..10_000))).collect();
+                machines.api.set_rows(&(stream.to_owned(), day.to_string()), rows);
+            }
+        }
+        let mut world = Self {
+            machines,
+            rng,
+            broker: Broker::default(),
+            processes: Vec::new(),
+            days,
+            ledger: Ledger::default(),
+            report: Report::default(),
+            step: 0,
+            trace: VecDeque::new(),
+            stranded: 0,
+            hanging: None,
+            is_changed: true,
+        };
+        for n in 0..CONSUMERS {
+            world.start_consumer(n);
+        }
+        world.start_producer(false);
+        world
+    }
+
+    /// The steps with faults.
+    async fn disturb(&mut self) -> Result<(), Violation> {
+        while self.step < STEPS {
+            match self.rng.u32(0..100) {
+                0..66 => self.drive_any().await,
+                66..70 => self.kill(),
+                70..73 => self.freeze(),
+                73..76 => self.reconnect(),
+                76..79 => self.cut_queue(),
+                79..83 => self.crash().await,
+                83..86 => self.move_rows(),
+                86..88 => self.restate(),
+                88..91 => self.change_mode(),
+                91..94 => self.advance_clock(),
+                94 => self.broker.reverse(),
+                95 => self.broker.duplicate(),
+                96 => {
+                    let again = self.rng.bool();
+                    self.start_producer(again);
+                }
+                97..99 => self.start("rescue", process::rescue),
+                _ => self.start_operator(),
+            }
+            self.end_step().await?;
+        }
+        Ok(())
+    }
+
+    /// Mends everything, and waits until all is at rest; then pulls all days once more and compares them.
+    async fn settle_all(&mut self) -> Result<(), Violation> {
+        self.note("everything is mended");
+        self.machines.api.set_mode(Mode::Healthy);
+        self.broker.disarm();
+        self.processes.iter_mut().for_each(|process| process.frozen_until = 0);
+        self.settle().await?;
+        let closed = self.ledger.partitions.values();
+        self.report.sealed = closed.clone().filter(|partition| partition.state == "sealed").count();
+        self.report.incomplete = closed.filter(|partition| partition.state == "incomplete").count();
+        self.start_producer(true);
+        self.settle().await?;
+        for (key, partition) in self.ledger.newest() {
+            let (stored, truth) = (self.machines.observer.rows(key).await, self.machines.api.rows(key));
+            if partition.state != "sealed" || stored != truth {
+                let found = format!("{partition:?}\n  stored {stored:?}\n  the API has {truth:?}");
+                return Err(Violation { invariant: "a quiet pull is sealed, and is the truth", found });
+            }
+        }
+        Ok(())
+    }
+
+    /// Drives every process until no partition is open, no message waits and no dead letter is left.
+    async fn settle(&mut self) -> Result<(), Violation> {
+        for _ in 0..ROUNDS {
+            for n in 0..CONSUMERS {
+                if !self.processes.iter().any(|process| process.name == consumer_name(n)) {
+                    self.start_consumer(n);
+                }
+            }
+            let busy = self.drive_all().await;
+            self.end_step().await?;
+            if busy || self.broker.ready() > 0 {
+                continue;
+            }
+            if let Some(due) = self.broker.next_due() {
+                self.set_now(due.max(self.machines.now));
+            } else if !self.broker.dead().is_empty() {
+                self.start_operator();
+            } else if self.ledger.open().next().is_some() {
+                self.set_now(self.machines.now + 60);
+                self.start("rescue", process::rescue);
+            } else {
+                return Ok(());
+            }
+        }
+        let jobs = self.broker.jobs();
+        let open: Vec<_> = self.ledger.open().collect();
+        let found =
+            format!("still open: {open:?}\n  pages {:?}\n  on their way: {jobs:?}", self.ledger.pages);
+        Err(Violation { invariant: "nothing is lost", found })
+    }
+
+    /// One step of each process; true if any process but an idle consumer is left.
+    async fn drive_all(&mut self) -> bool {
+        let mut n = 0;
+        while n < self.processes.len() {
+            let before = self.processes.len();
+            self.drive(n).await;
+            n += usize::from(self.processes.len() == before);
+        }
+        self.processes.iter().any(|process| {
+            !process.name.starts_with("consumer") || process.queue.gate.place() != Some("take")
+        })
+    }
+
+    async fn drive_any(&mut self) {
+        let awake: Vec<usize> =
+            (0..self.processes.len()).filter(|n| self.processes[*n].frozen_until <= self.step).collect();
+        match self.rng.choice(awake) {
+            Some(n) => self.drive(n).await,
+            None => self.start_consumer(0),
+        }
+    }
+
+    async fn drive(&mut self, n: usize) {
+        let process = &self.processes[n];
+        let from = process.queue.gate.place().unwrap_or("start");
+        if from == "take" && self.broker.ready() == 0 {
+            return;
+        }
+        self.is_changed = true;
+        self.machines.observer.set_now(self.machines.now).await;
+        let process = &mut self.processes[n];
+        let progress = process.step().await;
+        let (name, to) = (process.name.clone(), process.queue.gate.place().unwrap_or("end"));
+        let what = match &progress {
+            Progress::Waits => format!("{from} -> {to}"),
+            Progress::Ended => format!("{from} -> ended"),
+            Progress::Failed(error) => format!("{from} -> failed: {error}"),
+            Progress::Killed => format!("{from} -> killed"),
+            Progress::Hangs => {
+                self.hanging = Some(format!("{name} after {from}"));
+                format!("{from} -> hangs")
+            }
+        };
+        self.note(format!("{name}: {what}"));
+        if !matches!(progress, Progress::Waits) {
+            self.bury(n);
+        }
+    }
+
+    /// Takes a process that is gone off the list; what it held returns to the lanes.
+    fn bury(&mut self, n: usize) {
+        let process = self.processes.remove(n);
+        let queue = process.queue.clone();
+        drop(process);
+        queue.reconnect();
+    }
+
+    fn kill(&mut self) {
+        let Some(n) = self.rng.choice(0..self.processes.len()) else { return };
+        self.report.kills += 1;
+        let place = self.processes[n].queue.gate.place().unwrap_or("start");
+        self.note(format!("{} is killed at {place}", self.processes[n].name));
+        self.bury(n);
+    }
+
+    /// A frozen process loses its connection, and goes on later as if nothing had been.
+    fn freeze(&mut self) {
+        let Some(n) = self.rng.choice(0..self.processes.len()) else { return };
+        let steps = self.rng.u32(5..30);
+        self.processes[n].frozen_until = self.step + steps;
+        self.processes[n].queue.reconnect();
+        self.note(format!("{} is frozen for {steps} steps", self.processes[n].name));
+    }
+
+    fn reconnect(&mut self) {
+        let Some(n) = self.rng.choice(0..self.processes.len()) else { return };
+        self.processes[n].queue.reconnect();
+        self.note(format!("{} loses its connection to the queue", self.processes[n].name));
+    }
+
+    fn cut_queue(&mut self) {
+        let faults = [PublishFault::Away, PublishFault::Half, PublishFault::Unconfirmed, PublishFault::Twice];
+        let fault = faults[self.rng.usize(0..faults.len())];
+        self.broker.arm(fault);
+        self.note(format!("the next publish: {fault:?}"));
+    }
+
+    /// Drives a process with a crash point armed, or with a commit whose answer is lost.
+    async fn crash(&mut self) {
+        let point = CRASH_POINTS[self.rng.usize(0..CRASH_POINTS.len())];
+        let lost = point == "after-commit" && self.rng.bool();
+        let armed = match lost {
+            true => fail::cfg(point, "1*return"),
+            false => fail::cfg_callback(point, || std::panic::resume_unwind(Box::new(Killed))),
+        };
+        self.note(if lost { "the answer to a commit is lost".into() } else { format!("{point} kills") });
+        self.drive_any().await;
+        if armed.is_ok() {
+            fail::remove(point);
+        }
+    }
+
+    /// Rows come or go. The count is one that the slice never had, so that each total names one state.
+    fn move_rows(&mut self) {
+        let key = self.any_slice("numbered");
+        let mut rows = self.machines.api.rows(&key);
+        let count = rows.len();
+        // A day that becomes empty keeps its rows as yet.
+        let wanted = self.rng.usize(1..9);
+        if self.machines.api.had_count(&key, wanted) {
+            return;
+        }
+        while rows.len() < wanted {
+            rows.insert(self.rng.i64(0..100), self.rng.i64(0..10_000));
+        }
+        while rows.len() > wanted {
+            let id = self.rng.choice(rows.keys().copied()).expect("there are rows");
+            rows.remove(&id);
+        }
+        self.machines.api.set_rows(&key, rows);
+        self.note(format!("{key:?} moves from {count} to {wanted} rows"));
+    }
+
+    fn restate(&mut self) {
+        let stream = STREAMS[self.rng.usize(0..STREAMS.len())];
+        let key = self.any_slice(stream);
+        let rows: Rows =
+            self.machines.api.rows(&key).keys().map(|id| (*id, self.rng.i64(0..10_000))).collect();
+        self.machines.api.set_rows(&key, rows);
+        self.note(format!("{key:?} is restated"));
+    }
+
+    fn any_slice(&mut self, stream: &str) -> Key {
+        let day = self.days[self.rng.usize(0..self.days.len())];
+        (stream.to_owned(), day.to_string())
+    }
+
+    fn change_mode(&mut self) {
+        let modes =
+            [Mode::Away, Mode::Throttling, Mode::Refusing, Mode::Garbage, Mode::Healthy, Mode::Healthy];
+        let mode = modes[self.rng.usize(0..modes.len())];
+        self.machines.api.set_mode(mode);
+        self.note(format!("the API is {mode:?}"));
+    }
+
+    fn advance_clock(&mut self) {
+        let seconds = self.rng.i64(5..45);
+        self.machines.now += seconds;
+        self.note(format!("{seconds} s pass"));
+    }
+
+    fn start_consumer(&mut self, n: usize) {
+        let most = self.rng.usize(1..5);
+        self.start(consumer_name(n), |app, queue| process::consume(app, queue, most));
+    }
+
+    fn start_producer(&mut self, again: bool) {
+        let (first, last) = (self.days[0], self.days[self.days.len() - 1]);
+        let mut request = RunRequest::days(DateWord::Day(first), DateWord::Day(last));
+        request.repull_sealed = again;
+        let owner = format!("producer {}", self.step);
+        self.start(owner.clone(), |app, queue| process::produce(app, queue, request, owner));
+    }
+
+    /// One at a time: a second one would wait for the first one's lock, and the first one for its next step.
+    fn start_operator(&mut self) {
+        if self.processes.iter().all(|process| process.name != OPERATOR) {
+            self.start(OPERATOR, process::requeue_all);
+        }
+    }
+
+    fn start<F>(&mut self, name: impl Into<String>, begin: impl FnOnce(App, StepQueue) -> F)
+    where
+        F: Future<Output = anyhow::Result<()>> + 'static,
+    {
+        let machine = self.rng.usize(0..self.machines.apps.len());
+        let app = self.machines.apps[machine].clone();
+        let app = App { store: app.store.restarted(), ..app };
+        let queue = StepQueue::new(&self.broker, "step", &app.settings.retry);
+        let name = name.into();
+        self.note(format!("{name} starts"));
+        let future = begin(app, queue.clone());
+        self.processes.push(Process::new(name, &queue, future));
+    }
+
+    fn set_now(&mut self, now: i64) {
+        self.machines.now = now;
+        self.machines.api.set_now(now);
+        self.broker.set_now(now);
+    }
+
+    /// A second passes. Invariants are checked if a process has run.
+    async fn end_step(&mut self) -> Result<(), Violation> {
+        self.step += 1;
+        self.report.steps += 1;
+        if let Some(found) = self.hanging.take() {
+            return Err(Violation { invariant: "no process hangs", found });
+        }
+        if std::mem::take(&mut self.is_changed) {
+            self.look().await?;
+        }
+        self.set_now(self.machines.now + 1);
+        Ok(())
+    }
+
+    /// Reads the ledger, and checks every invariant.
+    async fn look(&mut self) -> Result<(), Violation> {
+        let (first, last) = (self.days[0], self.days[self.days.len() - 1]);
+        let ledger = self.machines.observer.read(first, last).await;
+        ledger.check(&self.ledger, &self.machines.api)?;
+        ledger.check_acked(&self.broker.take_acked(), &self.broker.jobs())?;
+        for partition in ledger.newly_sealed(&self.ledger) {
+            let now = self.machines.now;
+            check_sealed(&self.machines.observer, &self.machines.api, partition, now).await?;
+        }
+        let stranded = ledger.stranded(&self.broker.jobs());
+        self.report.recovered += self.stranded.saturating_sub(stranded);
+        (self.ledger, self.stranded) = (ledger, stranded);
+        Ok(())
+    }
+
+    fn note(&mut self, what: impl Into<String>) {
+        if self.trace.len() == SHOWN {
+            self.trace.pop_front();
+        }
+        self.trace.push_back(format!(
+            "{:>4} {:>6} s  {}",
+            self.step,
+            self.machines.now % 1_000_000,
+            what.into()
+        ));
+    }
+
+    fn describe(&self, seed: u64, violation: &Violation) -> String {
+        let mut text = format!("seed {seed}: {} does not hold\n  {}\n", violation.invariant, violation.found);
+        let _ = writeln!(text, "the last steps:");
+        for line in &self.trace {
+            let _ = writeln!(text, "  {line}");
+        }
+        let _ = write!(
+            text,
+            "again: PAGEMILL_STEPPER_SEED={seed} cargo test -p pagemill-engine --all-features --lib stepper::one_seed -- --nocapture"
+        );
+        text
+    }
+}
+
+fn consumer_name(n: usize) -> String {
+    format!("consumer {n}")
+}
+
+impl std::ops::AddAssign for Report {
+    fn add_assign(&mut self, other: Self) {
+        self.seeds += other.seeds;
+        self.steps += other.steps;
+        self.kills += other.kills;
+        self.sealed += other.sealed;
+        self.incomplete += other.incomplete;
+        self.recovered += other.recovered;
+        self.duplicated += other.duplicated;
+    }
+}
