@@ -4,7 +4,7 @@ mod common;
 
 use common::{World, closed, page, reason, repair};
 use pagemill_core::{Slice, Verdict};
-use pagemill_store::{Following, Next, PageWrite, StreamRules};
+use pagemill_store::{Following, KnownPage, Next, PageWrite, StreamRules};
 use serde_json::json;
 
 const ROUNDS: u32 = 3;
@@ -75,6 +75,35 @@ async fn a_total_that_is_taken_back_leaves_no_pages_behind() {
     let recount = store.partitions.recount(table, &partition).await.unwrap();
     assert!(recount.agrees(), "{recount:?}");
     assert_eq!((recount.pages, recount.table_keys), (2, 20));
+}
+
+/// A response that is under way for a page beyond a total that has become smaller: the page has a new generation, so
+/// the response is refused. Found by the stepper.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_beyond_a_smaller_total_keeps_its_generation() {
+    let world = World::new().await;
+    let (store, table) = (&world.store, &world.table);
+    let job = world.partition(false).await;
+    let pages = [page(&job, 1, &ids(0, 10), 1, 1, 20), page(&job, 2, &ids(10, 20), 1, 2, 21)];
+    store.pages.write(table, &pages).await.unwrap();
+    let ordered = repair(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    assert_eq!(ordered, [(1, 1), (2, 1), (3, 0)]);
+    // The total is 20 again, and a key comes twice: the proof fails once more.
+    let again: Vec<PageWrite> = [(1, ids(0, 10)), (2, ids(9, 19)), (3, vec![])]
+        .iter()
+        .zip(&ordered)
+        .map(|((number, ids), (_, generation))| {
+            let write = page(&job, *number, ids, 1, 10, 20);
+            PageWrite { job: job.at(*number, *generation), ..write }
+        })
+        .collect();
+    store.pages.write(table, &again).await.unwrap();
+    let ordered = repair(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    assert_eq!(ordered, [(1, 2), (2, 2)]);
+    let third = store.pages.known(job.partition).await.unwrap()[2];
+    assert_eq!(third, KnownPage { page: 3, generation: 1, has_ended: false });
+    let under_way = PageWrite { job: job.at(3, 0), ..page(&job, 3, &ids(20, 21), 1, 11, 21) };
+    assert_eq!(store.pages.write(table, &[under_way]).await.unwrap().stored, [false]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

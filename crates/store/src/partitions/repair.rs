@@ -51,7 +51,8 @@ pub(super) async fn repair(
     Ok(Reissued { partition: repaired, jobs })
 }
 
-/// Takes the API's latest word on the total. Pages beyond its last are no more: their keys would count.
+/// Takes the API's latest word on the total. Pages beyond its last page are no longer wanted. Their rows stay with a
+/// new generation, so that a response that is still under way is refused, also if the total grows again.
 pub(super) async fn take_total(
     tx: &Transaction<'_>,
     partition: i64,
@@ -59,8 +60,8 @@ pub(super) async fn take_total(
 ) -> Result<PartitionRow, StoreError> {
     tx.execute("update pagemill.partitions set total = $2 where id = $1", &[&partition, &total]).await?;
     tx.execute(
-        "delete from pagemill.pages g using pagemill.partitions p \
-         where p.id = $1 and g.partition = $1 and g.page > p.last_page",
+        "update pagemill.pages g set generation = g.generation + 1, state = 'planned', attempts = 0, requested_at = null \
+         from pagemill.partitions p where p.id = $1 and g.partition = $1 and g.page > p.last_page",
         &[&partition],
     )
     .await?;
