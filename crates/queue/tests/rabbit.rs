@@ -9,8 +9,8 @@ use common::{
     unique_source, url,
 };
 use lapin::{
-    options::{QueueDeclareOptions, QueueDeleteOptions},
-    types::FieldTable,
+    options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
+    types::{AMQPValue, FieldTable},
 };
 use pagemill_core::Lane;
 use pagemill_queue::{
@@ -32,6 +32,39 @@ async fn unroutable_is_an_error_and_mended() {
         assert_eq!(error.kind(), QueueErrorKind::Unroutable);
         assert!(error.to_string().contains("3 messages") && error.to_string().contains("id-1"), "{error}");
         queue.publish(&to, messages(3)).await.unwrap();
+    })
+    .await;
+}
+
+/// A full queue: the broker nacks what it does not keep.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_the_broker_nacks_is_not_published() {
+    on_rabbit(|queue, source| async move {
+        let name = format!("pagemill.{source}.pages");
+        delete(&name).await;
+        let (_connection, channel) = backdoor(&url()).await;
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-max-length".into(), 2.into());
+        arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+        let (queue_name, exchange) = (name.as_str(), "pagemill");
+        channel.queue_declare(queue_name.into(), QueueDeclareOptions::default(), arguments).await.unwrap();
+        channel
+            .queue_bind(
+                queue_name.into(),
+                exchange.into(),
+                queue_name.into(),
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            )
+            .await
+            .unwrap();
+        let to = lane(&source, Lane::High);
+        queue.publish(&to, messages(2)).await.unwrap();
+        let error = queue.publish(&to, messages(3)).await.unwrap_err();
+        assert_eq!(error.kind(), QueueErrorKind::Rejected, "{error}");
+        let look = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let kept = channel.queue_declare(queue_name.into(), look, FieldTable::default()).await.unwrap();
+        assert_eq!(kept.message_count(), 2);
     })
     .await;
 }

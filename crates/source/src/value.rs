@@ -223,6 +223,26 @@ mod tests {
         assert_eq!(reader().cell(Kind::Timestamptz, "12:00"), None);
     }
 
+    /// None of these is a double: a float on the way would change the last digits.
+    #[test]
+    fn decimals_are_exact() {
+        for text in [
+            "9007199254740993",
+            "9007199254740993.01",
+            "12345678901234567.89",
+            "0.1000000000000000055",
+            "-79228162514264337.593543950335",
+            "1234567890.1234567890123456",
+        ] {
+            let Some(Cell::Numeric(number)) = reader().cell(Kind::Numeric, text) else { panic!("{text}") };
+            assert_eq!(number.to_string(), text);
+        }
+        assert_eq!(
+            reader().cell(Kind::Bigint, "9007199254740993"),
+            Some(Cell::Bigint(9_007_199_254_740_993))
+        );
+    }
+
     #[test]
     fn truth() {
         for (text, truth) in [

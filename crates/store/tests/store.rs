@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp, civil::date};
 use pagemill_core::{Lane, Slice, Verdict};
 use pagemill_store::{
-    NewPartition, PageStart, PageWrite, PlanDecision, ResolvedRequest, StoreErrorKind, Unwanted,
+    NewPartition, PageStart, PageWrite, PlanDecision, RunPlanRequest, StoreErrorKind, Unwanted,
 };
 use proptest::{prelude::*, test_runner::TestRunner};
 
@@ -122,6 +122,34 @@ async fn new_rows_are_copied_and_what_is_in_their_way_meets_the_fence() {
     assert_eq!(ways[0][0].as_deref(), Some("insert"));
 }
 
+/// The look at the table before an upsert sees the row as it was; the fence in the upsert's last condition sees the
+/// row as it is once its lock is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newer_row_that_is_committed_after_the_look_stays() {
+    let world = World::new().await;
+    let job = world.partition(false).await;
+    world.store.pages.write(&world.table, &[page(&job, 1, &[1, 2], 10, 100, 4)]).await.unwrap();
+    let mut other = world.connect().await;
+    let newer = other.transaction().await.unwrap();
+    newer
+        .execute("update test_rows set value = 99, _fetched_at = to_timestamp(300) where id = 1", &[])
+        .await
+        .unwrap();
+    let writing = {
+        let (store, table) = (world.store.clone(), world.table.clone());
+        let older = page(&job, 2, &[1, 2], 20, 200, 4);
+        tokio::spawn(async move { store.pages.write(&table, &[older]).await.unwrap() })
+    };
+    let observer = world.connect().await;
+    let waits = "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
+    while !observer.query_one(waits, &[]).await.unwrap().get::<_, bool>(0) {
+        assert!(!writing.is_finished(), "the write did not meet the row's lock");
+    }
+    newer.commit().await.unwrap();
+    assert_eq!(writing.await.unwrap().stored, [true]);
+    assert_eq!(world.rows().await, [(1, 99), (2, 20)]);
+}
+
 /// If consumers store the last pages at once, exactly one sees the end, and the seal is made once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_pages_at_once_seal_once() {
@@ -223,7 +251,7 @@ async fn the_outlook_is_what_planning_comes_to() {
         chained: false,
         due_if_sealed_before: due,
     };
-    let request = |name: &str, again: bool| ResolvedRequest {
+    let request = |name: &str, again: bool| RunPlanRequest {
         requested: serde_json::json!({ "name": name }),
         again,
         owner: "test".into(),

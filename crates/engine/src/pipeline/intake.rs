@@ -74,3 +74,45 @@ async fn next(lanes: &mut [Deliveries], taken: usize) -> Option<Delivery> {
         delivery = second.next() => delivery,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pagemill_core::Lane;
+    use pagemill_queue::{Address, InProcess, Message};
+
+    use super::*;
+
+    /// While the high lane never empties, the low lane is served all the same.
+    #[tokio::test]
+    async fn the_low_lane_is_served_beside_a_full_high_lane() {
+        let queue = InProcess::new(vec![]);
+        let mut lanes = Vec::new();
+        for lane in Lane::ALL {
+            let to = Address::Lane { source: "test".into(), lane };
+            let message = |n: usize| Message { id: n.to_string(), body: vec![], note: None };
+            queue.publish(&to, (0..10 * LOW_EVERY).map(message)).await.unwrap();
+            lanes.push(queue.subscribe("test", lane, u16::MAX).await.unwrap());
+        }
+        let mut low = 0;
+        for taken in 0..4 * LOW_EVERY {
+            let delivery = next(&mut lanes, taken).await.unwrap();
+            low += usize::from(delivery.lane == Lane::Low);
+            delivery.ack().await.unwrap();
+        }
+        assert_eq!(low, 4);
+    }
+
+    #[tokio::test]
+    async fn the_low_lane_is_served_at_once_if_the_high_lane_is_empty() {
+        let queue = InProcess::new(vec![]);
+        let to = Address::Lane { source: "test".into(), lane: Lane::Low };
+        queue.publish(&to, [Message { id: "1".into(), body: vec![], note: None }]).await.unwrap();
+        let mut lanes = Vec::new();
+        for lane in Lane::ALL {
+            lanes.push(queue.subscribe("test", lane, 1).await.unwrap());
+        }
+        let delivery = next(&mut lanes, 0).await.unwrap();
+        assert_eq!(delivery.lane, Lane::Low);
+        delivery.ack().await.unwrap();
+    }
+}
