@@ -61,7 +61,7 @@ pub(super) async fn take_total(
     tx.execute("update pagemill.partitions set total = $2 where id = $1", &[&partition, &total]).await?;
     tx.execute(
         "update pagemill.pages g set generation = g.generation + 1, state = 'planned', attempts = 0, requested_at = null \
-         from pagemill.partitions p where p.id = $1 and g.partition = $1 and g.page > p.last_page",
+         from pagemill.partitions p where p.id = $1 and g.partition = $1 and g.page > p.last_page and g.state <> 'planned'",
         &[&partition],
     )
     .await?;
