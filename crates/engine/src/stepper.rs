@@ -6,7 +6,8 @@
 //! `PAGEMILL_STEPPER_SEEDS=100000` runs so many seeds.
 //!
 //! ```text
-//! world     one seed: its processes, its faults, its end        world.rs
+//! world     one seed: its processes, its steps, its end         world.rs
+//! faults    what a step may do to them                          world/faults.rs
 //! ledger    the invariants                                      ledger.rs
 //! process   what each kind of process does                      process.rs
 //! queue     a queue that can be cut, doubled and reordered      queue.rs

@@ -1,5 +1,7 @@
 //! One seed: processes, faults, a clock and an API, moved step by step.
 
+mod faults;
+
 use std::{collections::VecDeque, fmt::Write as _};
 
 use fastrand::Rng;
@@ -10,10 +12,10 @@ use jiff::{
 use pagemill_core::DateWord;
 
 use super::{
-    api::{Api, Key, Mode, Rows},
+    api::{Api, Mode},
     ledger::{Ledger, Observer, Violation, check_sealed},
-    process::{self, Killed, Process, Progress},
-    queue::{Broker, PublishFault, StepQueue},
+    process::{self, Process, Progress},
+    queue::{Broker, StepQueue},
 };
 use crate::{app::App, run::request::RunRequest};
 
@@ -28,18 +30,6 @@ const DAYS: i32 = 2;
 const CONSUMERS: usize = 2;
 const OPERATOR: &str = "operator";
 const STREAMS: [&str; 2] = ["numbered", "chain"];
-/// Where a process may die within a step.
-const CRASH_POINTS: [&str; 9] = [
-    "before-expansion",
-    "after-expansion",
-    "before-commit",
-    "after-commit",
-    "before-ack",
-    "before-repair",
-    "after-repair",
-    "inside-seal",
-    "requeue-before-publish",
-];
 
 /// What all seeds share: a database, an API, and the apps of the machines.
 pub(super) struct Machines {
@@ -260,110 +250,16 @@ impl<'a> World<'a> {
         };
         self.note(format!("{name}: {what}"));
         if !matches!(progress, Progress::Waits) {
-            self.bury(n);
+            self.remove(n);
         }
     }
 
     /// Takes a process that is gone off the list; what it held returns to the lanes.
-    fn bury(&mut self, n: usize) {
+    fn remove(&mut self, n: usize) {
         let process = self.processes.remove(n);
         let queue = process.queue.clone();
         drop(process);
         queue.reconnect();
-    }
-
-    fn kill(&mut self) {
-        let Some(n) = self.rng.choice(0..self.processes.len()) else { return };
-        self.report.kills += 1;
-        let place = self.processes[n].queue.gate.place().unwrap_or("start");
-        self.note(format!("{} is killed at {place}", self.processes[n].name));
-        self.bury(n);
-    }
-
-    /// A frozen process loses its connection, and goes on later as if nothing had been.
-    fn freeze(&mut self) {
-        let Some(n) = self.rng.choice(0..self.processes.len()) else { return };
-        let steps = self.rng.u32(5..30);
-        self.processes[n].frozen_until = self.step + steps;
-        self.processes[n].queue.reconnect();
-        self.note(format!("{} is frozen for {steps} steps", self.processes[n].name));
-    }
-
-    fn reconnect(&mut self) {
-        let Some(n) = self.rng.choice(0..self.processes.len()) else { return };
-        self.processes[n].queue.reconnect();
-        self.note(format!("{} loses its connection to the queue", self.processes[n].name));
-    }
-
-    fn cut_queue(&mut self) {
-        let faults = [PublishFault::Away, PublishFault::Half, PublishFault::Unconfirmed, PublishFault::Twice];
-        let fault = faults[self.rng.usize(0..faults.len())];
-        self.broker.arm(fault);
-        self.note(format!("the next publish: {fault:?}"));
-    }
-
-    /// Drives a process with a crash point armed, or with a commit whose answer is lost.
-    async fn crash(&mut self) {
-        let point = CRASH_POINTS[self.rng.usize(0..CRASH_POINTS.len())];
-        let lost = point == "after-commit" && self.rng.bool();
-        let armed = match lost {
-            true => fail::cfg(point, "1*return"),
-            false => fail::cfg_callback(point, || std::panic::resume_unwind(Box::new(Killed))),
-        };
-        self.note(if lost { "the answer to a commit is lost".into() } else { format!("{point} kills") });
-        self.drive_any().await;
-        if armed.is_ok() {
-            fail::remove(point);
-        }
-    }
-
-    /// Rows come or go. The count is one that the slice never had, so that each total names one state.
-    fn move_rows(&mut self) {
-        let key = self.any_slice("numbered");
-        let mut rows = self.machines.api.rows(&key);
-        let count = rows.len();
-        // A day that becomes empty keeps its rows as yet.
-        let wanted = self.rng.usize(1..9);
-        if self.machines.api.had_count(&key, wanted) {
-            return;
-        }
-        while rows.len() < wanted {
-            rows.insert(self.rng.i64(0..100), self.rng.i64(0..10_000));
-        }
-        while rows.len() > wanted {
-            let id = self.rng.choice(rows.keys().copied()).expect("there are rows");
-            rows.remove(&id);
-        }
-        self.machines.api.set_rows(&key, rows);
-        self.note(format!("{key:?} moves from {count} to {wanted} rows"));
-    }
-
-    fn restate(&mut self) {
-        let stream = STREAMS[self.rng.usize(0..STREAMS.len())];
-        let key = self.any_slice(stream);
-        let rows: Rows =
-            self.machines.api.rows(&key).keys().map(|id| (*id, self.rng.i64(0..10_000))).collect();
-        self.machines.api.set_rows(&key, rows);
-        self.note(format!("{key:?} is restated"));
-    }
-
-    fn any_slice(&mut self, stream: &str) -> Key {
-        let day = self.days[self.rng.usize(0..self.days.len())];
-        (stream.to_owned(), day.to_string())
-    }
-
-    fn change_mode(&mut self) {
-        let modes =
-            [Mode::Away, Mode::Throttling, Mode::Refusing, Mode::Garbage, Mode::Healthy, Mode::Healthy];
-        let mode = modes[self.rng.usize(0..modes.len())];
-        self.machines.api.set_mode(mode);
-        self.note(format!("the API is {mode:?}"));
-    }
-
-    fn advance_clock(&mut self) {
-        let seconds = self.rng.i64(5..45);
-        self.machines.now += seconds;
-        self.note(format!("{seconds} s pass"));
     }
 
     fn start_consumer(&mut self, n: usize) {
