@@ -22,7 +22,7 @@ pub(crate) struct Repull {
     pub(crate) dead_rows: i64,
     /// Bytes of WAL that each pull wrote.
     pub(crate) wal_bytes: [i64; 2],
-    /// Of those of the second, records of the data table and its indexes; `None` without `pg_walinspect`.
+    /// WAL records of the second pull that belong to the data table and its indexes; `None` without `pg_walinspect`.
     pub(crate) table_wal_bytes: Option<i64>,
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Dataset {
 }
 
 impl Dataset {
-    /// What is held after these changes. An account's one row neither comes nor goes.
+    /// The dataset after these changes. The single row of an account report never changes.
     pub(crate) fn new(
         config: &SimulatorConfig,
         account: &str,

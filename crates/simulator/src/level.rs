@@ -22,7 +22,7 @@ pub enum Level {
     Spu,
     /// A word that was searched for: two creatives of a unit.
     SearchWord,
-    /// Whom a unit is shown to: ten creatives.
+    /// A unit's audience: ten creatives.
     Target,
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct Quota {
 pub(crate) struct Admission {
     /// The scope of the limit that the request exceeds, if any.
     pub(crate) exceeds: Option<Scope>,
-    /// What is left thereafter of the limit that binds, if there is one.
+    /// Requests that the tightest limit still permits after this one; `None` without a limit.
     pub(crate) budget: Option<Budget>,
 }
 
