@@ -83,10 +83,11 @@ pub(crate) fn kind_of(state: &SqlState) -> StoreErrorKind {
     let code = state.code();
     match (&code[..2], code) {
         // Deadlock and friends; 0A000 is "cached plan must not change result type" after DDL.
-        (_, "40001" | "40P01" | "55P03" | "57014" | "0A000" | "25P02" | "25P03" | "25P04") => {
+        ("40", _) | (_, "55P03" | "57014" | "0A000" | "25P02" | "25P03" | "25P04") => {
             StoreErrorKind::Retriable
         }
-        ("08" | "53" | "57" | "58", _) => StoreErrorKind::Unavailable,
+        // 25 holds 25006: a server that reads only, as a standby does. No page is to blame for it.
+        ("08" | "25" | "53" | "55" | "57" | "58" | "F0", _) => StoreErrorKind::Unavailable,
         ("28" | "3D", _) | (_, "42501") => StoreErrorKind::Refused,
         // Undefined table, column, function, schema: not migrated.
         (_, "42P01" | "42703" | "42883" | "3F000") => StoreErrorKind::Schema,
@@ -105,6 +106,8 @@ mod tests {
             ("57014", StoreErrorKind::Retriable),
             ("57P01", StoreErrorKind::Unavailable),
             ("53300", StoreErrorKind::Unavailable),
+            ("25006", StoreErrorKind::Unavailable),
+            ("55000", StoreErrorKind::Unavailable),
             ("28P01", StoreErrorKind::Refused),
             ("3D000", StoreErrorKind::Refused),
             ("22003", StoreErrorKind::Permanent),

@@ -11,6 +11,10 @@ use std::time::Duration;
 use super::{Pipeline, dead_letters};
 use crate::error::ServiceError;
 
+/// Before a batch is written again. The stepper's time is virtual, and it waits for nothing.
+const FIRST_WAIT: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 50 });
+const LONGEST_WAIT: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 2_000 });
+
 /// The outcome of a page as the ledger has it.
 pub(super) struct RecordedOutcome {
     pub(super) outcome: PageOutcome,
@@ -67,8 +71,8 @@ async fn write<Q: PageQueue>(
     pages: &[PageWrite],
 ) -> Result<Written, StoreError> {
     let backoff = ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_secs(2))
+        .with_min_delay(FIRST_WAIT)
+        .with_max_delay(LONGEST_WAIT)
         .with_max_times(8)
         .with_jitter();
     (|| pipeline.store.pages.write(table, pages))

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::try_join;
 use jiff::civil::Date;
 use pagemill_core::PageJob;
 use tokio_postgres::{Client, Statement, types::ToSql};
 
 use super::api::{Api, Key, Rows};
+use crate::credentials::SOLE_ACCOUNT;
 
 /// A partition as the ledger has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,12 +40,19 @@ pub(super) struct Ledger {
 }
 
 const PARTITIONS: &str = "select id, stream, from_date::text as day, state, reason, extract(epoch from opened_at)::bigint as opened, \
-        first_page, last_page, done, dead from pagemill.partitions where from_date between $1 and $2";
-const PAGES: &str =
-    "select partition, page, state, generation, attempts from pagemill.pages where partition = any($1)";
+        first_page, last_page, done, dead from pagemill.partitions \
+    where source = 'step' and stream in ('chain', 'numbered') and account = $3 and parent is null \
+        and from_date between $1 and $2";
+const PAGES: &str = "select partition, page, state, generation, attempts from pagemill.pages \
+    where partition in (select id from pagemill.partitions where source = 'step' \
+        and stream in ('chain', 'numbered') and account = $3 and parent is null and from_date between $1 and $2)";
 const CLOCK: &str = "update public.stepper_clock set at = to_timestamp($1)";
 
-/// A connection that looks at the ledger from outside, and sets its clock.
+/// Ends every connection to this database but the observer's.
+const CUT: &str = "select pg_terminate_backend(pid, 5000) from pg_stat_activity \
+    where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'";
+
+/// A connection that looks at the ledger from outside, sets its clock, and makes its faults.
 pub(super) struct Observer {
     client: Client,
     partitions: Statement,
@@ -53,7 +62,8 @@ pub(super) struct Observer {
 
 impl Observer {
     pub(super) async fn new(client: Client) -> Self {
-        client.batch_execute("set synchronous_commit = off").await.expect("a setting can be made");
+        let settings = "set synchronous_commit = off; set plan_cache_mode = force_generic_plan";
+        client.batch_execute(settings).await.expect("settings can be made");
         let prepare = async |sql| client.prepare(sql).await.expect("the ledger has this shape");
         let (partitions, pages, clock) =
             (prepare(PARTITIONS).await, prepare(PAGES).await, prepare(CLOCK).await);
@@ -68,6 +78,23 @@ impl Observer {
     /// Sets the database's clock to a virtual second.
     pub(super) async fn set_now(&self, now: i64) {
         self.client.execute(&self.clock, &[&(now as f64)]).await.expect("the clock can be set");
+    }
+
+    /// Ends all connections of the processes.
+    pub(super) async fn cut_connections(&self) {
+        self.client.query(CUT, &[]).await.expect("connections can be ended");
+    }
+
+    /// From now on the database reads only, as a standby does, or it writes again.
+    pub(super) async fn set_read_only(&self, is_read_only: bool) {
+        let value = if is_read_only { "on" } else { "off" };
+        let sql = format!(
+            "do $$ begin execute format('alter database %I set default_transaction_read_only = {value}', \
+             current_database()); end $$"
+        );
+        self.client.batch_execute(&sql).await.expect("the database can be altered");
+        // The setting is read when a connection begins.
+        self.cut_connections().await;
     }
 
     /// The rows of a slice in its data table.
@@ -95,9 +122,11 @@ fn violation(invariant: &'static str, found: String) -> Violation {
 
 impl Ledger {
     async fn read(observer: &Observer, first: Date, last: Date) -> Self {
-        let days: [&(dyn ToSql + Sync); 2] = [&first, &last];
-        let partitions =
-            observer.client.query(&observer.partitions, &days).await.expect("the ledger can be read");
+        let days: [&(dyn ToSql + Sync); 3] = [&first, &last, &SOLE_ACCOUNT];
+        // Both are sent before the first reply comes.
+        let partitions = observer.client.query(&observer.partitions, &days);
+        let pages = observer.client.query(&observer.pages, &days);
+        let (partitions, pages) = try_join(partitions, pages).await.expect("the ledger can be read");
         let partitions: BTreeMap<i64, Partition> = (partitions.iter())
             .map(|row| Partition {
                 id: row.get("id"),
@@ -112,8 +141,6 @@ impl Ledger {
             })
             .map(|partition| (partition.id, partition))
             .collect();
-        let ids: Vec<i64> = partitions.keys().copied().collect();
-        let pages = observer.client.query(&observer.pages, &[&ids]).await.expect("the ledger can be read");
         let pages = (pages.iter())
             .map(|row| {
                 let page = Page {

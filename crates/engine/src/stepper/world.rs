@@ -2,7 +2,7 @@
 
 mod faults;
 
-use std::{collections::VecDeque, fmt::Write as _};
+use std::{collections::VecDeque, fmt::Write as _, ops::RangeInclusive};
 
 use fastrand::Rng;
 use jiff::{
@@ -20,7 +20,7 @@ use super::{
 use crate::{app::App, run::request::RunRequest};
 
 /// Steps with faults, before everything is mended.
-const STEPS: u32 = 60;
+const STEPS: RangeInclusive<u32> = 40..=90;
 /// Rounds in which a mended world must come to rest.
 const ROUNDS: u32 = 400;
 /// Steps that a report shows.
@@ -70,6 +70,8 @@ pub(super) struct World<'a> {
     hanging: Option<String>,
     /// True if a process has run since the last look at the ledger.
     is_changed: bool,
+    /// The step at which the database writes again.
+    read_only_until: Option<u32>,
 }
 
 impl<'a> World<'a> {
@@ -99,7 +101,9 @@ impl<'a> World<'a> {
         machines.api.set_now(machines.now);
         for stream in STREAMS {
             for day in &days {
-                let rows = (0..rng.i64(0..8)).map(|id| (id * 10, rng.i64(0..10_000))).collect();
+                // A few days have enough pages to stand on those of the attempt before.
+                let count = if rng.u8(0..10) == 0 { rng.i64(18..30) } else { rng.i64(0..8) };
+                let rows = (0..count).map(|id| (id * 10, rng.i64(0..10_000))).collect();
                 machines.api.set_rows(&(stream.to_owned(), day.to_string()), rows);
             }
         }
@@ -116,6 +120,7 @@ impl<'a> World<'a> {
             stranded: 0,
             hanging: None,
             is_changed: true,
+            read_only_until: None,
         };
         for n in 0..CONSUMERS {
             world.start_consumer(n);
@@ -126,9 +131,15 @@ impl<'a> World<'a> {
 
     /// The steps with faults.
     async fn disturb(&mut self) -> Result<(), Violation> {
-        while self.step < STEPS {
+        let steps = self.rng.u32(STEPS);
+        while self.step < steps {
+            if self.read_only_until.is_some_and(|until| until <= self.step) {
+                self.allow_writes().await;
+            }
             match self.rng.u32(0..100) {
-                0..66 => self.drive_any().await,
+                0..64 => self.drive_any().await,
+                64 => self.cut_database().await,
+                65 => self.refuse_writes().await,
                 66..70 => self.kill(),
                 70..73 => self.freeze(),
                 73..76 => self.reconnect(),
@@ -154,6 +165,7 @@ impl<'a> World<'a> {
 
     /// Mends everything, and waits until all is at rest; then pulls all days once more and compares them.
     async fn settle_all(&mut self) -> Result<(), Violation> {
+        self.allow_writes().await;
         self.note("everything is mended");
         self.machines.api.set_mode(Mode::Healthy);
         self.broker.disarm();

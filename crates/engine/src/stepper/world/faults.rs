@@ -53,6 +53,27 @@ impl World<'_> {
         self.note(format!("the next publish: {fault:?}"));
     }
 
+    /// Every connection to PostgreSQL ends.
+    pub(super) async fn cut_database(&mut self) {
+        self.machines.observer.cut_connections().await;
+        self.note("all connections to PostgreSQL end");
+    }
+
+    /// PostgreSQL reads, and refuses to write, for some steps.
+    pub(super) async fn refuse_writes(&mut self) {
+        let steps = self.rng.u32(3..20);
+        self.machines.observer.set_read_only(true).await;
+        self.read_only_until = Some(self.step + steps);
+        self.note(format!("PostgreSQL refuses to write for {steps} steps"));
+    }
+
+    pub(super) async fn allow_writes(&mut self) {
+        if self.read_only_until.take().is_some() {
+            self.machines.observer.set_read_only(false).await;
+            self.note("PostgreSQL writes again");
+        }
+    }
+
     /// Drives a process with a crash point armed, or with a commit whose answer is lost.
     pub(super) async fn crash(&mut self) {
         let point = CRASH_POINTS[self.rng.usize(0..CRASH_POINTS.len())];
@@ -74,7 +95,7 @@ impl World<'_> {
         let mut rows = self.machines.api.rows(&key);
         let count = rows.len();
         // A day that becomes empty keeps its rows as yet.
-        let wanted = self.rng.usize(1..9);
+        let wanted = if count < 15 { self.rng.usize(1..9) } else { self.rng.usize(15..33) };
         if self.machines.api.had_count(&key, wanted) {
             return;
         }
