@@ -48,9 +48,9 @@ const PAGES: &str = "select partition, page, state, generation, attempts from pa
         and stream in ('chain', 'numbered') and account = $3 and parent is null and from_date between $1 and $2)";
 const CLOCK: &str = "update public.stepper_clock set at = to_timestamp($1)";
 
-/// Ends every connection to this database but the observer's.
-const CUT: &str = "select pg_terminate_backend(pid, 5000) from pg_stat_activity \
-    where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'";
+/// The connections to this database but the observer's.
+const CONNECTIONS: &str = "select pid from pg_stat_activity where datname = current_database() \
+    and pid <> pg_backend_pid() and backend_type = 'client backend' order by backend_start, pid";
 
 /// A connection that looks at the ledger from outside, sets its clock, and makes its faults.
 pub(super) struct Observer {
@@ -80,9 +80,21 @@ impl Observer {
         self.client.execute(&self.clock, &[&(now as f64)]).await.expect("the clock can be set");
     }
 
-    /// Ends all connections of the processes.
-    pub(super) async fn cut_connections(&self) {
-        self.client.query(CUT, &[]).await.expect("connections can be ended");
+    /// The server's processes of all connections but the observer's, the oldest first.
+    pub(super) async fn connections(&self) -> Vec<i32> {
+        let rows = self.client.query(CONNECTIONS, &[]).await.expect("connections can be listed");
+        rows.iter().map(|row| row.get("pid")).collect()
+    }
+
+    /// Ends connections, as a restart of the server would.
+    pub(super) async fn cut(&self, mut connections: Vec<i32>) {
+        let end = "select pg_terminate_backend(pid) from unnest($1::int[]) pid";
+        self.client.query(end, &[&connections]).await.expect("connections can be ended");
+        // That takes a moment.
+        while !connections.is_empty() {
+            let alive = self.connections().await;
+            connections.retain(|pid| alive.contains(pid));
+        }
     }
 
     /// From now on the database reads only, as a standby does, or it writes again.
@@ -94,7 +106,7 @@ impl Observer {
         );
         self.client.batch_execute(&sql).await.expect("the database can be altered");
         // The setting is read when a connection begins.
-        self.cut_connections().await;
+        self.cut(self.connections().await).await;
     }
 
     /// The rows of a slice in its data table.

@@ -139,7 +139,7 @@ impl<'a> World<'a> {
             match self.rng.u32(0..100) {
                 0..64 => self.drive_any().await,
                 64 => self.cut_database().await,
-                65 => self.refuse_writes().await,
+                65 if self.rng.bool() => self.refuse_writes().await,
                 66..70 => self.kill(),
                 70..73 => self.freeze(),
                 73..76 => self.reconnect(),
@@ -156,7 +156,8 @@ impl<'a> World<'a> {
                     self.start_producer(again);
                 }
                 97..99 => self.start("rescue", process::rescue),
-                _ => self.start_operator(),
+                99 => self.start_operator(),
+                _ => {}
             }
             self.end_step().await?;
         }

@@ -53,10 +53,12 @@ impl World<'_> {
         self.note(format!("the next publish: {fault:?}"));
     }
 
-    /// Every connection to PostgreSQL ends.
+    /// A connection to PostgreSQL ends, in a transaction or between two.
     pub(super) async fn cut_database(&mut self) {
-        self.machines.observer.cut_connections().await;
-        self.note("all connections to PostgreSQL end");
+        let connections = self.machines.observer.connections().await;
+        let Some(one) = self.rng.choice(connections) else { return };
+        self.machines.observer.cut(vec![one]).await;
+        self.note("a connection to PostgreSQL ends");
     }
 
     /// PostgreSQL reads, and refuses to write, for some steps.
