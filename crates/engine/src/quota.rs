@@ -26,13 +26,15 @@ use pagemill_source::Definition;
 use pagemill_store::{DatabaseClock, Store, StoreError};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+#[cfg(test)]
+pub(crate) use self::group::{Group, ReservedSlot};
 pub(crate) use self::keys::{QuotaKey, QuotaKeys};
 use self::{group::WaitingWorker, slots::Slots};
 use crate::error::ServiceError;
 
 /// A slot missed by more than this is void: sent late it would crowd those after it. With the way to
 /// the API it stays within the margin ([`pagemill_store::JITTER`]).
-const LATE: Duration = Duration::from_millis(4);
+pub(crate) const LATE: Duration = Duration::from_millis(4);
 /// How long a reading of the database's clock is used where no rate limit reads it anyway.
 const CLOCK: Duration = Duration::from_secs(10);
 /// Pause without any rate limit after a throttled response that has no `Retry-After`.
@@ -192,10 +194,9 @@ async fn wait_for_slot(
         waiting.send(WaitingWorker { keys: keys.clone(), reply }).await.map_err(|_| gone())?;
         let slot = slot.await.map_err(|_| gone())??;
         tokio::time::sleep_until(slot.local.into()).await;
-        if slot.local.elapsed() <= LATE && slot.is_valid() {
+        if slot.is_usable_at(Instant::now()) {
             return Ok(RequestSlot { at: slot.database, epochs: slot.epochs });
         }
-        // This process was stopped or starved past its slot, or the rate has backed off since.
     }
 }
 

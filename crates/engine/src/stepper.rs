@@ -13,6 +13,7 @@
 //! queue     a queue that can be cut, doubled and reordered      queue.rs
 //! api       an API that moves, restates, throttles and dies     api.rs
 //! gate      where a process waits for its next step             gate.rs
+//! quotas    request slots and their windows, seed by seed       quotas.rs
 //! ```
 
 mod api;
@@ -20,6 +21,7 @@ mod gate;
 mod ledger;
 mod process;
 mod queue;
+mod quotas;
 mod world;
 
 use std::{
@@ -32,6 +34,7 @@ use tokio_postgres::{Client, NoTls};
 use self::{
     api::{Api, PAGE_SIZE},
     ledger::Observer,
+    quotas::Slots,
     world::{Machines, Report, World},
 };
 use crate::{app::App, config::Config, sources};
@@ -75,6 +78,29 @@ fn one_seed() {
     run(std::env::var("PAGEMILL_STEPPER_SEED").ok().map(|seed| seed.parse().expect("a number")));
 }
 
+/// No window of a quota holds more requests than it permits.
+#[test]
+fn slots_of_many_seeds() {
+    let seeds = match std::env::var("PAGEMILL_STEPPER_SEED") {
+        Ok(seed) => seed.parse().map(|seed| seed..=seed).expect("a number"),
+        Err(_) => 0..=seeds(),
+    };
+    on_one_thread(async {
+        let database = Database::create().await;
+        let machines = database.machines().await;
+        let mut sent = 0;
+        for seed in seeds {
+            match Slots::run(&machines.apps[0].store, &machines.observer, machines.now, seed).await {
+                Ok(requests) => sent += requests,
+                Err(found) => panic!("{found}"),
+            }
+        }
+        println!("{sent} requests");
+        drop(machines);
+        database.remove().await;
+    });
+}
+
 fn seeds() -> u64 {
     std::env::var("PAGEMILL_STEPPER_SEEDS")
         .map_or(SEEDS, |all| all.parse::<u64>().expect("a number").div_ceil(4))
@@ -84,26 +110,29 @@ fn run(seeds: impl IntoIterator<Item = u64>) {
     // Crash points belong to the whole process, so its tests take turns.
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
+    on_one_thread(async {
         let database = Database::create().await;
         let mut machines = database.machines().await;
         let mut report = Report::default();
-        let mut failed = Vec::new();
+        let mut failed = None;
         for seed in seeds {
-            match World::run(&mut machines, seed).await {
-                Ok(seed) => report += seed,
-                Err(found) => {
-                    failed.push(found);
-                    break;
-                }
+            let (of_seed, found) = World::run(&mut machines, seed).await;
+            report += of_seed;
+            failed = found;
+            if failed.is_some() {
+                break;
             }
         }
         println!("{report:?}");
         drop(machines);
         database.remove().await;
-        assert!(failed.is_empty(), "{}", failed.join("\n"));
+        assert!(failed.is_none(), "{}", failed.unwrap_or_default());
     });
+}
+
+fn on_one_thread(future: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(future);
     runtime.shutdown_timeout(Duration::from_secs(1));
 }
 

@@ -18,7 +18,7 @@ pub struct DatabaseClock {
 
 impl DatabaseClock {
     /// Ties a database time to a local interval.
-    pub(crate) fn tie(database: Timestamp, sent: Instant, received: Instant) -> Self {
+    pub fn tie(database: Timestamp, sent: Instant, received: Instant) -> Self {
         let round_trip = received - sent;
         Self { read_at: sent + round_trip / 2, database, round_trip }
     }

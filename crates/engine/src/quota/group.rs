@@ -11,7 +11,7 @@ use pagemill_core::QuotaScope;
 use pagemill_store::{DatabaseClock, SlotGrant, SlotRequest};
 use tokio::sync::oneshot;
 
-use super::{NoSlot, QuotaKey};
+use super::{LATE, NoSlot, QuotaKey};
 
 /// Jobs wait in the queue instead of in a worker while their source permits nothing for longer than this.
 const SOURCE_PATIENCE: Duration = Duration::from_secs(15);
@@ -29,16 +29,16 @@ pub(super) struct WaitingWorker {
 
 /// When a request may be sent.
 #[derive(Debug)]
-pub(super) struct ReservedSlot {
-    pub(super) local: Instant,
-    pub(super) database: Timestamp,
-    pub(super) epochs: Vec<(Arc<QuotaKey>, i64)>,
+pub(crate) struct ReservedSlot {
+    pub(crate) local: Instant,
+    pub(crate) database: Timestamp,
+    pub(crate) epochs: Vec<(Arc<QuotaKey>, i64)>,
 }
 
 /// Workers under the same quotas.
-pub(super) struct Group {
+pub(crate) struct Group {
     pub(super) keys: Arc<[Arc<QuotaKey>]>,
-    pub(super) waiting: VecDeque<oneshot::Sender<Result<ReservedSlot, NoSlot>>>,
+    pub(crate) waiting: VecDeque<oneshot::Sender<Result<ReservedSlot, NoSlot>>>,
     pub(super) closed: Option<Closed>,
     /// No quota is lost by reserving no sooner.
     pub(super) patient_until: Instant,
@@ -60,13 +60,16 @@ pub(super) struct Closed {
 }
 
 impl ReservedSlot {
-    pub(super) fn is_valid(&self) -> bool {
-        self.epochs.iter().all(|(key, epoch)| *epoch >= key.epoch())
+    /// True if it is neither missed nor void: this process may have been stopped or starved past it, or the rate
+    /// has backed off since.
+    pub(crate) fn is_usable_at(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.local) <= LATE
+            && self.epochs.iter().all(|(key, epoch)| *epoch >= key.epoch())
     }
 }
 
 impl Group {
-    pub(super) fn new(keys: Arc<[Arc<QuotaKey>]>) -> Self {
+    pub(crate) fn new(keys: Arc<[Arc<QuotaKey>]>) -> Self {
         let now = Instant::now();
         Self {
             keys,
@@ -79,7 +82,7 @@ impl Group {
     }
 
     /// Hands out the slots that were granted to group `g` of a request.
-    pub(super) fn hand_out(
+    pub(crate) fn hand_out(
         &mut self,
         g: usize,
         grant: &SlotGrant,

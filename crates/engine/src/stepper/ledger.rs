@@ -80,6 +80,11 @@ impl Observer {
         self.client.execute(&self.clock, &[&(now as f64)]).await.expect("the clock can be set");
     }
 
+    /// Sets the database's clock to a virtual microsecond.
+    pub(super) async fn set_micros(&self, now: i64) {
+        self.client.execute(&self.clock, &[&(now as f64 / 1e6)]).await.expect("the clock can be set");
+    }
+
     /// The server's processes of all connections but the observer's, the oldest first.
     pub(super) async fn connections(&self) -> Vec<i32> {
         let rows = self.client.query(CONNECTIONS, &[]).await.expect("connections can be listed");

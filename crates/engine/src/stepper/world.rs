@@ -12,7 +12,7 @@ use jiff::{
 use pagemill_core::DateWord;
 
 use super::{
-    api::{Api, Mode},
+    api::{Api, Mode, Rows},
     ledger::{Ledger, Observer, Violation, check_sealed},
     process::{self, Process, Progress},
     queue::{Broker, StepQueue},
@@ -50,6 +50,10 @@ pub(super) struct Report {
     pub(super) sealed: usize,
     /// Partitions that were closed without a seal.
     pub(super) incomplete: usize,
+    /// Rows of the API that a closed world had not stored. None may be.
+    pub(super) lost: usize,
+    /// Rows stored that the API did not have. None may be.
+    pub(super) unexpected: usize,
     /// Pages that no message brought any more, and a rescue did.
     pub(super) recovered: usize,
     /// Requests beyond one a page.
@@ -75,21 +79,18 @@ pub(super) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    /// Runs a seed to its end.
-    ///
-    /// # Errors
-    /// The invariant that did not hold, and the last steps.
-    pub(super) async fn run(machines: &'a mut Machines, seed: u64) -> Result<Report, String> {
+    /// Runs a seed to its end. Returns its report and, if an invariant did not hold, which one, with the last steps.
+    pub(super) async fn run(machines: &'a mut Machines, seed: u64) -> (Report, Option<String>) {
         let mut world = Self::new(machines, seed);
         let ended = match world.disturb().await {
             Ok(()) => world.settle_all().await,
             failed => failed,
         };
-        ended.map_err(|violation| world.describe(seed, &violation))?;
+        let failed = ended.err().map(|violation| world.describe(seed, &violation));
         let (requests, pages) = world.machines.api.counts();
         world.report.duplicated = requests.saturating_sub(pages as u32);
         world.report.seeds = 1;
-        Ok(world.report)
+        (world.report, failed)
     }
 
     fn new(machines: &'a mut Machines, seed: u64) -> Self {
@@ -179,6 +180,10 @@ impl<'a> World<'a> {
         self.settle().await?;
         for (key, partition) in self.ledger.newest() {
             let (stored, truth) = (self.machines.observer.rows(key).await, self.machines.api.rows(key));
+            let missing =
+                |from: &Rows, of: &Rows| from.iter().filter(|(id, v)| of.get(id) != Some(v)).count();
+            self.report.lost += missing(&truth, &stored);
+            self.report.unexpected += missing(&stored, &truth);
             if partition.state != "sealed" || stored != truth {
                 let found = format!("{partition:?}\n  stored {stored:?}\n  the API has {truth:?}");
                 return Err(Violation { invariant: "a quiet pull is sealed, and is the truth", found });
@@ -382,6 +387,8 @@ impl std::ops::AddAssign for Report {
         self.kills += other.kills;
         self.sealed += other.sealed;
         self.incomplete += other.incomplete;
+        self.lost += other.lost;
+        self.unexpected += other.unexpected;
         self.recovered += other.recovered;
         self.duplicated += other.duplicated;
     }
