@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+#[cfg(not(test))]
 mod clock;
 mod job_outcome;
 mod job_queue;
@@ -11,6 +12,7 @@ mod panic;
 mod pool;
 mod results;
 mod shared;
+mod sync;
 mod worker;
 
 pub use job_outcome::JobOutcome;
