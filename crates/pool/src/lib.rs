@@ -11,6 +11,8 @@ mod outcome_queue;
 mod panic;
 mod pool;
 mod results;
+#[cfg(test)]
+mod schedules;
 mod shared;
 mod sync;
 mod worker;
