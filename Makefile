@@ -25,8 +25,12 @@ test: ## Run all tests, with a private RabbitMQ and PostgreSQL (started, and ins
 	cargo test --doc --workspace --all-features $(locked); \
 	$(if $(nextest),cargo nextest run --workspace --all-features $(locked) $(ARGS),cargo test --workspace --all-features --lib --bins --tests $(locked) $(ARGS))
 
+.PHONY: schedules
+schedules: ## Run each of the pool's checks under 200,000 schedules, two million in all; takes minutes (SCHEDULES=10000)
+	PAGEMILL_POOL_SCHEDULES=$(or $(SCHEDULES),200000) cargo test -p pagemill-pool --lib $(locked) schedules::
+
 .PHONY: torture
-torture: ## Run 100,000 seeds of the stepper; takes hours (SEEDS=1000)
+torture: schedules ## Run the pool's schedules, then 100,000 seeds of the stepper; takes hours (SEEDS=1000 SCHEDULES=10000)
 	@scripts/servers up
 	@env=$$(scripts/servers env); eval "$$env"; \
 	PAGEMILL_STEPPER_SEEDS=$(or $(SEEDS),100000) cargo test -p pagemill-engine --all-features --lib $(locked) stepper:: -- --nocapture

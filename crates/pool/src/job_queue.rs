@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
-use tokio::sync::Semaphore;
+use crate::sync::{Mutex, MutexGuard, Semaphore};
 
 /// Jobs in the order of their submission. `room` holds a permit for every free place and `ready` one
 /// for every job, so both sides wait in turn, and closing wakes everyone.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+#[cfg(not(test))]
 mod clock;
 mod job_outcome;
 mod job_queue;
@@ -10,7 +11,10 @@ mod outcome_queue;
 mod panic;
 mod pool;
 mod results;
+#[cfg(test)]
+mod schedules;
 mod shared;
+mod sync;
 mod worker;
 
 pub use job_outcome::JobOutcome;

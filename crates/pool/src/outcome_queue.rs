@@ -1,11 +1,10 @@
 //! The queue of outcomes: bounded while the pool works, never in the way once it is cancelled.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use tokio::sync::{Notify, Semaphore};
+use std::sync::PoisonError;
 
 use crate::job_outcome::JobOutcome;
+use crate::sync::{Mutex, MutexGuard, Notify, Semaphore};
 
 pub(crate) struct OutcomeQueue<J, R> {
     buffer: Mutex<Buffer<J, R>>,

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
-
 use crate::jobs::Jobs;
 use crate::results::Results;
 use crate::shared::{Shared, WorkerGuard};
+use crate::sync::{CancellationToken, Semaphore, spawn};
 use crate::worker::BoxFuture;
 use crate::{monitor, worker};
 
@@ -137,9 +135,9 @@ impl Builder {
         let shared = Arc::new(Shared::new(self.jobs, self.results, cancellation));
         let handler = Arc::new(handler);
         for _ in 0..self.workers {
-            tokio::spawn(worker::work(WorkerGuard::new(&shared), Arc::clone(&handler)));
+            spawn(worker::work(WorkerGuard::new(&shared), Arc::clone(&handler)));
         }
-        tokio::spawn(monitor::watch(Arc::clone(&shared)));
+        spawn(monitor::watch(Arc::clone(&shared)));
         Pool { jobs: Jobs::new(Arc::clone(&shared.jobs)), results: Results::new(shared) }
     }
 }

@@ -4,12 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-
-use crate::clock::sleep;
 use crate::job_queue::JobQueue;
 use crate::outcome_queue::OutcomeQueue;
+use crate::sync::{CancellationToken, sleep, watch};
 
 /// How long a cancelled pool waits for its workers. One that polls a blocked future takes longer, and
 /// is not waited for.
@@ -28,7 +25,7 @@ impl<J, R> Shared<J, R> {
             jobs: Arc::new(JobQueue::new(jobs)),
             outcomes: OutcomeQueue::new(results),
             cancellation,
-            workers: watch::Sender::new(0),
+            workers: watch::channel(0).0,
         }
     }
 
