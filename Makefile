@@ -35,6 +35,11 @@ torture: schedules ## Run the pool's schedules, then 100,000 seeds of the steppe
 	@env=$$(scripts/servers env); eval "$$env"; \
 	PAGEMILL_STEPPER_SEEDS=$(or $(SEEDS),100000) cargo test -p pagemill-engine --all-features --lib $(locked) stepper:: -- --nocapture
 
+.PHONY: planted
+planted: ## Plant each mistake of tests/planted in a copy of the tree: its tests must find it; takes hours (ONLY="quota-*")
+	@scripts/servers up
+	@env=$$(scripts/servers env); eval "$$env"; scripts/planted $(ONLY)
+
 .PHONY: bench
 bench: ## Measure quota and speed beside other programs, into docs/bench (bench/peers/install; ARGS="speed --quick")
 	@scripts/servers up

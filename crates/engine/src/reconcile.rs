@@ -1,23 +1,53 @@
 //! Reconciles dead-letter queues with the ledger: the ledger decides which letters wait for an operator.
 
 use pagemill_core::{Failure, PageJob};
-use pagemill_queue::{DeadLetter, DeadLetterAction, PageQueue, SweepError};
-use pagemill_store::{Store, StoreError, StoreErrorKind};
+use pagemill_queue::{Address, DeadLetter, DeadLetterAction, DeadNote, Message, PageQueue, SweepError};
+use pagemill_store::{DeadRecord, Store, StoreError, StoreErrorKind};
 
 use crate::{app::App, error::ServiceError};
 
-/// Reconciles each source's dead-letter queue with the ledger where their counts differ: what the broker
-/// dead-lettered by itself is recorded.
+/// Reconciles each source's dead-letter queue with the ledger. A letter that its process recorded and did not
+/// live to publish is published. Where the counts differ, what the broker dead-lettered by itself is recorded.
 ///
 /// # Errors
 /// PostgreSQL or the queue being away.
 pub async fn reconcile_sources<Q: PageQueue>(app: &App, queue: &Q) -> Result<(), ServiceError> {
     for source in app.sources.iter() {
-        if queue.depth(source.name()).await?.dead != app.store.dead_letters.count(source.name()).await? {
+        let letters = &app.store.dead_letters;
+        for (id, body, record) in letters.unconfirmed(source.name(), app.settings.stalled_after.get()).await?
+        {
+            let message = Message { id, body, note: None };
+            publish_letter(&app.store, queue, source.name(), message, &record).await?;
+        }
+        if queue.depth(source.name()).await?.dead != letters.count(source.name()).await? {
             reconcile_source(&app.store, queue, source.name()).await?;
         }
     }
     Ok(())
+}
+
+/// Publishes a recorded letter to the dead-letter queue, and notes that the queue has it. A copy does no harm: copies
+/// are recognized by their id.
+///
+/// # Errors
+/// PostgreSQL or the queue being away.
+pub(crate) async fn publish_letter<Q: PageQueue>(
+    store: &Store,
+    queue: &Q,
+    source: &str,
+    mut message: Message,
+    record: &DeadRecord,
+) -> Result<(), ServiceError> {
+    let id = message.id.clone();
+    message.note = Some(DeadNote {
+        error: record.error.clone(),
+        fingerprint: record.fingerprint.clone(),
+        attempts: record.attempts,
+        first_failed_at: record.first_failed_at.clone(),
+        last_failed_at: record.last_failed_at.clone(),
+    });
+    queue.publish(&Address::Dead { source: source.to_owned() }, [message]).await?;
+    Ok(store.dead_letters.confirm(&id).await?)
 }
 
 /// One pass over a source's dead-letter queue: letters that no longer wait for an operator leave
@@ -73,10 +103,12 @@ async fn record(store: &Store, source: &str, letter: &DeadLetter) -> Result<Dead
     };
     let Some(job) = job else {
         store.dead_letters.record_message(source, &letter.id, &letter.body, &error).await?;
+        store.dead_letters.confirm(&letter.id).await?;
         return Ok(DeadLetterAction::Keep);
     };
     match store.dead_letters.record(&job, &Failure::permanent(error)).await? {
         Some(record) => {
+            store.dead_letters.confirm(&letter.id).await?;
             if record.progress.is_some_and(|p| p.has_ended()) {
                 // A dead page makes it incomplete, whatever the stream's rules are.
                 store.partitions.seal(job.partition, None, 0).await?;

@@ -3,7 +3,7 @@
 mod list;
 mod requeue;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
@@ -154,6 +154,23 @@ impl DeadLetters {
             )
             .await?;
         Ok(row.map(|r| DeadRecord::from_row(&r)))
+    }
+
+    /// The open dead letters of a source that failed `age` ago or longer, and that the dead-letter queue was never
+    /// seen to have, with their ids on the queue and their messages. At most 1,000 of them.
+    pub async fn unconfirmed(
+        &self,
+        source: &str,
+        age: Duration,
+    ) -> Result<Vec<(String, Vec<u8>, DeadRecord)>, StoreError> {
+        let client = self.database.client().await?;
+        let sql = format!(
+            "select message_id, message, {RECORD_COLUMNS} from pagemill.dead_letters \
+             where source = $1 and {OPEN} and confirmed_at is null and last_failed_at < now() - make_interval(secs => $2) \
+             order by id limit 1000"
+        );
+        let rows = client.query(&sql, &[&source, &age.as_secs_f64()]).await?;
+        Ok(rows.iter().map(|r| (r.get("message_id"), r.get("message"), DeadRecord::from_row(r))).collect())
     }
 
     /// Those of the message ids that the ledger knows. The value is true if the dead letter is open: neither

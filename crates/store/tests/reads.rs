@@ -65,7 +65,14 @@ async fn failures_and_dead_letters_are_read() {
     assert_eq!((dead.attempts, dead.progress.as_ref().unwrap().dead), (1, 1));
     assert!(letters.record(&job, &failure).await.unwrap().is_none(), "it is dead already");
     assert!(matches!(store.pages.look_up(&job).await.unwrap(), Some(Unwanted::Dead(_))));
+    let unconfirmed = async |age| {
+        let found = letters.unconfirmed("test", Duration::from_secs(age)).await.unwrap();
+        found.into_iter().map(|(id, message, _)| (id, message)).collect::<Vec<_>>()
+    };
+    assert_eq!(unconfirmed(0).await, [(job.id(), job.encode())]);
+    assert_eq!(unconfirmed(60).await, [], "its process may be about to publish it");
     letters.confirm(&job.id()).await.unwrap();
+    assert_eq!(unconfirmed(0).await, []);
     assert_eq!(letters.find_open(&job.id()).await.unwrap().unwrap().id, dead.id);
     assert_eq!(letters.known(&[job.id()]).await.unwrap(), HashMap::from([(job.id(), true)]));
     assert_eq!(letters.count("test").await.unwrap(), 1);

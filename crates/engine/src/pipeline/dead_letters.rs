@@ -1,11 +1,10 @@
 //! Dead pages and messages: recorded in the ledger, then published to the dead-letter queue.
 
 use pagemill_core::{Failure, PageJob};
-use pagemill_queue::{Address, DeadNote, Message, PageQueue};
-use pagemill_store::DeadRecord;
+use pagemill_queue::{Message, PageQueue};
 
 use super::Pipeline;
-use crate::{error::ServiceError, partition::message};
+use crate::{error::ServiceError, partition::message, reconcile::publish_letter};
 
 /// Records a page as dead, publishes it to the dead-letter queue, and closes its partition if that was
 /// its last page.
@@ -17,7 +16,7 @@ pub(super) async fn dead_letter<Q: PageQueue>(
     let Some(record) = pipeline.store.dead_letters.record(job, failure).await? else {
         return ensure_letter_queued(pipeline, job).await;
     };
-    publish(pipeline, &job.slice.source, message(job), &record).await?;
+    publish_letter(&pipeline.store, &pipeline.queue, &job.slice.source, message(job), &record).await?;
     match &record.progress {
         Some(progress) => pipeline.partitions.advance(progress, &[job]).await,
         None => Ok(()),
@@ -33,35 +32,18 @@ pub(super) async fn dead_letter_message<Q: PageQueue>(
 ) -> Result<(), ServiceError> {
     let record =
         pipeline.store.dead_letters.record_message(source, &message.id, &message.body, reason).await?;
-    publish(pipeline, source, message, &record).await
+    publish_letter(&pipeline.store, &pipeline.queue, source, message, &record).await
 }
 
-/// Publishes a page that the ledger has as dead, if its letter waits for an operator. A copy does no harm: copies
-/// are recognized by their id.
+/// Publishes a page that the ledger has as dead, if its letter waits for an operator.
 pub(super) async fn ensure_letter_queued<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     job: &PageJob,
 ) -> Result<(), ServiceError> {
     match pipeline.store.dead_letters.find_open(&job.id()).await? {
-        Some(record) => publish(pipeline, &job.slice.source, message(job), &record).await,
+        Some(record) => {
+            publish_letter(&pipeline.store, &pipeline.queue, &job.slice.source, message(job), &record).await
+        }
         None => Ok(()),
     }
-}
-
-async fn publish<Q: PageQueue>(
-    pipeline: &Pipeline<Q>,
-    source: &str,
-    mut message: Message,
-    record: &DeadRecord,
-) -> Result<(), ServiceError> {
-    let id = message.id.clone();
-    message.note = Some(DeadNote {
-        error: record.error.clone(),
-        fingerprint: record.fingerprint.clone(),
-        attempts: record.attempts,
-        first_failed_at: record.first_failed_at.clone(),
-        last_failed_at: record.last_failed_at.clone(),
-    });
-    pipeline.queue.publish(&Address::Dead { source: source.to_owned() }, [message]).await?;
-    Ok(pipeline.store.dead_letters.confirm(&id).await?)
 }

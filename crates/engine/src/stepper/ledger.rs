@@ -75,6 +75,15 @@ impl Observer {
         Ledger::read(self, first, last).await
     }
 
+    /// Dead letters that wait for an operator, by their ids on the queue.
+    pub(super) async fn waiting_letters(&self, ledger: &Ledger) -> Vec<String> {
+        let sql = "select message_id from pagemill.dead_letters \
+            where partition = any($1) and requeued_at is null and dropped_at is null";
+        let partitions: Vec<i64> = ledger.partitions.keys().copied().collect();
+        let rows = self.client.query(sql, &[&partitions]).await.expect("dead letters can be read");
+        rows.iter().map(|row| row.get("message_id")).collect()
+    }
+
     /// Sets the database's clock to a virtual second.
     pub(super) async fn set_now(&self, now: i64) {
         self.client.execute(&self.clock, &[&(now as f64)]).await.expect("the clock can be set");

@@ -205,22 +205,35 @@ impl<'a> World<'a> {
             if busy || self.broker.ready() > 0 {
                 continue;
             }
+            let unqueued = self.unqueued_letters().await;
             if let Some(due) = self.broker.next_due() {
                 self.set_now(due.max(self.machines.now));
-            } else if !self.broker.dead().is_empty() {
-                self.start_operator();
-            } else if self.ledger.open().next().is_some() {
+            } else if self.ledger.open().next().is_some() || !unqueued.is_empty() {
                 self.set_now(self.machines.now + 60);
                 self.start("rescue", process::rescue);
+            } else if !self.broker.dead().is_empty() {
+                self.start_operator();
             } else {
                 return Ok(());
             }
         }
         let jobs = self.broker.jobs();
         let open: Vec<_> = self.ledger.open().collect();
-        let found =
-            format!("still open: {open:?}\n  pages {:?}\n  on their way: {jobs:?}", self.ledger.pages);
+        let unqueued = self.unqueued_letters().await;
+        let found = format!(
+            "still open: {open:?}\n  pages {:?}\n  on their way: {jobs:?}\n  letters of no queue: {unqueued:?}",
+            self.ledger.pages
+        );
         Err(Violation { invariant: "nothing is lost", found })
+    }
+
+    /// Dead letters that wait for an operator, and are not in their queue. While no process is at work, only a rescue
+    /// brings them there.
+    async fn unqueued_letters(&self) -> Vec<String> {
+        let queued = self.broker.dead();
+        let mut waiting = self.machines.observer.waiting_letters(&self.ledger).await;
+        waiting.retain(|letter| !queued.contains(letter));
+        waiting
     }
 
     /// One step of each process; true if any process but an idle consumer is left.
