@@ -9,6 +9,7 @@ mod dead_letters;
 mod embedded;
 mod faults;
 mod layout;
+mod lost_jobs;
 mod misbehaviour;
 mod plan;
 mod platforms;
