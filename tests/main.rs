@@ -11,6 +11,7 @@ mod faults;
 mod layout;
 mod lost_jobs;
 mod misbehaviour;
+mod network;
 mod plan;
 mod platforms;
 mod producer;

@@ -350,9 +350,7 @@ impl Consumer {
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        let sent =
-            std::process::Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
-        assert!(sent.success());
+        self::signal(self.pid(), signal);
     }
 
     /// Waits for its end.
@@ -407,8 +405,18 @@ impl Drop for World {
     }
 }
 
+pub(crate) fn signal(pid: u32, signal: &str) {
+    let sent = std::process::Command::new("kill").args([signal, &pid.to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
 pub(crate) async fn run(mut command: Command) -> Output {
-    let output = timeout(PATIENCE, command.output()).await.expect("a command that ends").unwrap();
+    output(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()).await
+}
+
+/// Waits for the end of a process whose output is piped.
+pub(crate) async fn output(child: Child) -> Output {
+    let output = timeout(PATIENCE, child.wait_with_output()).await.expect("a command that ends").unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Output { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
 }

@@ -4,16 +4,13 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 
 use pagemill_proxy::Proxy;
 
-/// Two missed heartbeats of this many seconds end a connection to the broker.
-const HEARTBEAT_SECONDS: u32 = 2;
-
 /// The proxies through which a world's programs reach their servers.
 pub(crate) struct Proxies {
     pub(crate) postgres: Proxy,
     pub(crate) amqp: Proxy,
     pub(crate) api: Proxy,
     pub(super) postgres_url: String,
-    pub(super) amqp_url: String,
+    pub(crate) amqp_url: String,
 }
 
 impl Proxies {
@@ -21,7 +18,6 @@ impl Proxies {
         let (postgres, postgres_url) = before(postgres_url, 5432).await;
         let (amqp, amqp_url) = before(amqp_url, 5672).await;
         let api = Proxy::start(api).await.unwrap();
-        let amqp_url = format!("{amqp_url}?heartbeat={HEARTBEAT_SECONDS}");
         Self { postgres, amqp, api, postgres_url, amqp_url }
     }
 }
