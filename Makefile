@@ -26,9 +26,11 @@ test: ## Run all tests, with a private RabbitMQ and PostgreSQL (started, and ins
 	$(if $(nextest),cargo nextest run --workspace --all-features $(locked) $(ARGS),cargo test --workspace --all-features --lib --bins --tests $(locked) $(ARGS))
 
 .PHONY: torture
-torture: ## Run 100,000 seeds of the stepper; takes hours (SEEDS=1000)
+torture: ## Run the tests that need a broker of their own, then 100,000 seeds of the stepper; takes hours (SEEDS=1000)
 	@scripts/servers up
 	@env=$$(scripts/servers env); eval "$$env"; \
+	cargo build --workspace --bins --all-features $(locked); \
+	cargo test -p pagemill-cli --all-features --test system $(locked) -- --ignored --test-threads=1; \
 	PAGEMILL_STEPPER_SEEDS=$(or $(SEEDS),100000) cargo test -p pagemill-engine --all-features --lib $(locked) stepper:: -- --nocapture
 
 .PHONY: bench

@@ -14,6 +14,7 @@ mod misbehaviour;
 mod network;
 mod plan;
 mod platforms;
+mod private_broker;
 mod producer;
 mod prune;
 mod quota;
