@@ -30,9 +30,11 @@ schedules: ## Run each of the pool's checks under 200,000 schedules, two million
 	PAGEMILL_POOL_SCHEDULES=$(or $(SCHEDULES),200000) cargo test -p pagemill-pool --lib $(locked) schedules::
 
 .PHONY: torture
-torture: schedules ## Run the pool's schedules, then 100,000 seeds of the stepper; takes hours (SEEDS=1000 SCHEDULES=10000)
+torture: schedules ## Run the pool's schedules, the tests that need a broker of their own, and 100,000 seeds of the stepper; takes hours (SEEDS=1000)
 	@scripts/servers up
 	@env=$$(scripts/servers env); eval "$$env"; \
+	cargo build --workspace --bins --all-features $(locked); \
+	cargo test -p pagemill-cli --all-features --test system $(locked) -- --ignored --test-threads=1; \
 	PAGEMILL_STEPPER_SEEDS=$(or $(SEEDS),100000) cargo test -p pagemill-engine --all-features --lib $(locked) stepper:: -- --nocapture
 
 .PHONY: planted

@@ -18,13 +18,14 @@ use measure::{Crate, numbers};
 use tree::Tree;
 
 /// For each crate, the crates of ours and the libraries that it may depend on.
-const ALLOWED: [(&str, &[&str]); 8] = [
+const ALLOWED: [(&str, &[&str]); 9] = [
     ("core", &[]),
     ("pool", &[]),
     ("source", &["core", "reqwest"]),
     ("queue", &["core", "lapin"]),
     ("store", &["core", "tokio-postgres", "deadpool-postgres"]),
     ("simulator", &[]),
+    ("proxy", &[]),
     ("engine", &["core", "pool", "source", "queue", "store"]),
     ("cli", &["core", "source", "queue", "store", "simulator", "engine", "clap", "indicatif"]),
 ];

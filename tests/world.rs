@@ -1,5 +1,8 @@
 //! A small world for one test: a database, a source (and with it queues) and a simulator of its own.
 
+mod lost_jobs;
+mod proxies;
+
 use std::{
     fs,
     hash::{BuildHasher as _, Hasher as _, RandomState},
@@ -19,6 +22,8 @@ use tokio::{
 };
 use tokio_postgres::{Client, NoTls};
 
+use self::{lost_jobs::LostJobs, proxies::Proxies};
+
 /// Longer than anything takes that works, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// Longer than a run stands still if no job is lost.
@@ -36,6 +41,7 @@ pub(crate) struct World {
     pub(crate) dir: TempDir,
     database: String,
     vhost: Option<Vhost>,
+    proxies: Option<Proxies>,
 }
 
 /// An API that takes its time, so that something can happen meanwhile.
@@ -81,6 +87,20 @@ impl World {
         world
     }
 
+    /// A world whose programs reach PostgreSQL, RabbitMQ and the API through proxies. The test looks past them.
+    pub(crate) async fn behind_proxies(simulated: SimulatorConfig, settings: &str) -> Self {
+        let mut world = Self::unmigrated(simulated, settings).await;
+        let (postgres_url, amqp_url) = (world.postgres_url(), world.amqp_url());
+        world.proxies = Some(Proxies::start(&postgres_url, &amqp_url, world.simulator.address()).await);
+        world.configure(settings, "");
+        world.pagemill(&["migrate"]).await.ok();
+        world
+    }
+
+    pub(crate) fn proxies(&self) -> &Proxies {
+        self.proxies.as_ref().expect("World::behind_proxies")
+    }
+
     pub(crate) async fn close_all_connections(&self) {
         let vhost = self.vhost.as_ref().expect("World::on_own_vhost");
         rabbitmqctl(&["close_all_connections", "--vhost", &vhost.0, "test"]).await;
@@ -114,7 +134,8 @@ impl World {
         admin.batch_execute(&format!("create database {database}")).await.unwrap();
         let simulator = Simulator::start(simulated.clone()).await.unwrap();
         let (streams, dir) = (streams.to_vec(), TempDir::new().unwrap());
-        let world = Self { definition, streams, simulator, simulated, source, database, vhost, dir };
+        let proxies = None;
+        let world = Self { definition, streams, simulator, simulated, source, database, vhost, proxies, dir };
         world.configure(settings, "");
         world
     }
@@ -122,14 +143,18 @@ impl World {
     /// Writes the config anew; `more` are further lines of the source.
     pub(crate) fn configure(&self, settings: &str, more: &str) {
         let Self { definition, streams, source, .. } = self;
+        let (postgres_url, amqp_url, api_url) = match &self.proxies {
+            Some(proxies) => {
+                let api = format!("http://{}", proxies.api.address());
+                (proxies.postgres_url.clone(), proxies.amqp_url.clone(), api)
+            }
+            None => (self.postgres_url(), self.amqp_url(), self.simulator.url()),
+        };
         let config = format!(
-            "[postgres]\nurl = \"{}\"\n[amqp]\nurl = \"{}\"\n[consumer]\ngrace = \"2s\"\n{}{settings}\n\
-             [[source]]\nuse = \"{definition}\"\nname = \"{source}\"\nbase_url = \"{}\"\nstreams = {streams:?}\n\
+            "[postgres]\nurl = \"{postgres_url}\"\n[amqp]\nurl = \"{amqp_url}\"\n[consumer]\ngrace = \"2s\"\n{}{settings}\n\
+             [[source]]\nuse = \"{definition}\"\nname = \"{source}\"\nbase_url = \"{api_url}\"\nstreams = {streams:?}\n\
              accounts = [\"{ACCOUNT}\"]\ntoken = {{ env = \"TEST_TOKEN\" }}\n{}{more}\n",
-            self.postgres_url(),
-            self.amqp_url(),
             if settings.contains("retry") { "" } else { "retry = [\"100ms\", \"200ms\"]\n" },
-            self.simulator.url(),
             if more.contains("rate") { "" } else { "rate = \"unlimited\"\n" },
         );
         fs::write(self.config(), config).unwrap();
@@ -167,9 +192,16 @@ impl World {
         run(self.command("pagemill", args)).await
     }
 
-    /// Runs the producer for the test's day.
+    /// Runs the producer for the test's day. While it waits for the run, jobs must not be lost.
     pub(crate) async fn producer(&self, args: &[&str]) -> Output {
-        run(self.command("pagemill-producer", &[&["--date", DAY], args].concat())).await
+        let running = run(self.command("pagemill-producer", &[&["--date", DAY], args].concat()));
+        if !args.contains(&"--wait") {
+            return running.await;
+        }
+        tokio::select! {
+            output = running => output,
+            never = LostJobs::watch(self).until_lost() => match never {},
+        }
     }
 
     pub(crate) fn consumer(&self) -> Consumer {
@@ -198,9 +230,11 @@ impl World {
         serde_json::from_str(ran.stdout.lines().next().expect("a run")).unwrap()
     }
 
-    /// Waits until the newest run is no longer running. Fails early if nothing moves, and names what is missing.
+    /// Waits until the newest run is no longer running. Fails early if jobs are lost or nothing moves, and names
+    /// what is missing.
     pub(crate) async fn ended(&self) -> Value {
         let db = self.db().await;
+        let mut lost_jobs = LostJobs::watch(self);
         let begun = Instant::now();
         let (mut progress, mut moved) = (String::new(), begun);
         while db
@@ -216,17 +250,20 @@ impl World {
             if moved.elapsed() > STALL || begun.elapsed() > PATIENCE {
                 panic!("the run does not end: {} {}", missing_pages(&db).await, self.status().await);
             }
+            lost_jobs.look(&db).await;
             sleep(Duration::from_millis(50)).await;
         }
         self.status().await
     }
 
-    /// Waits until so many pages are done.
+    /// Waits until so many pages are done. Fails early if jobs are lost.
     pub(crate) async fn pages_done(&self, pages: i64) {
         let db = self.db().await;
+        let mut lost_jobs = LostJobs::watch(self);
         let begun = Instant::now();
         while count(&db, "select coalesce(sum(done), 0)::bigint from pagemill.partitions").await < pages {
             assert!(begun.elapsed() < PATIENCE, "{pages} pages are not done: {}", self.status().await);
+            lost_jobs.look(&db).await;
             sleep(Duration::from_millis(5)).await;
         }
     }
@@ -313,9 +350,7 @@ impl Consumer {
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        let sent =
-            std::process::Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
-        assert!(sent.success());
+        self::signal(self.pid(), signal);
     }
 
     /// Waits for its end.
@@ -370,8 +405,18 @@ impl Drop for World {
     }
 }
 
+pub(crate) fn signal(pid: u32, signal: &str) {
+    let sent = std::process::Command::new("kill").args([signal, &pid.to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
 pub(crate) async fn run(mut command: Command) -> Output {
-    let output = timeout(PATIENCE, command.output()).await.expect("a command that ends").unwrap();
+    output(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()).await
+}
+
+/// Waits for the end of a process whose output is piped.
+pub(crate) async fn output(child: Child) -> Output {
+    let output = timeout(PATIENCE, child.wait_with_output()).await.expect("a command that ends").unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Output { status: output.status, stdout: text(output.stdout), stderr: text(output.stderr) }
 }
@@ -407,7 +452,7 @@ async fn broker(url: &str) -> (lapin::Connection, lapin::Channel) {
 }
 
 async fn progress_of(db: &Client) -> String {
-    let sql = "select format('%s %s %s %s', sum(done), sum(dead), count(*), max(progressed_at)) from pagemill.partitions";
+    let sql = "select format('%s %s %s %s %s', sum(done), sum(dead), count(*), max(progressed_at), (select max(lease_until) from pagemill.runs)) from pagemill.partitions";
     db.query_one(sql, &[]).await.unwrap().get(0)
 }
 
@@ -464,17 +509,25 @@ impl Vhost {
 
 /// Commands the broker under test. A test that needs a fault does not pass without it.
 async fn rabbitmqctl(args: &[&str]) {
+    if let Err(failed) = rabbitmqctl_output(args).await {
+        panic!(
+            "{failed}\nThis test commands the broker under test by its rabbitmqctl: run `make test`, or install \
+             RabbitMQ's rabbitmqctl and name it in PAGEMILL_TEST_RABBITMQCTL"
+        );
+    }
+}
+
+/// What rabbitmqctl prints.
+async fn rabbitmqctl_output(args: &[&str]) -> Result<String, String> {
     let program = std::env::var("PAGEMILL_TEST_RABBITMQCTL").unwrap_or_else(|_| "rabbitmqctl".to_owned());
-    let ran = Command::new(&program).arg("-q").args(args).output().await;
-    let failed = match ran {
-        Ok(output) if output.status.success() => return,
+    let failed = match Command::new(&program).arg("-q").args(args).kill_on_drop(true).output().await {
+        Ok(output) if output.status.success() => {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
         Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
         Err(error) => error.to_string(),
     };
-    panic!(
-        "{program} {args:?} failed: {failed}\nThis test closes connections by the rabbitmqctl of the broker under \
-         test: run `make test`, or install RabbitMQ's rabbitmqctl and name it in PAGEMILL_TEST_RABBITMQCTL"
-    );
+    Err(format!("{program} {args:?} failed: {failed}"))
 }
 
 async fn connect(url: &str) -> Client {

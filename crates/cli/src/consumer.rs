@@ -22,7 +22,7 @@ use crate::{
 ///
 /// Any number of consumers run side by side; together they keep to the source's quota. SIGTERM
 /// drains: running pages finish, then it exits; a second signal, or the end of consumer.grace,
-/// returns them to the queue.
+/// returns them to the queue. What hangs then is given up after 8 s.
 ///
 /// Exit codes: 0 done or stopped, 1 failed, 2 usage, config or schema, 4 unavailable.
 #[derive(Parser)]
@@ -55,7 +55,13 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
     let app = App::build(config, &resolved, false).await?;
     let stop = Stop::default();
     stop.on_signals(app.settings.grace.get());
-    consume(&Pipeline::consumer(&app, queue.clone()), &app, cli.until_idle, &stop).await?;
+    let pipeline = Pipeline::consumer(&app, queue.clone());
+    match stop.unless_hung(consume(&pipeline, &app, cli.until_idle, &stop)).await {
+        Some(consumed) => consumed?,
+        None => tracing::warn!(
+            "PostgreSQL or RabbitMQ does not reply: what runs is given up, and delivered again"
+        ),
+    }
     queue.close().await;
     Ok(Exit::Done)
 }

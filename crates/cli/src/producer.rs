@@ -7,9 +7,14 @@ use pagemill_core::ConfigDuration;
 use pagemill_engine::{
     app::{self, App},
     crash,
-    run::produce::{Produced, ProducedPartition, produce},
+    error::UnavailableError,
+    run::{
+        produce::{Produced, ProducedPartition, produce},
+        request::RunRequest,
+    },
     stop::Stop,
 };
+use pagemill_queue::Rabbit;
 use pagemill_store::Planned;
 
 use crate::{
@@ -62,19 +67,36 @@ async fn run(cli: Cli, out: &mut Out) -> anyhow::Result<Exit> {
     let app = App::build(config, &resolved, false).await?;
     let stop = Stop::default();
     stop.on_signals(app.settings.grace.get());
-    let produced = produce(&app, &queue, &requested, &stop).await?;
+    let exit = match stop.unless_hung(produce_and_follow(&cli, &app, &queue, &requested, &stop, out)).await {
+        Some(exit) => exit?,
+        None => {
+            let what = "stopped while PostgreSQL or RabbitMQ did not reply: start it again";
+            return Err(UnavailableError(what.to_owned()).into());
+        }
+    };
+    queue.close().await;
+    Ok(exit)
+}
+
+async fn produce_and_follow(
+    cli: &Cli,
+    app: &App,
+    queue: &Rabbit,
+    requested: &RunRequest,
+    stop: &Stop,
+    out: &mut Out,
+) -> anyhow::Result<Exit> {
+    let produced = produce(app, queue, requested, stop).await?;
     for line in describe(&produced) {
         // With --json stdout is JSON and nothing else.
         if cli.json { eprintln!("{line}") } else { writeln!(out, "{line}")? }
     }
-    let exit = match produced.planned.run {
-        Some(run) if cli.wait => wait(&cli, &app, run, &stop, out).await?,
-        Some(run) => print_status(&cli, &app, Some(run), out).await?,
+    match produced.planned.run {
+        Some(run) if cli.wait => wait(cli, app, run, stop, out).await,
+        Some(run) => print_status(cli, app, Some(run), out).await,
         // Earlier runs sealed everything that was requested: the newest of them is shown.
-        None => print_status(&cli, &app, newest_sealed(&produced.planned), out).await?,
-    };
-    queue.close().await;
-    Ok(exit)
+        None => print_status(cli, app, newest_sealed(&produced.planned), out).await,
+    }
 }
 
 /// Follows the run to its end, and prints how it ended.

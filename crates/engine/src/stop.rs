@@ -1,8 +1,13 @@
 //! The one way to stop: two signals, first no more intake, then cancel.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+
+/// How long cancelled work may take to end. Workers end within a second, and a token's refresh is waited for 5 s. What
+/// takes longer waits for a PostgreSQL or RabbitMQ that is silent.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A stop that can be requested and waited for. Clones are the same stop.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +36,20 @@ impl Stop {
     /// Returns once [`Stop::cancel`] was requested.
     pub async fn cancelled(&self) {
         self.cancelled.cancelled().await;
+    }
+
+    /// Runs work to its end. `None` if the work hangs: it has not ended 8 s after [`Stop::cancel`]. Hanging work is
+    /// dropped, as if the process had died.
+    pub async fn unless_hung<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let hung = async {
+            self.cancelled().await;
+            sleep(CANCEL_TIMEOUT).await;
+        };
+        tokio::select! {
+            biased;
+            ended = work => Some(ended),
+            () = hung => None,
+        }
     }
 
     /// True once the stop was requested.
@@ -96,5 +115,21 @@ mod tests {
         late.draining().await;
         late.cancelled().await;
         early.cancelled().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_hangs_is_given_up_after_its_cancellation() {
+        let stop = Stop::default();
+        let slow = |duration| async move {
+            sleep(duration).await;
+            7
+        };
+        // Not cancelled, work takes as long as it takes.
+        assert_eq!(stop.unless_hung(slow(100 * CANCEL_TIMEOUT)).await, Some(7));
+        stop.drain();
+        assert_eq!(stop.unless_hung(slow(100 * CANCEL_TIMEOUT)).await, Some(7));
+        stop.cancel();
+        assert_eq!(stop.unless_hung(slow(CANCEL_TIMEOUT / 2)).await, Some(7));
+        assert_eq!(stop.unless_hung(slow(CANCEL_TIMEOUT * 2)).await, None);
     }
 }

@@ -1,0 +1,138 @@
+//! What is done to a broker as a whole: an alarm, a consumer timeout, a restart. Each test starts a broker of its
+//! own, so `make torture` runs them.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use pagemill_simulator::{Fault, FaultKind, SimulatorConfig};
+use tokio::{process::Command, time::sleep};
+
+use crate::world::{Consumer, DAY, PATIENCE, World, count, postgres_url, run, slow};
+
+/// A RabbitMQ of one test. Dropped, it stops and its data is deleted.
+struct PrivateBroker {
+    name: String,
+    url: String,
+    rabbitmqctl: String,
+}
+
+/// `scripts/servers` for the servers of this name. PostgreSQL is the one that all tests use.
+fn servers(name: &str, command: &str) -> std::process::Command {
+    let script: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/servers");
+    let mut servers = std::process::Command::new(script);
+    servers
+        .arg(command)
+        .env("PAGEMILL_SERVERS_NAME", name)
+        .env("PAGEMILL_TEST_POSTGRES_URL", postgres_url())
+        .env_remove("PAGEMILL_TEST_AMQP_URL")
+        .env_remove("PAGEMILL_TEST_RABBITMQCTL");
+    servers
+}
+
+impl PrivateBroker {
+    async fn start(name: &str) -> Self {
+        let mut broker = Self { name: name.to_owned(), url: String::new(), rabbitmqctl: String::new() };
+        run(servers(name, "up").into()).await.ok();
+        let printed = run(servers(name, "env").into()).await.ok().stdout;
+        let value = |key: &str| {
+            let (_, value) = printed.split_once(&format!("{key}=")).expect("a variable");
+            value.split_whitespace().next().unwrap().to_owned()
+        };
+        broker.url = value("PAGEMILL_TEST_AMQP_URL");
+        broker.rabbitmqctl = value("PAGEMILL_TEST_RABBITMQCTL");
+        broker
+    }
+
+    async fn rabbitmqctl(&self, args: &[&str]) -> String {
+        let mut command = Command::new(&self.rabbitmqctl);
+        command.arg("-q").args(args);
+        run(command).await.ok().stdout
+    }
+
+    /// Publishes the day's page jobs to this broker.
+    async fn produce(&self, world: &World) {
+        let mut command = world.command("pagemill-producer", &["--date", DAY]);
+        command.env("PAGEMILL_AMQP_URL", &self.url);
+        run(command).await.ok();
+    }
+
+    fn consumer(&self, world: &World) -> Consumer {
+        world.consumer_with(&[("PAGEMILL_AMQP_URL", &self.url)])
+    }
+}
+
+impl Drop for PrivateBroker {
+    fn drop(&mut self) {
+        let _ = servers(&self.name, "clean").status();
+    }
+}
+
+async fn assert_nothing_lost(world: &World) {
+    world.assert_sealed_truth().await;
+    assert!(world.dead().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a broker of its own: make torture"]
+async fn during_an_alarm_acks_flow_a_stop_ends_in_time_and_nothing_is_lost() {
+    let broker = PrivateBroker::start("alarm").await;
+    let faults = vec!["error_500=0.04".parse().unwrap()];
+    let world = World::with(SimulatorConfig { faults, ..slow(40_000) }, "attempts = 9").await;
+    broker.produce(&world).await;
+    let mut consumer = broker.consumer(&world);
+    world.pages_done(20).await;
+    broker.rabbitmqctl(&["set_vm_memory_high_watermark", "0.00001"]).await;
+    let begun = Instant::now();
+    // A retry was published: RabbitMQ reads no more from its connection.
+    while !broker.rabbitmqctl(&["list_connections", "state"]).await.contains("blocked") {
+        assert!(begun.elapsed() < PATIENCE, "{}", consumer.log());
+        sleep(Duration::from_millis(100)).await;
+    }
+    // More than the consumer has prefetched: without acks no more would come.
+    let done = count(&world.db().await, "select sum(done) from pagemill.partitions").await;
+    world.pages_done(done + 60).await;
+    let stopped = Instant::now();
+    consumer.signal("-TERM");
+    assert!(consumer.end().await.success(), "{}", consumer.log());
+    assert!(stopped.elapsed() < Duration::from_secs(20), "{:?} {}", stopped.elapsed(), consumer.log());
+    let _second = broker.consumer(&world);
+    broker.rabbitmqctl(&["set_vm_memory_high_watermark", "absolute", "768MB"]).await;
+    assert_nothing_lost(&world).await;
+}
+
+/// RabbitMQ closes the channel of a consumer that holds a job for too long. The connection stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a broker of its own: make torture"]
+async fn a_consumer_that_timed_out_consumes_again() {
+    let broker = PrivateBroker::start("timeout").await;
+    for (key, milliseconds) in [("consumer_timeout", 3_000), ("channel_tick_interval", 1_000)] {
+        let set = format!("application:set_env(rabbit, {key}, {milliseconds}).");
+        broker.rabbitmqctl(&["eval", &set]).await;
+    }
+    let world = World::with(slow(20_000), "attempts = 9").await;
+    world.configure("attempts = 9", "limits.timeout = \"8s\"");
+    broker.produce(&world).await;
+    let consumer = broker.consumer(&world);
+    world.pages_done(20).await;
+    world.simulator.set_fault(Fault::share(FaultKind::Hang, 1.0));
+    consumer.logs("consuming was interrupted: starting again").await;
+    world.simulator.clear_fault(FaultKind::Hang, None);
+    assert_nothing_lost(&world).await;
+    assert!(consumer.log().contains("PRECONDITION"), "{}", consumer.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a broker of its own: make torture"]
+async fn a_broker_that_restarts_is_waited_for() {
+    let broker = PrivateBroker::start("restart").await;
+    let world = World::with(slow(20_000), "").await;
+    broker.produce(&world).await;
+    let consumer = broker.consumer(&world);
+    world.pages_done(20).await;
+    broker.rabbitmqctl(&["stop_app"]).await;
+    consumer.logs("lost the connection to RabbitMQ").await;
+    broker.rabbitmqctl(&["start_app"]).await;
+    assert_nothing_lost(&world).await;
+}
