@@ -129,7 +129,7 @@ impl<'a> Slots<'a> {
                     self.note(format!("replica {n} dies"));
                 }
                 94..96 => self.now += self.rng.i64(0..5 * SECOND),
-                96 => self.now += self.rng.i64(0..90 * SECOND),
+                96..99 => self.now += self.rng.i64(0..70 * SECOND),
                 _ => self.step_back(),
             }
         }
@@ -296,7 +296,7 @@ fn limits(rng: &mut Rng) -> QuotaLimits {
     let rate = [0.5, 5.0, 20.0, 50.0, 100.0][rng.usize(0..5)];
     QuotaLimits {
         per_second: (rng.u8(0..4) > 0).then_some(rate),
-        per_minute: (rng.u8(0..3) == 0).then(|| rng.u32(3..60)),
+        per_minute: (rng.u8(0..3) == 0).then(|| rng.u32(3..20)),
         per_day: (rng.u8(0..3) == 0).then(|| rng.u32(3..12)),
         burst: if rng.u8(0..3) == 0 { rng.u32(2..5) } else { 1 },
     }
