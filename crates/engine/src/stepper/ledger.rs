@@ -22,6 +22,7 @@ pub(super) struct Partition {
     pub(super) last_page: Option<i32>,
     pub(super) done: i32,
     pub(super) dead: i32,
+    pub(super) repair_rounds: i32,
 }
 
 /// A page as the ledger has it.
@@ -40,7 +41,7 @@ pub(super) struct Ledger {
 }
 
 const PARTITIONS: &str = "select id, stream, from_date::text as day, state, reason, extract(epoch from opened_at)::bigint as opened, \
-        first_page, last_page, done, dead from pagemill.partitions \
+        first_page, last_page, done, dead, repair_rounds from pagemill.partitions \
     where source = 'step' and stream in ('chain', 'numbered') and account = $3 and parent is null \
         and from_date between $1 and $2";
 const PAGES: &str = "select partition, page, state, generation, attempts from pagemill.pages \
@@ -48,9 +49,9 @@ const PAGES: &str = "select partition, page, state, generation, attempts from pa
         and stream in ('chain', 'numbered') and account = $3 and parent is null and from_date between $1 and $2)";
 const CLOCK: &str = "update public.stepper_clock set at = to_timestamp($1)";
 
-/// The connections to this database but the observer's.
-const CONNECTIONS: &str = "select pid from pg_stat_activity where datname = current_database() \
-    and pid <> pg_backend_pid() and backend_type = 'client backend' order by backend_start, pid";
+/// Ends every connection to this database but the observer's.
+const CUT: &str = "select pg_terminate_backend(pid) from pg_stat_activity \
+    where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'";
 
 /// A connection that looks at the ledger from outside, sets its clock, and makes its faults.
 pub(super) struct Observer {
@@ -94,21 +95,10 @@ impl Observer {
         self.client.execute(&self.clock, &[&(now as f64 / 1e6)]).await.expect("the clock can be set");
     }
 
-    /// The server's processes of all connections but the observer's, the oldest first.
-    pub(super) async fn connections(&self) -> Vec<i32> {
-        let rows = self.client.query(CONNECTIONS, &[]).await.expect("connections can be listed");
-        rows.iter().map(|row| row.get("pid")).collect()
-    }
-
-    /// Ends connections, as a restart of the server would.
-    pub(super) async fn cut(&self, mut connections: Vec<i32>) {
-        let end = "select pg_terminate_backend(pid) from unnest($1::int[]) pid";
-        self.client.query(end, &[&connections]).await.expect("connections can be ended");
-        // That takes a moment.
-        while !connections.is_empty() {
-            let alive = self.connections().await;
-            connections.retain(|pid| alive.contains(pid));
-        }
+    /// Ends all connections but the observer's, as a restart of the server would.
+    pub(super) async fn cut_connections(&self) {
+        // A backend takes a moment to end.
+        while !self.client.query(CUT, &[]).await.expect("connections can be ended").is_empty() {}
     }
 
     /// From now on the database reads only, as a standby does, or it writes again.
@@ -120,7 +110,7 @@ impl Observer {
         );
         self.client.batch_execute(&sql).await.expect("the database can be altered");
         // The setting is read when a connection begins.
-        self.cut(self.connections().await).await;
+        self.cut_connections().await;
     }
 
     /// The rows of a slice in its data table.
@@ -164,6 +154,7 @@ impl Ledger {
                 last_page: row.get("last_page"),
                 done: row.get("done"),
                 dead: row.get("dead"),
+                repair_rounds: row.get("repair_rounds"),
             })
             .map(|partition| (partition.id, partition))
             .collect();
@@ -206,6 +197,12 @@ impl Ledger {
                 return Err(violation("what is done stays done", format!("{at:?}: {page:?}, then {now:?}")));
             }
         }
+        for partition in before.partitions.values() {
+            let now = self.partitions.get(&partition.id).map(|now| now.state.as_str());
+            if partition.state == "sealed" && now != Some("sealed") {
+                return Err(violation("what is sealed stays sealed", format!("{partition:?}, then {now:?}")));
+            }
+        }
         let mut open: BTreeMap<&Key, i64> = BTreeMap::new();
         for partition in self.open() {
             if let Some(other) = open.insert(&partition.key, partition.id) {
@@ -235,37 +232,90 @@ impl Ledger {
             pages.filter(|(_, page)| page.state == state).count() as i32
         };
         let (done, dead) = (count("done"), count("dead"));
-        if partition.state == "open" && (partition.done, partition.dead) != (done, dead) {
+        if (partition.done, partition.dead) != (done, dead) {
             let found = format!("{partition:?}: {done} pages are done, {dead} dead");
             return Err(violation("counters are those of the pages", found));
         }
         Ok(())
     }
 
-    /// A job that was acked is done, dead, obsolete, or published again.
+    /// A job that was acked is done, dead, obsolete, or published again; and what follows from it has been published.
     pub(super) fn check_acked(&self, acked: &[PageJob], on_their_way: &[PageJob]) -> Result<(), Violation> {
         for job in acked {
-            let at = (job.partition, job.page as i32);
-            let page = self.pages.get(&at);
-            let settled = page.is_some_and(|page| {
+            let found = || {
+                let (page, partition) = (self.page_of(job), self.partitions.get(&job.partition));
+                format!("{job:?}\n  page {page:?}\n  {partition:?}")
+            };
+            let Some(partition) = self.partitions.get(&job.partition) else {
+                return Err(violation("no partition disappears", found()));
+            };
+            let settled = self.page_of(job).is_some_and(|page| {
                 page.generation > job.generation as i32 || matches!(page.state.as_str(), "done" | "dead")
             });
             // A page beyond a total that has become smaller is no page any more.
-            let closed = self.partitions.get(&job.partition).is_none_or(|partition| {
-                partition.state != "open" || partition.last_page.is_some_and(|last| job.page as i32 > last)
-            });
+            let closed =
+                partition.state != "open" || partition.last_page.is_some_and(|last| job.page as i32 > last);
             let again = |other: &PageJob| {
                 (other.partition, other.page) == (job.partition, job.page)
                     && other.generation >= job.generation
             };
-            if !settled && !closed && !on_their_way.iter().any(again) {
-                return Err(violation(
-                    "nothing is acked that is not in the ledger",
-                    format!("{job:?}\n  page {page:?}\n  {:?}", self.partitions.get(&job.partition)),
-                ));
+            // Another copy of the job has the rest to do.
+            if on_their_way.iter().any(again) {
+                continue;
+            }
+            if !settled && !closed {
+                return Err(violation("nothing is acked that is not in the ledger", found()));
+            }
+            if let Some(missing) = self.unpublished_after(job, partition, on_their_way) {
+                let found = format!("page {missing} is not on its way\n  {}", found());
+                return Err(violation("what follows a page is published before its ack", found));
             }
         }
         Ok(())
+    }
+
+    fn page_of(&self, job: &PageJob) -> Option<&Page> {
+        self.pages.get(&(job.partition, job.page as i32))
+    }
+
+    /// A page that follows a done one, and that nobody has published. After a repair only a rescue knows.
+    fn unpublished_after(
+        &self,
+        job: &PageJob,
+        partition: &Partition,
+        on_their_way: &[PageJob],
+    ) -> Option<i32> {
+        let page = self.page_of(job)?;
+        let number = job.page as i32;
+        let current = page.state == "done" && page.generation == job.generation as i32;
+        if partition.state != "open" || partition.repair_rounds > 0 || !current {
+            return None;
+        }
+        let following = match (partition.key.0.as_str(), partition.last_page) {
+            ("numbered", Some(last)) if number == partition.first_page => number + 1..=last,
+            ("chain", last) if last.is_none_or(|last| number < last) => number + 1..=number + 1,
+            _ => return None,
+        };
+        following.into_iter().find(|number| {
+            // A page of a higher generation is in the hands of the process that raised it.
+            let known = self.pages.get(&(partition.id, *number));
+            let known = known.is_some_and(|page| page.generation > 0 || page.state != "planned");
+            let job = |job: &PageJob| (job.partition, job.page as i32) == (partition.id, *number);
+            !known && !on_their_way.iter().any(job)
+        })
+    }
+
+    /// True if a job that was acked left its page dead.
+    pub(super) fn any_dead(&self, acked: &[PageJob]) -> bool {
+        acked.iter().any(|job| self.page_of(job).is_some_and(|page| page.state == "dead"))
+    }
+
+    /// Pages that were issued again since a step before.
+    pub(super) fn reissued(&self, before: &Self) -> usize {
+        let raised = |(at, page): (&(i64, i32), &Page)| {
+            page.generation > before.pages.get(at).map_or(0, |page| page.generation)
+        };
+        self.pages.iter().filter(|entry| raised((entry.0, entry.1))).count()
     }
 
     /// Partitions that were sealed since a step before.
@@ -275,38 +325,22 @@ impl Ledger {
             partition.state == "sealed" && was.is_none_or(|was| was.state != "sealed")
         })
     }
-
-    /// Open pages that no message and no process brings: they wait for a rescue.
-    pub(super) fn stranded(&self, on_their_way: &[PageJob]) -> usize {
-        let missing = |partition: &Partition| {
-            let last = partition.last_page.unwrap_or(partition.first_page);
-            (partition.first_page..=last)
-                .filter(|number| {
-                    let page = self.pages.get(&(partition.id, *number));
-                    let ended = page.is_some_and(|page| matches!(page.state.as_str(), "done" | "dead"));
-                    let job = |job: &PageJob| (job.partition, job.page as i32) == (partition.id, *number);
-                    !ended && !on_their_way.iter().any(job)
-                })
-                .count()
-        };
-        self.open().map(missing).sum()
-    }
 }
 
-/// A slice that has just been sealed holds what the API held: its ids at one moment of the attempt, and of each id
+/// Returns the rows of a slice that has just been sealed. They are what the API held: their ids at one moment of the attempt, and of each id
 /// an amount that it had during the attempt.
 pub(super) async fn check_sealed(
     observer: &Observer,
     api: &Api,
     partition: &Partition,
     now: i64,
-) -> Result<(), Violation> {
+) -> Result<Rows, Violation> {
     let stored = observer.rows(&partition.key).await;
     let truths = api.between(&partition.key, partition.opened, now);
     let ids_held = truths.iter().any(|truth| truth.keys().eq(stored.keys()));
     let amount_held = |(id, cents): (&i64, &i64)| truths.iter().any(|truth| truth.get(id) == Some(cents));
     if ids_held && stored.iter().all(amount_held) {
-        return Ok(());
+        return Ok(stored);
     }
     let found = format!("{partition:?}\n  stored {stored:?}\n  the API had {truths:?}");
     Err(violation("a seal is the truth at its time", found))

@@ -1,4 +1,4 @@
-//! The virtual processes: what a producer, a consumer, a rescue and an operator do, with the engine's own functions,
+//! The virtual processes: each is a future, and killing it is dropping it. What a producer, a consumer, a rescue and an operator do, with the engine's own functions,
 //! one gate after the other.
 
 use std::{any::Any, future::Future, panic::AssertUnwindSafe, pin::Pin, task::Poll, time::Duration};
@@ -32,6 +32,8 @@ pub(super) enum Progress {
     Killed,
     /// It neither goes on nor waits at a gate.
     Hangs,
+    /// It panicked.
+    Panicked,
 }
 
 /// What a server may take for one step.
@@ -73,7 +75,7 @@ impl Process {
             Ok(Ok(Some(Ok(())))) => Progress::Ended,
             Ok(Ok(Some(Err(error)))) => Progress::Failed(format!("{error:#}")),
             Ok(Err(payload)) if is_kill(&*payload) => Progress::Killed,
-            Ok(Err(payload)) => std::panic::resume_unwind(payload),
+            Ok(Err(_)) => Progress::Panicked,
             Err(_) => Progress::Hangs,
         }
     }
@@ -99,9 +101,12 @@ pub(super) async fn consume(app: App, queue: StepQueue, most: usize) -> anyhow::
             }
         }
         // A session that ends early returns what it has fetched.
-        match worked {
-            Ok(()) => drop(parts::conclude_batch(&pipeline, fetched).await),
-            Err(_) => drop(fetched),
+        let concluded = match worked {
+            Ok(()) => parts::conclude_batch(&pipeline, fetched).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = concluded {
+            queue.note_error(error.to_string());
         }
     }
 }

@@ -37,8 +37,10 @@ enum Place {
     /// Back in its lane at this virtual second.
     Retry(Lane, i64),
     Dead,
-    /// Delivered over a connection. `None`: it is the process's own, and goes with it.
-    Held(u64, Option<Lane>),
+    /// Delivered over a connection, from a lane.
+    Held(u64, Lane),
+    /// A job of the process's own, with its connection. It is lost with the process.
+    Own(u64),
 }
 
 #[derive(Clone, Debug)]
@@ -62,7 +64,9 @@ struct State {
     connections: u64,
     now: i64,
     fault: Option<PublishFault>,
+    /// Jobs that were acked, a process's own aside.
     acked: Vec<PageJob>,
+    errors: Vec<String>,
 }
 
 /// A process's connection to the broker.
@@ -109,9 +113,14 @@ impl Broker {
         self.state().entries.values().filter(|entry| matches!(entry.place, Place::Lane(_))).count()
     }
 
-    /// The jobs acked since the last call.
+    /// The jobs acked since the last call, a process's own aside.
     pub(super) fn take_acked(&self) -> Vec<PageJob> {
         std::mem::take(&mut self.state().acked)
+    }
+
+    /// Errors that processes went on after, since the last call.
+    pub(super) fn take_errors(&self) -> Vec<String> {
+        std::mem::take(&mut self.state().errors)
     }
 
     /// All page jobs that wait or are held, dead letters aside.
@@ -154,20 +163,20 @@ impl Broker {
 }
 
 impl State {
-    fn put(&mut self, entry: Entry) {
+    fn put(&mut self, entry: Entry) -> u64 {
         self.next += 1;
-        let at = self.next;
-        self.entries.insert(at, entry);
+        self.entries.insert(self.next, entry);
+        self.next
     }
 
     /// Returns a held message to its lane; one of a process's own is gone.
     fn put_back(&mut self, at: u64, connection: u64) {
         let Some(entry) = self.entries.get_mut(&at) else { return };
         match entry.place {
-            Place::Held(holder, Some(lane)) if holder == connection => {
+            Place::Held(holder, lane) if holder == connection => {
                 (entry.place, entry.redelivered) = (Place::Lane(lane), true);
             }
-            Place::Held(holder, None) if holder == connection => {
+            Place::Own(holder) if holder == connection => {
                 self.entries.remove(&at);
             }
             _ => {}
@@ -205,31 +214,34 @@ impl StepQueue {
         let at = first(Lane::High).or_else(|| first(Lane::Low))?;
         let entry = state.entries.get_mut(&at).expect("just found");
         let Place::Lane(lane) = entry.place else { unreachable!("it waits in a lane") };
-        Some(self.hold(at, entry, lane, Some(lane)))
+        let connection = self.connection.load(Ordering::Relaxed);
+        entry.place = Place::Held(connection, lane);
+        Some(self.delivery(at, connection, entry, lane))
     }
 
     /// A delivery of the process's own, which no other process ever sees.
     pub(super) fn own(&self, job: &PageJob) -> Delivery {
         let mut state = self.broker.state();
-        let entry =
-            Entry { id: job.id(), body: job.encode(), note: None, place: Place::Dead, redelivered: false };
-        state.put(entry);
-        let at = state.next;
-        let entry = state.entries.get_mut(&at).expect("just put");
-        self.hold(at, entry, job.lane, None)
+        let connection = self.connection.load(Ordering::Relaxed);
+        let place = Place::Own(connection);
+        let entry = Entry { id: job.id(), body: job.encode(), note: None, place, redelivered: false };
+        let at = state.put(entry.clone());
+        self.delivery(at, connection, &entry, job.lane)
     }
 
-    fn hold(&self, at: u64, entry: &mut Entry, lane: Lane, from: Option<Lane>) -> Delivery {
-        let connection = self.connection.load(Ordering::Relaxed);
-        entry.place = Place::Held(connection, from);
-        let receipt = StepReceipt { broker: self.broker.clone(), at, connection };
+    fn delivery(&self, at: u64, connection: u64, entry: &Entry, lane: Lane) -> Delivery {
         Delivery {
             body: entry.body.clone(),
             source: self.source.clone(),
             lane,
             redelivered: entry.redelivered,
-            receipt: Box::new(receipt),
+            receipt: Box::new(StepReceipt { broker: self.broker.clone(), at, connection }),
         }
+    }
+
+    /// Notes an error after which the process goes on.
+    pub(super) fn note_error(&self, error: String) {
+        self.broker.state().errors.push(error);
     }
 
     fn place_of(&self, state: &State, to: &Address) -> Result<Place, QueueError> {
@@ -332,13 +344,18 @@ impl Receipt for StepReceipt {
     fn ack(self: Box<Self>) -> BoxFuture<'static, Result<(), QueueError>> {
         let mut state = self.broker.state();
         let entry = state.entries.get(&self.at);
-        let held = entry.is_some_and(|e| matches!(e.place, Place::Held(c, _) if c == self.connection));
+        let held = entry.is_some_and(|e| match e.place {
+            Place::Held(holder, _) | Place::Own(holder) => holder == self.connection,
+            Place::Lane(_) | Place::Retry(..) | Place::Dead => false,
+        });
         if !held {
             let stale = QueueError::new(QueueErrorKind::Stale, "the connection of this delivery is gone");
             return Box::pin(ready(Err(stale)));
         }
         let entry = state.entries.remove(&self.at).expect("it is held");
-        state.acked.extend(PageJob::decode(&entry.body).ok());
+        if !matches!(entry.place, Place::Own(_)) {
+            state.acked.extend(PageJob::decode(&entry.body).ok());
+        }
         Box::pin(ready(Ok(())))
     }
 

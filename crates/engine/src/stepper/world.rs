@@ -2,7 +2,11 @@
 
 mod faults;
 
-use std::{collections::VecDeque, fmt::Write as _, ops::RangeInclusive};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt::Write as _,
+    ops::RangeInclusive,
+};
 
 use fastrand::Rng;
 use jiff::{
@@ -12,7 +16,7 @@ use jiff::{
 use pagemill_core::DateWord;
 
 use super::{
-    api::{Api, Mode, Rows},
+    api::{Api, Key, Mode, Rows},
     ledger::{Ledger, Observer, Violation, check_sealed},
     process::{self, Process, Progress},
     queue::{Broker, StepQueue},
@@ -29,6 +33,7 @@ const SHOWN: usize = 40;
 const DAYS: i32 = 2;
 const CONSUMERS: usize = 2;
 const OPERATOR: &str = "operator";
+const RESCUE: &str = "rescue";
 const STREAMS: [&str; 2] = ["numbered", "chain"];
 
 /// What all seeds share: a database, an API, and the apps of the machines.
@@ -36,8 +41,8 @@ pub(super) struct Machines {
     pub(super) api: Api,
     pub(super) observer: Observer,
     pub(super) apps: Vec<App>,
-    /// The virtual second, which never goes back from one seed to the next.
-    pub(super) now: i64,
+    /// The virtual second at which each seed begins.
+    pub(super) start: i64,
 }
 
 /// What the seeds found, in the words of Jepsen's reports.
@@ -54,7 +59,7 @@ pub(super) struct Report {
     pub(super) lost: usize,
     /// Rows stored that the API did not have. None may be.
     pub(super) unexpected: usize,
-    /// Pages that no message brought any more, and a rescue did.
+    /// Pages that a rescue issued again.
     pub(super) recovered: usize,
     /// Requests beyond one a page.
     pub(super) duplicated: u32,
@@ -69,11 +74,17 @@ pub(super) struct World<'a> {
     ledger: Ledger,
     report: Report,
     step: u32,
+    /// The virtual second.
+    now: i64,
     trace: VecDeque<String>,
-    stranded: usize,
-    hanging: Option<String>,
-    /// True if a process has run since the last look at the ledger.
-    is_changed: bool,
+    /// The process that ran last, if it has since the last look at the ledger.
+    driven: Option<String>,
+    /// How a process has failed that must not.
+    failed: Option<Violation>,
+    /// True once no process may fail any more.
+    is_quiet: bool,
+    /// The rows that each slice was sealed with.
+    sealed_rows: BTreeMap<Key, (i64, Rows)>,
     /// The step at which the database writes again.
     read_only_until: Option<u32>,
 }
@@ -83,7 +94,7 @@ impl<'a> World<'a> {
     pub(super) async fn run(machines: &'a mut Machines, seed: u64) -> (Report, Option<String>) {
         let mut world = Self::new(machines, seed);
         let ended = match world.disturb().await {
-            Ok(()) => world.settle_all().await,
+            Ok(()) => world.mend_and_compare().await,
             failed => failed,
         };
         let failed = ended.err().map(|violation| world.describe(seed, &violation));
@@ -96,10 +107,10 @@ impl<'a> World<'a> {
     fn new(machines: &'a mut Machines, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         machines.api.clear();
-        machines.now += 3_600;
-        let first = date(2000, 1, 1).saturating_add((seed as i64 % 500_000 * i64::from(DAYS)).days());
+        // Each seed has days of its own, all of them past.
+        let first = date(1, 1, 1).saturating_add((seed as i64 % 360_000 * i64::from(DAYS)).days());
         let days: Vec<Date> = (0..DAYS).map(|n| first.saturating_add(n.days())).collect();
-        machines.api.set_now(machines.now);
+        machines.api.set_now(machines.start);
         for stream in STREAMS {
             for day in &days {
                 // A few days have enough pages to stand on those of the attempt before.
@@ -109,6 +120,7 @@ impl<'a> World<'a> {
             }
         }
         let mut world = Self {
+            now: machines.start,
             machines,
             rng,
             broker: Broker::default(),
@@ -118,9 +130,10 @@ impl<'a> World<'a> {
             report: Report::default(),
             step: 0,
             trace: VecDeque::new(),
-            stranded: 0,
-            hanging: None,
-            is_changed: true,
+            driven: None,
+            failed: None,
+            is_quiet: false,
+            sealed_rows: BTreeMap::new(),
             read_only_until: None,
         };
         for n in 0..CONSUMERS {
@@ -156,7 +169,7 @@ impl<'a> World<'a> {
                     let again = self.rng.bool();
                     self.start_producer(again);
                 }
-                97..99 => self.start("rescue", process::rescue),
+                97..99 => self.start(RESCUE, process::rescue),
                 99 => self.start_operator(),
                 _ => {}
             }
@@ -166,34 +179,48 @@ impl<'a> World<'a> {
     }
 
     /// Mends everything, and waits until all is at rest; then pulls all days once more and compares them.
-    async fn settle_all(&mut self) -> Result<(), Violation> {
+    async fn mend_and_compare(&mut self) -> Result<(), Violation> {
         self.allow_writes().await;
         self.note("everything is mended");
         self.machines.api.set_mode(Mode::Healthy);
         self.broker.disarm();
         self.processes.iter_mut().for_each(|process| process.frozen_until = 0);
-        self.settle().await?;
+        self.run_until_idle().await?;
         let closed = self.ledger.partitions.values();
         self.report.sealed = closed.clone().filter(|partition| partition.state == "sealed").count();
         self.report.incomplete = closed.filter(|partition| partition.state == "incomplete").count();
+        let newest: BTreeMap<Key, i64> =
+            self.ledger.newest().into_iter().map(|(key, partition)| (key.clone(), partition.id)).collect();
+        self.is_quiet = true;
         self.start_producer(true);
-        self.settle().await?;
-        for (key, partition) in self.ledger.newest() {
-            let (stored, truth) = (self.machines.observer.rows(key).await, self.machines.api.rows(key));
-            let missing =
-                |from: &Rows, of: &Rows| from.iter().filter(|(id, v)| of.get(id) != Some(v)).count();
-            self.report.lost += missing(&truth, &stored);
-            self.report.unexpected += missing(&stored, &truth);
-            if partition.state != "sealed" || stored != truth {
-                let found = format!("{partition:?}\n  stored {stored:?}\n  the API has {truth:?}");
-                return Err(Violation { invariant: "a quiet pull is sealed, and is the truth", found });
+        self.run_until_idle().await?;
+        for stream in STREAMS {
+            for day in self.days.clone() {
+                let key = (stream.to_owned(), day.to_string());
+                self.check_quiet_pull(&key, newest.get(&key).copied()).await?;
             }
         }
         Ok(())
     }
 
+    /// The newest attempt at a slice is newer than another, is sealed, and holds what the API has.
+    async fn check_quiet_pull(&mut self, key: &Key, before: Option<i64>) -> Result<(), Violation> {
+        let (stored, truth) = (self.machines.observer.rows(key).await, self.machines.api.rows(key));
+        let missing = |from: &Rows, of: &Rows| from.iter().filter(|(id, v)| of.get(id) != Some(v)).count();
+        self.report.lost += missing(&truth, &stored);
+        self.report.unexpected += missing(&stored, &truth);
+        let newest = self.ledger.newest();
+        let is_sealed =
+            newest.get(key).is_some_and(|newest| newest.state == "sealed" && Some(newest.id) > before);
+        if is_sealed && stored == truth {
+            return Ok(());
+        }
+        let found = format!("{:?}\n  stored {stored:?}\n  the API has {truth:?}", newest.get(key));
+        Err(Violation { invariant: "a quiet pull is sealed, and is the truth", found })
+    }
+
     /// Drives every process until no partition is open, no message waits and no dead letter is left.
-    async fn settle(&mut self) -> Result<(), Violation> {
+    async fn run_until_idle(&mut self) -> Result<(), Violation> {
         for _ in 0..ROUNDS {
             for n in 0..CONSUMERS {
                 if !self.processes.iter().any(|process| process.name == consumer_name(n)) {
@@ -207,10 +234,10 @@ impl<'a> World<'a> {
             }
             let unqueued = self.unqueued_letters().await;
             if let Some(due) = self.broker.next_due() {
-                self.set_now(due.max(self.machines.now));
+                self.set_now(due.max(self.now));
             } else if self.ledger.open().next().is_some() || !unqueued.is_empty() {
-                self.set_now(self.machines.now + 60);
-                self.start("rescue", process::rescue);
+                self.set_now(self.now + 60);
+                self.start(RESCUE, process::rescue);
             } else if !self.broker.dead().is_empty() {
                 self.start_operator();
             } else {
@@ -264,9 +291,9 @@ impl<'a> World<'a> {
         if from == "take" && self.broker.ready() == 0 {
             return;
         }
-        self.is_changed = true;
-        self.machines.observer.set_now(self.machines.now).await;
+        self.machines.observer.set_now(self.now).await;
         let process = &mut self.processes[n];
+        self.driven = Some(process.name.clone());
         let progress = process.step().await;
         let (name, to) = (process.name.clone(), process.queue.gate.place().unwrap_or("end"));
         let what = match &progress {
@@ -274,12 +301,20 @@ impl<'a> World<'a> {
             Progress::Ended => format!("{from} -> ended"),
             Progress::Failed(error) => format!("{from} -> failed: {error}"),
             Progress::Killed => format!("{from} -> killed"),
-            Progress::Hangs => {
-                self.hanging = Some(format!("{name} after {from}"));
-                format!("{from} -> hangs")
-            }
+            Progress::Hangs => format!("{from} -> hangs"),
+            Progress::Panicked => format!("{from} -> panicked"),
         };
-        self.note(format!("{name}: {what}"));
+        let errors = self.broker.take_errors();
+        let what = format!("{name}: {what} {}", errors.join("; ")).trim_end().to_owned();
+        let invariant = match progress {
+            Progress::Hangs => Some("no process hangs"),
+            Progress::Panicked => Some("no process panics"),
+            Progress::Failed(_) if self.is_quiet => Some("without faults no process fails"),
+            _ if self.is_quiet && !errors.is_empty() => Some("without faults no process fails"),
+            _ => None,
+        };
+        self.failed = invariant.map(|invariant| Violation { invariant, found: what.clone() });
+        self.note(what);
         if !matches!(progress, Progress::Waits) {
             self.remove(n);
         }
@@ -328,7 +363,7 @@ impl<'a> World<'a> {
     }
 
     fn set_now(&mut self, now: i64) {
-        self.machines.now = now;
+        self.now = now;
         self.machines.api.set_now(now);
         self.broker.set_now(now);
     }
@@ -337,42 +372,61 @@ impl<'a> World<'a> {
     async fn end_step(&mut self) -> Result<(), Violation> {
         self.step += 1;
         self.report.steps += 1;
-        if let Some(found) = self.hanging.take() {
-            return Err(Violation { invariant: "no process hangs", found });
+        if let Some(violation) = self.failed.take() {
+            return Err(violation);
         }
-        if std::mem::take(&mut self.is_changed) {
-            self.look().await?;
+        if let Some(driven) = self.driven.take() {
+            self.look(&driven).await?;
         }
-        self.set_now(self.machines.now + 1);
+        self.set_now(self.now + 1);
         Ok(())
     }
 
-    /// Reads the ledger, and checks every invariant.
-    async fn look(&mut self) -> Result<(), Violation> {
+    /// Reads the ledger after a step of a process, and checks every invariant.
+    async fn look(&mut self, driven: &str) -> Result<(), Violation> {
         let (first, last) = (self.days[0], self.days[self.days.len() - 1]);
         let ledger = self.machines.observer.read(first, last).await;
         ledger.check(&self.ledger, &self.machines.api)?;
-        ledger.check_acked(&self.broker.take_acked(), &self.broker.jobs())?;
-        for partition in ledger.newly_sealed(&self.ledger) {
-            let now = self.machines.now;
-            check_sealed(&self.machines.observer, &self.machines.api, partition, now).await?;
+        let acked = self.broker.take_acked();
+        ledger.check_acked(&acked, &self.broker.jobs())?;
+        if driven == RESCUE {
+            self.report.recovered += ledger.reissued(&self.ledger);
         }
-        let stranded = ledger.stranded(&self.broker.jobs());
-        self.report.recovered += self.stranded.saturating_sub(stranded);
-        (self.ledger, self.stranded) = (ledger, stranded);
-        Ok(())
+        let before = std::mem::replace(&mut self.ledger, ledger);
+        if self.ledger.any_dead(&acked) {
+            let unqueued = self.unqueued_letters().await;
+            let acked = |letter: &String| acked.iter().any(|job| job.id() == *letter);
+            if let Some(found) = unqueued.into_iter().find(acked) {
+                return Err(Violation { invariant: "a dead letter is in its queue before the ack", found });
+            }
+        }
+        self.check_sealed_rows(&before).await
+    }
+
+    /// What has just been sealed is the truth. What was sealed before stays as it is until a newer attempt opens: one
+    /// slice a look is compared.
+    async fn check_sealed_rows(&mut self, before: &Ledger) -> Result<(), Violation> {
+        for partition in self.ledger.newly_sealed(before) {
+            let rows = check_sealed(&self.machines.observer, &self.machines.api, partition, self.now).await?;
+            self.sealed_rows.insert(partition.key.clone(), (partition.id, rows));
+        }
+        let newest = self.ledger.newest();
+        self.sealed_rows.retain(|key, (id, _)| newest[key].id == *id);
+        let nth = self.step as usize % self.sealed_rows.len().max(1);
+        let Some((key, (_, sealed))) = self.sealed_rows.iter().nth(nth) else { return Ok(()) };
+        let stored = self.machines.observer.rows(key).await;
+        if stored == *sealed {
+            return Ok(());
+        }
+        let found = format!("{key:?}\n  sealed {sealed:?}\n  now {stored:?}");
+        Err(Violation { invariant: "only a newer attempt changes what is sealed", found })
     }
 
     fn note(&mut self, what: impl Into<String>) {
         if self.trace.len() == SHOWN {
             self.trace.pop_front();
         }
-        self.trace.push_back(format!(
-            "{:>4} {:>6} s  {}",
-            self.step,
-            self.machines.now % 1_000_000,
-            what.into()
-        ));
+        self.trace.push_back(format!("{:>4} {:>6} s  {}", self.step, self.now % 1_000_000, what.into()));
     }
 
     fn describe(&self, seed: u64, violation: &Violation) -> String {

@@ -53,12 +53,10 @@ impl World<'_> {
         self.note(format!("the next publish: {fault:?}"));
     }
 
-    /// A connection to PostgreSQL ends, in a transaction or between two.
+    /// All connections to PostgreSQL end, in a transaction or between two.
     pub(super) async fn cut_database(&mut self) {
-        let connections = self.machines.observer.connections().await;
-        let Some(one) = self.rng.choice(connections) else { return };
-        self.machines.observer.cut(vec![one]).await;
-        self.note("a connection to PostgreSQL ends");
+        self.machines.observer.cut_connections().await;
+        self.note("all connections to PostgreSQL end");
     }
 
     /// PostgreSQL reads, and refuses to write, for some steps.
@@ -91,7 +89,7 @@ impl World<'_> {
         }
     }
 
-    /// Rows come or go. The count is one that the slice never had, so that each total names one state.
+    /// Rows come or go. The new count is one that the slice never had: a total then identifies one version.
     pub(super) fn move_rows(&mut self) {
         let key = self.any_slice("numbered");
         let mut rows = self.machines.api.rows(&key);
@@ -136,7 +134,7 @@ impl World<'_> {
 
     pub(super) fn advance_clock(&mut self) {
         let seconds = self.rng.i64(5..45);
-        self.machines.now += seconds;
+        self.now += seconds;
         self.note(format!("{seconds} s pass"));
     }
 }
