@@ -1,6 +1,6 @@
 //! What must hold after every step, read from the ledger and the data tables.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use futures_util::future::try_join;
 use jiff::civil::Date;
@@ -23,6 +23,8 @@ pub(super) struct Partition {
     pub(super) done: i32,
     pub(super) dead: i32,
     pub(super) repair_rounds: i32,
+    /// Its pages are noted as published.
+    pub(super) published: bool,
 }
 
 /// A page as the ledger has it.
@@ -41,7 +43,8 @@ pub(super) struct Ledger {
 }
 
 const PARTITIONS: &str = "select id, stream, from_date::text as day, state, reason, extract(epoch from opened_at)::bigint as opened, \
-        first_page, last_page, done, dead, repair_rounds from pagemill.partitions \
+        first_page, last_page, done, dead, repair_rounds, \
+        published_at is not null as published from pagemill.partitions \
     where source = 'step' and stream in ('chain', 'numbered') and account = $3 and parent is null \
         and from_date between $1 and $2";
 const PAGES: &str = "select partition, page, state, generation, attempts from pagemill.pages \
@@ -155,6 +158,7 @@ impl Ledger {
                 done: row.get("done"),
                 dead: row.get("dead"),
                 repair_rounds: row.get("repair_rounds"),
+                published: row.get("published"),
             })
             .map(|partition| (partition.id, partition))
             .collect();
@@ -296,13 +300,39 @@ impl Ledger {
             ("chain", last) if last.is_none_or(|last| number < last) => number + 1..=number + 1,
             _ => return None,
         };
-        following.into_iter().find(|number| {
+        self.unknown(partition, following, on_their_way)
+    }
+
+    /// The first of these pages that has had no event, and that no message is on its way for.
+    fn unknown(
+        &self,
+        partition: &Partition,
+        pages: RangeInclusive<i32>,
+        on_their_way: &[PageJob],
+    ) -> Option<i32> {
+        pages.into_iter().find(|number| {
             // A page of a higher generation is in the hands of the process that raised it.
             let known = self.pages.get(&(partition.id, *number));
             let known = known.is_some_and(|page| page.generation > 0 || page.state != "planned");
             let job = |job: &PageJob| (job.partition, job.page as i32) == (partition.id, *number);
             !known && !on_their_way.iter().any(job)
         })
+    }
+
+    /// When the pages of a partition are noted as published, they are.
+    pub(super) fn check_published(&self, before: &Self, on_their_way: &[PageJob]) -> Result<(), Violation> {
+        let newly = |partition: &&Partition| {
+            let was = before.partitions.get(&partition.id).is_some_and(|before| before.published);
+            partition.published && !was && partition.repair_rounds == 0
+        };
+        for partition in self.open().filter(newly) {
+            let Some(last) = partition.last_page else { continue };
+            if let Some(page) = self.unknown(partition, partition.first_page..=last, on_their_way) {
+                let found = format!("page {page} of {partition:?} is not on its way");
+                return Err(violation("what is noted as published is published", found));
+            }
+        }
+        Ok(())
     }
 
     /// True if a job that was acked left its page dead.

@@ -74,7 +74,8 @@ impl<'a> Slots<'a> {
         ended.map_err(|found| {
             let trace = slots.trace.join("\n  ");
             format!(
-                "seed {seed}: {} does not hold\n  {}\nthe steps:\n  {trace}",
+                "seed {seed}: {} does not hold\n  {}\nthe steps:\n  {trace}\nagain: eval \"$(scripts/servers env)\"; \
+                 PAGEMILL_STEPPER_SEED={seed} cargo test -p pagemill-engine --all-features --lib stepper::slots -- --nocapture",
                 found.invariant, found.found
             )
         })?;

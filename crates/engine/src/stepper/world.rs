@@ -388,7 +388,9 @@ impl<'a> World<'a> {
         let ledger = self.machines.observer.read(first, last).await;
         ledger.check(&self.ledger, &self.machines.api)?;
         let acked = self.broker.take_acked();
-        ledger.check_acked(&acked, &self.broker.jobs())?;
+        let on_their_way = self.broker.jobs();
+        ledger.check_acked(&acked, &on_their_way)?;
+        ledger.check_published(&self.ledger, &on_their_way)?;
         if driven == RESCUE {
             self.report.recovered += ledger.reissued(&self.ledger);
         }
@@ -437,7 +439,7 @@ impl<'a> World<'a> {
         }
         let _ = write!(
             text,
-            "again: PAGEMILL_STEPPER_SEED={seed} cargo test -p pagemill-engine --all-features --lib stepper::one_seed -- --nocapture"
+            "again: eval \"$(scripts/servers env)\"; PAGEMILL_STEPPER_SEED={seed} cargo test -p pagemill-engine --all-features --lib stepper::one_seed -- --nocapture"
         );
         text
     }
