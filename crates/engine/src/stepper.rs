@@ -34,7 +34,7 @@ use tokio_postgres::{Client, NoTls};
 use self::{
     api::{Api, PAGE_SIZE},
     ledger::Observer,
-    quotas::Slots,
+    quotas::QuotaWorld,
     world::{Machines, Report, World},
 };
 use crate::{app::App, config::Config, sources};
@@ -90,7 +90,7 @@ fn slots_of_many_seeds() {
         let machines = database.machines().await;
         let (mut sent, mut failed) = (0, None);
         for seed in seeds {
-            match Slots::run(&machines.apps[0].store, &machines.observer, machines.start, seed).await {
+            match QuotaWorld::run(&machines.apps[0].store, &machines.observer, machines.start, seed).await {
                 Ok(requests) => sent += requests,
                 Err(found) => failed = Some(found),
             }

@@ -21,14 +21,14 @@ use super::gate::Gate;
 /// What happens to the next publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PublishFault {
-    /// The queue is away: nothing arrives.
-    Away,
+    /// Nothing arrives.
+    Lost,
     /// Half of the messages arrive.
-    Half,
+    HalfLost,
     /// All messages arrive, and the confirm is lost.
-    Unconfirmed,
+    ConfirmLost,
     /// All messages arrive twice.
-    Twice,
+    Duplicated,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ enum Place {
     Dead,
     /// Delivered over a connection, from a lane.
     Held(u64, Lane),
-    /// A job of the process's own, with its connection. It is lost with the process.
+    /// A job in the producer's own in-process queue, with its connection. It is lost with the process.
     Own(u64),
 }
 
@@ -271,13 +271,13 @@ impl PageQueue for StepQueue {
             let mut state = self.broker.state();
             let (fault, place) = (state.fault.take(), self.place_of(&state, to)?);
             let arrive = match fault {
-                Some(PublishFault::Away) => 0,
-                Some(PublishFault::Half) => messages.len() / 2,
-                Some(PublishFault::Unconfirmed | PublishFault::Twice) | None => messages.len(),
+                Some(PublishFault::Lost) => 0,
+                Some(PublishFault::HalfLost) => messages.len() / 2,
+                Some(PublishFault::ConfirmLost | PublishFault::Duplicated) | None => messages.len(),
             };
             for Message { id, body, note } in messages.into_iter().take(arrive) {
                 let entry = Entry { id, body, note, place, redelivered: false };
-                if fault == Some(PublishFault::Twice) {
+                if fault == Some(PublishFault::Duplicated) {
                     state.put(entry.clone());
                 }
                 state.put(entry);
@@ -286,8 +286,8 @@ impl PageQueue for StepQueue {
         };
         self.gate.pass("published").await;
         match fault {
-            Some(PublishFault::Away | PublishFault::Half | PublishFault::Unconfirmed) => Err(away()),
-            Some(PublishFault::Twice) | None => Ok(()),
+            Some(PublishFault::Lost | PublishFault::HalfLost | PublishFault::ConfirmLost) => Err(away()),
+            Some(PublishFault::Duplicated) | None => Ok(()),
         }
     }
 

@@ -42,7 +42,7 @@ struct Replica {
 }
 
 /// One seed of slots.
-pub(super) struct Slots<'a> {
+pub(super) struct QuotaWorld<'a> {
     store: &'a Store,
     observer: &'a Observer,
     rng: Rng,
@@ -58,7 +58,7 @@ pub(super) struct Slots<'a> {
     sent: u32,
 }
 
-impl<'a> Slots<'a> {
+impl<'a> QuotaWorld<'a> {
     /// Runs a seed to its end; the requests that were sent.
     ///
     /// # Errors

@@ -65,6 +65,15 @@ pub(super) struct Report {
     pub(super) duplicated: u32,
 }
 
+/// What a producer pulls.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pull {
+    /// What is not sealed.
+    Missing,
+    /// What is sealed, too.
+    Again,
+}
+
 pub(super) struct World<'a> {
     machines: &'a mut Machines,
     rng: Rng,
@@ -139,7 +148,7 @@ impl<'a> World<'a> {
         for n in 0..CONSUMERS {
             world.start_consumer(n);
         }
-        world.start_producer(false);
+        world.start_producer(Pull::Missing);
         world
     }
 
@@ -166,8 +175,8 @@ impl<'a> World<'a> {
                 94 => self.broker.reverse(),
                 95 => self.broker.duplicate(),
                 96 => {
-                    let again = self.rng.bool();
-                    self.start_producer(again);
+                    let pull = if self.rng.bool() { Pull::Again } else { Pull::Missing };
+                    self.start_producer(pull);
                 }
                 97..99 => self.start(RESCUE, process::rescue),
                 99 => self.start_operator(),
@@ -192,7 +201,7 @@ impl<'a> World<'a> {
         let newest: BTreeMap<Key, i64> =
             self.ledger.newest().into_iter().map(|(key, partition)| (key.clone(), partition.id)).collect();
         self.is_quiet = true;
-        self.start_producer(true);
+        self.start_producer(Pull::Again);
         self.run_until_idle().await?;
         for stream in STREAMS {
             for day in self.days.clone() {
@@ -333,10 +342,10 @@ impl<'a> World<'a> {
         self.start(consumer_name(n), |app, queue| process::consume(app, queue, most));
     }
 
-    fn start_producer(&mut self, again: bool) {
+    fn start_producer(&mut self, pull: Pull) {
         let (first, last) = (self.days[0], self.days[self.days.len() - 1]);
         let mut request = RunRequest::days(DateWord::Day(first), DateWord::Day(last));
-        request.repull_sealed = again;
+        request.repull_sealed = pull == Pull::Again;
         let owner = format!("producer {}", self.step);
         self.start(owner.clone(), |app, queue| process::produce(app, queue, request, owner));
     }

@@ -47,7 +47,8 @@ impl World<'_> {
     }
 
     pub(super) fn cut_queue(&mut self) {
-        let faults = [PublishFault::Away, PublishFault::Half, PublishFault::Unconfirmed, PublishFault::Twice];
+        let faults =
+            [PublishFault::Lost, PublishFault::HalfLost, PublishFault::ConfirmLost, PublishFault::Duplicated];
         let fault = faults[self.rng.usize(0..faults.len())];
         self.broker.arm(fault);
         self.note(format!("the next publish: {fault:?}"));
