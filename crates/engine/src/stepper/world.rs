@@ -59,7 +59,7 @@ pub(super) struct Report {
     pub(super) lost: usize,
     /// Rows stored that the API did not have. None may be.
     pub(super) unexpected: usize,
-    /// Pages that a rescue issued again.
+    /// Pages that were issued again while a rescue ran.
     pub(super) recovered: usize,
     /// Requests beyond one a page.
     pub(super) duplicated: u32,
@@ -86,8 +86,9 @@ pub(super) struct World<'a> {
     /// The virtual second.
     now: i64,
     trace: VecDeque<String>,
-    /// The process that ran last, if it has since the last look at the ledger.
-    driven: Option<String>,
+    /// True if a process, or a rescue, has run since the last look at the ledger.
+    is_changed: bool,
+    is_rescued: bool,
     /// How a process has failed that must not.
     failed: Option<Violation>,
     /// True once no process may fail any more.
@@ -139,7 +140,8 @@ impl<'a> World<'a> {
             report: Report::default(),
             step: 0,
             trace: VecDeque::new(),
-            driven: None,
+            is_changed: true,
+            is_rescued: false,
             failed: None,
             is_quiet: false,
             sealed_rows: BTreeMap::new(),
@@ -187,10 +189,10 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// Mends everything, and waits until all is at rest; then pulls all days once more and compares them.
+    /// Clears all faults, and waits until all is at rest; then pulls all days once more and compares them.
     async fn mend_and_compare(&mut self) -> Result<(), Violation> {
         self.allow_writes().await;
-        self.note("everything is mended");
+        self.note("all faults are cleared");
         self.machines.api.set_mode(Mode::Healthy);
         self.broker.disarm();
         self.processes.iter_mut().for_each(|process| process.frozen_until = 0);
@@ -302,7 +304,8 @@ impl<'a> World<'a> {
         }
         self.machines.observer.set_now(self.now).await;
         let process = &mut self.processes[n];
-        self.driven = Some(process.name.clone());
+        self.is_changed = true;
+        self.is_rescued |= process.name == RESCUE;
         let progress = process.step().await;
         let (name, to) = (process.name.clone(), process.queue.gate.place().unwrap_or("end"));
         let what = match &progress {
@@ -322,7 +325,9 @@ impl<'a> World<'a> {
             _ if self.is_quiet && !errors.is_empty() => Some("without faults no process fails"),
             _ => None,
         };
-        self.failed = invariant.map(|invariant| Violation { invariant, found: what.clone() });
+        if let Some(invariant) = invariant {
+            self.failed.get_or_insert(Violation { invariant, found: what.clone() });
+        }
         self.note(what);
         if !matches!(progress, Progress::Waits) {
             self.remove(n);
@@ -384,15 +389,15 @@ impl<'a> World<'a> {
         if let Some(violation) = self.failed.take() {
             return Err(violation);
         }
-        if let Some(driven) = self.driven.take() {
-            self.look(&driven).await?;
+        if std::mem::take(&mut self.is_changed) {
+            self.look().await?;
         }
         self.set_now(self.now + 1);
         Ok(())
     }
 
     /// Reads the ledger after a step of a process, and checks every invariant.
-    async fn look(&mut self, driven: &str) -> Result<(), Violation> {
+    async fn look(&mut self) -> Result<(), Violation> {
         let (first, last) = (self.days[0], self.days[self.days.len() - 1]);
         let ledger = self.machines.observer.read(first, last).await;
         ledger.check(&self.ledger, &self.machines.api)?;
@@ -400,7 +405,7 @@ impl<'a> World<'a> {
         let on_their_way = self.broker.jobs();
         ledger.check_acked(&acked, &on_their_way)?;
         ledger.check_published(&self.ledger, &on_their_way)?;
-        if driven == RESCUE {
+        if std::mem::take(&mut self.is_rescued) {
             self.report.recovered += ledger.reissued(&self.ledger);
         }
         let before = std::mem::replace(&mut self.ledger, ledger);
