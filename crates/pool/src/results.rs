@@ -14,7 +14,7 @@ use crate::shared::Shared;
 /// pool, because nobody would learn how a job ended; the jobs that were under way are dropped.
 #[must_use = "dropping the results cancels the pool"]
 pub struct Results<J, R> {
-    shared: Arc<Shared<J, R>>,
+    pub(crate) shared: Arc<Shared<J, R>>,
     /// The monitor's deadline again: the reader keeps it where no thread is left to run the monitor.
     cancel_deadline: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
