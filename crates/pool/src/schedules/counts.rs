@@ -24,8 +24,9 @@ pub(super) struct JobCounts {
     pub(super) dropped: bool,
 }
 
-/// Counts over all jobs of a pool. The lock is std's: a task that counts is not a place where shuttle
-/// switches to another task.
+/// Counts over all jobs of a pool. The lock is std's, so shuttle does not switch to another task there.
+/// Shuttle switches before a permit is given back, not after: the reader counts an outcome before a
+/// worker can use its place.
 pub(super) struct Counts {
     bounds: Bounds,
     state: Mutex<State>,
@@ -34,8 +35,6 @@ pub(super) struct Counts {
 #[derive(Debug, Default)]
 struct State {
     jobs: Vec<JobCounts>,
-    /// Within `next`: the reader may hold an outcome that it has not counted yet.
-    reading: bool,
     /// Set right before a cancel: from then on outcomes wait beyond their bound.
     cancelled: bool,
     /// The first moment at which a bound was exceeded. It is not asserted at once, because the pool
@@ -63,20 +62,6 @@ impl Counts {
     pub(super) fn count(&self, id: usize, change: impl FnOnce(&mut JobCounts)) {
         let mut state = self.lock();
         change(&mut state.jobs[id]);
-        state.check(self.bounds);
-    }
-
-    pub(super) fn start_reading(&self) {
-        self.lock().reading = true;
-    }
-
-    /// The reader left `next`, with the outcome of a job or with none.
-    pub(super) fn stop_reading(&self, job: Option<usize>) {
-        let mut state = self.lock();
-        state.reading = false;
-        if let Some(id) = job {
-            state.jobs[id].read = true;
-        }
         state.check(self.bounds);
     }
 
@@ -111,7 +96,6 @@ impl State {
         let waiting = held().filter(|job| job.accepted && job.started == 0).count();
         let running = held().filter(|job| job.running).count();
         let ended = held().filter(|job| job.started > 0 && !job.running).count();
-        let results = results + usize::from(self.reading);
         if self.cancelled {
             // Jobs that never started are among the outcomes too, so only the sum is known.
             return running <= workers && waiting + running + ended <= jobs + workers + results;

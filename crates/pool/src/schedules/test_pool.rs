@@ -195,11 +195,9 @@ impl TestPool {
     /// Reads one outcome; false at the end.
     async fn read(&mut self) -> bool {
         let results = self.results.as_mut().expect("the test still holds its `Results`");
-        let mut reading = Reading::start(&self.counts);
         let Some(outcome) = results.next().await else { return false };
         let id = outcome.job().id;
-        reading.outcome = Some(id);
-        drop(reading);
+        self.counts.count(id, |job| job.read = true);
         self.outcomes.push((id, checked_end(&outcome)));
         true
     }
@@ -265,25 +263,6 @@ impl TestPool {
         while self.shared.changed().await.is_ok() {}
         self.counts.assert_all_dropped();
         self.counts.assert_bounds();
-    }
-}
-
-/// The reader is within `next`.
-struct Reading<'a> {
-    counts: &'a Counts,
-    outcome: Option<usize>,
-}
-
-impl<'a> Reading<'a> {
-    fn start(counts: &'a Counts) -> Self {
-        counts.start_reading();
-        Self { counts, outcome: None }
-    }
-}
-
-impl Drop for Reading<'_> {
-    fn drop(&mut self) {
-        self.counts.stop_reading(self.outcome);
     }
 }
 
