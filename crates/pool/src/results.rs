@@ -11,10 +11,11 @@ use crate::shared::Shared;
 /// The outcomes of a pool, for one reader, in the order in which they came about.
 ///
 /// Read it to its end: once its buffer is full the workers wait for the reader. Dropping it cancels the
-/// pool, because nobody would learn how a job ended; the jobs that were under way are dropped.
+/// pool, because nobody would learn how a job ended. The pool then drops the jobs that it holds. If a
+/// handler blocks, only the job of that handler is held until the handler returns.
 #[must_use = "dropping the results cancels the pool"]
 pub struct Results<J, R> {
-    shared: Arc<Shared<J, R>>,
+    pub(crate) shared: Arc<Shared<J, R>>,
     /// The monitor's deadline again: the reader keeps it where no thread is left to run the monitor.
     cancel_deadline: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }

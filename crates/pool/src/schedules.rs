@@ -4,8 +4,9 @@
 //! `PAGEMILL_POOL_SCHEDULES=100000` runs that many schedules of each check, `PAGEMILL_POOL_SEED=7` the
 //! schedules of one seed. A check that fails prints the command that runs its seed again.
 
-mod case;
+mod counts;
 mod job;
+mod test_pool;
 
 use std::env;
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, FailurePersistence, Runner};
 
 use crate::sync::{DEADLINES_PASS, spawn};
-use case::{Case, End, FINITE, submit};
-use job::Deed;
+use job::Behavior;
+use test_pool::{FINITE, JobEnd, TestPool, submit};
 
 /// Schedules of one seed.
 const PER_SEED: usize = 500;
@@ -27,79 +28,80 @@ const SCHEDULES: usize = 8 * PER_SEED;
 #[test]
 fn close() {
     check("close", || async {
-        let mut case = Case::start(&FINITE);
-        let submitters = [case.submitter(2), case.submitter(2)];
-        let (jobs, late) = (case.jobs(), case.job());
+        let mut pool = TestPool::start(&FINITE);
+        let submitters = [pool.submitter(2), pool.submitter(2)];
+        let (jobs, late) = (pool.jobs(), pool.job());
         let closer = spawn(async move {
             jobs.close();
             assert!(jobs.is_closed());
             submit(&jobs, vec![late]).await
         });
-        case.read_all().await;
+        pool.read_all().await;
         let late = closer.await.unwrap();
         assert!(late.accepted.is_empty(), "accepted after the close");
-        case.settle(late);
-        case.settle_tasks(submitters).await;
-        case.assert_never(End::Returned);
-        case.finish(0).await;
+        pool.add_submitted(late);
+        pool.join(submitters).await;
+        pool.assert_never(JobEnd::Returned);
+        pool.finish().await;
     });
 }
 
 #[test]
 fn drain() {
     check("drain", || async {
-        let mut case = Case::start(&FINITE);
-        let submitters = [case.submitter(2), case.submitter(1)];
-        case.drop_jobs();
-        case.read_all().await;
-        case.settle_tasks(submitters).await;
-        case.assert_never(End::Returned);
-        case.assert_never(End::Refused);
-        case.finish(0).await;
+        let mut pool = TestPool::start(&FINITE);
+        let submitters = [pool.submitter(2), pool.submitter(1)];
+        pool.drop_jobs();
+        pool.read_all().await;
+        pool.join(submitters).await;
+        pool.assert_never(JobEnd::Returned);
+        pool.assert_never(JobEnd::Refused);
+        pool.finish().await;
     });
 }
 
 #[test]
 fn order() {
     check("order", || async {
-        let mut case = Case::start_with(&FINITE, 1);
-        let submitter = case.submitter(4);
-        case.drop_jobs();
-        case.read_all().await;
-        assert_eq!(case.outcome_ids(), [0, 1, 2, 3]);
-        case.settle_tasks([submitter]).await;
-        case.finish(0).await;
+        let mut pool = TestPool::start_with(&FINITE, 1);
+        let submitter = pool.submitter(4);
+        pool.drop_jobs();
+        pool.read_all().await;
+        assert_eq!(pool.outcome_ids(), [0, 1, 2, 3]);
+        pool.join([submitter]).await;
+        pool.finish().await;
     });
 }
 
 #[test]
 fn panics() {
     check("panics", || async {
-        let mut case = Case::start(&[Deed::Panic, Deed::PanicLater, Deed::PanicAndPanicInDrop]);
+        let mut pool =
+            TestPool::start(&[Behavior::Panic, Behavior::PanicLater, Behavior::PanicAndPanicInDrop]);
         // More of them than workers, so that one that is lost stops the pool.
-        let submitters = [case.submitter(2), case.submitter(2)];
-        case.deeds(&FINITE);
-        let after = case.submitter(1);
-        case.drop_jobs();
-        case.read_all().await;
-        case.settle_tasks(submitters).await;
-        case.settle_tasks([after]).await;
-        case.assert_never(End::Returned);
-        case.assert_never(End::Refused);
-        case.finish(0).await;
+        let submitters = [pool.submitter(2), pool.submitter(2)];
+        pool.set_behaviors(&FINITE);
+        let after = pool.submitter(1);
+        pool.drop_jobs();
+        pool.read_all().await;
+        pool.join(submitters).await;
+        pool.join([after]).await;
+        pool.assert_never(JobEnd::Returned);
+        pool.assert_never(JobEnd::Refused);
+        pool.finish().await;
     });
 }
 
 #[test]
 fn cancel() {
     check("cancel", || async {
-        let mut case = Case::start(&Deed::ALL);
-        let submitters = [case.submitter(2), case.submitter(2)];
-        let canceller = case.canceller();
-        case.read_all().await;
+        let mut pool = TestPool::start(&Behavior::ALL);
+        let submitters = [pool.submitter(2), pool.submitter(2)];
+        let canceller = pool.canceller();
+        pool.read_all().await;
         canceller.await.unwrap();
-        case.settle_tasks(submitters).await;
-        case.finish(0).await;
+        pool.join(submitters).await;
+        pool.finish().await;
     });
 }
 
@@ -107,13 +109,14 @@ fn cancel() {
 #[test]
 fn cancel_unread() {
     check("cancel_unread", || async {
-        let mut case = Case::start(&Deed::ALL);
-        let submitters = [case.submitter(2), case.submitter(2)];
-        case.canceller().await.unwrap();
-        case.settle_tasks(submitters).await;
-        case.workers_gone().await;
-        case.read_all().await;
-        case.finish(0).await;
+        let mut pool = TestPool::start(&Behavior::ALL);
+        // More of them than the smallest pool holds.
+        let submitters = [pool.submitter(3), pool.submitter(3)];
+        pool.canceller().await.unwrap();
+        pool.join(submitters).await;
+        pool.workers_gone().await;
+        pool.read_all().await;
+        pool.finish().await;
     });
 }
 
@@ -121,17 +124,17 @@ fn cancel_unread() {
 #[test]
 fn stop() {
     check("stop", || async {
-        let mut case = Case::start(&Deed::ALL);
-        let submitters = [case.submitter(2), case.submitter(2)];
-        let (jobs, token) = (case.jobs(), case.token());
+        let mut pool = TestPool::start(&Behavior::ALL);
+        let submitters = [pool.submitter(2), pool.submitter(2)];
+        let (jobs, cancel) = (pool.jobs(), pool.cancel());
         let stopper = spawn(async move {
             jobs.close();
-            token.cancel();
+            cancel();
         });
-        case.read_all().await;
+        pool.read_all().await;
         stopper.await.unwrap();
-        case.settle_tasks(submitters).await;
-        case.finish(0).await;
+        pool.join(submitters).await;
+        pool.finish().await;
     });
 }
 
@@ -140,14 +143,13 @@ fn stop() {
 fn deadline() {
     check("deadline", || async {
         DEADLINES_PASS.set(true);
-        let mut case = Case::start(&Deed::ALL);
-        let submitters = [case.submitter(2), case.submitter(2)];
-        let canceller = case.canceller();
-        case.read_all().await;
+        let mut pool = TestPool::start(&Behavior::ALL);
+        let submitters = [pool.submitter(2), pool.submitter(2)];
+        let canceller = pool.canceller();
+        pool.read_all().await;
         canceller.await.unwrap();
-        case.settle_tasks(submitters).await;
-        let stuck = case.stuck();
-        case.finish(stuck).await;
+        pool.join(submitters).await;
+        pool.finish().await;
     });
 }
 
@@ -155,18 +157,18 @@ fn deadline() {
 #[test]
 fn hand_back() {
     check("hand_back", || async {
-        let mut case = Case::start(&Deed::ALL);
-        let submitters = [case.submitter(2), case.submitter(2)];
-        let canceller = case.sometimes_canceller();
-        case.read_some().await;
-        case.drop_results();
-        let late = case.job();
-        let late = submit(&case.jobs(), vec![late]).await;
+        let mut pool = TestPool::start(&Behavior::ALL);
+        let submitters = [pool.submitter(2), pool.submitter(2)];
+        let canceller = pool.sometimes_canceller();
+        pool.read_some().await;
+        pool.drop_results();
+        let late = pool.job();
+        let late = submit(&pool.jobs(), vec![late]).await;
         assert!(late.accepted.is_empty(), "accepted without a reader");
-        case.settle(late);
-        case.settle_tasks(submitters).await;
+        pool.add_submitted(late);
+        pool.join(submitters).await;
         canceller.await.unwrap();
-        case.finish_unread().await;
+        pool.finish_unread().await;
     });
 }
 
@@ -174,18 +176,17 @@ fn hand_back() {
 #[test]
 fn dropped_futures() {
     check("dropped_futures", || async {
-        let mut case = Case::start(&FINITE);
-        let submitters = [case.submitter(2), case.impatient_submitter(3)];
-        case.drop_jobs();
-        case.read_all_impatiently().await;
-        case.settle_tasks(submitters).await;
-        case.assert_never(End::Returned);
-        case.finish(0).await;
+        let mut pool = TestPool::start(&FINITE);
+        let submitters = [pool.submitter(2), pool.impatient_submitter(3)];
+        pool.drop_jobs();
+        pool.read_all_impatiently().await;
+        pool.join(submitters).await;
+        pool.assert_never(JobEnd::Returned);
+        pool.finish().await;
     });
 }
 
-/// Runs the schedules of a check: random ones of even seeds, of odd ones those that prefer one task to
-/// another and change their mind a few times (PCT).
+/// Runs the schedules of a check: random ones for even seeds, PCT ones for odd seeds.
 fn check<F: Future<Output = ()> + 'static>(name: &'static str, body: fn() -> F) {
     let seeds = match number("PAGEMILL_POOL_SEED") {
         Some(seed) => seed..seed + 1,

@@ -16,7 +16,7 @@ pub(crate) struct Shared<J, R> {
     pub(crate) jobs: Arc<JobQueue<J>>,
     pub(crate) outcomes: OutcomeQueue<J, R>,
     pub(crate) cancellation: CancellationToken,
-    workers: watch::Sender<usize>,
+    pub(crate) workers: watch::Sender<usize>,
 }
 
 impl<J, R> Shared<J, R> {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 const DEADLOCK: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Deed {
+enum Behavior {
     Return,
     Yield,
     PanicBeforeFuture,
@@ -26,7 +26,7 @@ enum Deed {
     NeverAndPanicInDrop,
 }
 
-impl Deed {
+impl Behavior {
     fn never_ends(self) -> bool {
         matches!(self, Self::Never | Self::NeverAndPanicInDrop)
     }
@@ -63,7 +63,7 @@ struct Case {
     workers: usize,
     jobs: usize,
     results: usize,
-    deeds: Vec<Deed>,
+    behaviors: Vec<Behavior>,
     /// Submitted by a second task at the moment of the ending.
     latecomers: usize,
     /// When it ends: after this share, in percent, of the outcomes that must come by themselves.
@@ -82,7 +82,7 @@ enum End {
 
 /// What all jobs of a case note down.
 #[derive(Default)]
-struct Book {
+struct Counts {
     starts: AtomicUsize,
     running: AtomicUsize,
     most_running: AtomicUsize,
@@ -91,26 +91,26 @@ struct Book {
 
 struct Job {
     id: usize,
-    deed: Deed,
+    behavior: Behavior,
     started: AtomicUsize,
-    book: Arc<Book>,
+    counts: Arc<Counts>,
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
-        self.book.dropped.fetch_add(1, SeqCst);
+        self.counts.dropped.fetch_add(1, SeqCst);
     }
 }
 
-struct Running<'a>(&'a Book);
+struct Running<'a>(&'a Counts);
 
 impl<'a> Running<'a> {
     fn start(job: &'a Job) -> Self {
         job.started.fetch_add(1, SeqCst);
-        job.book.starts.fetch_add(1, SeqCst);
-        let now = job.book.running.fetch_add(1, SeqCst) + 1;
-        job.book.most_running.fetch_max(now, SeqCst);
-        Self(&job.book)
+        job.counts.starts.fetch_add(1, SeqCst);
+        let now = job.counts.running.fetch_add(1, SeqCst) + 1;
+        job.counts.most_running.fetch_max(now, SeqCst);
+        Self(&job.counts)
     }
 }
 
@@ -142,24 +142,26 @@ impl Drop for Spiteful<'_> {
 
 fn handle(job: &Job) -> BoxFuture<'_, usize> {
     let running = Running::start(job);
-    if job.deed == Deed::PanicBeforeFuture {
+    if job.behavior == Behavior::PanicBeforeFuture {
         panic!("before the future");
     }
-    if let Deed::PanicInPollAndDrop | Deed::NeverAndPanicInDrop = job.deed {
-        let panic_in_poll = job.deed == Deed::PanicInPollAndDrop;
+    if let Behavior::PanicInPollAndDrop | Behavior::NeverAndPanicInDrop = job.behavior {
+        let panic_in_poll = job.behavior == Behavior::PanicInPollAndDrop;
         return Box::pin(Spiteful { panic_in_poll, _running: running });
     }
     Box::pin(async move {
         let _running = running;
-        match job.deed {
-            Deed::Return => job.id,
-            Deed::Yield => {
+        match job.behavior {
+            Behavior::Return => job.id,
+            Behavior::Yield => {
                 tokio::task::yield_now().await;
                 job.id
             }
-            Deed::PanicInPoll => panic!("in poll"),
-            Deed::Never => std::future::pending().await,
-            Deed::PanicBeforeFuture | Deed::PanicInPollAndDrop | Deed::NeverAndPanicInDrop => unreachable!(),
+            Behavior::PanicInPoll => panic!("in poll"),
+            Behavior::Never => std::future::pending().await,
+            Behavior::PanicBeforeFuture | Behavior::PanicInPollAndDrop | Behavior::NeverAndPanicInDrop => {
+                unreachable!()
+            }
         }
     })
 }
@@ -168,12 +170,12 @@ impl Case {
     /// How many outcomes come without a cancel: all jobs that end and stand before the one that would
     /// block the last worker.
     fn certain(&self) -> usize {
-        let blocked = |nevers: &mut usize, deed: &Deed| {
-            *nevers += usize::from(deed.never_ends());
-            Some((*nevers < self.workers, *deed))
+        let blocked = |nevers: &mut usize, behavior: &Behavior| {
+            *nevers += usize::from(behavior.never_ends());
+            Some((*nevers < self.workers, *behavior))
         };
-        let free = self.deeds.iter().scan(0, blocked).take_while(|(free, _)| *free);
-        free.filter(|(_, deed)| !deed.never_ends()).count()
+        let free = self.behaviors.iter().scan(0, blocked).take_while(|(free, _)| *free);
+        free.filter(|(_, behavior)| !behavior.never_ends()).count()
     }
 
     fn runtime(&self) -> Runtime {
@@ -188,13 +190,16 @@ impl Case {
 /// The ends of all jobs by their ids; a job that ended twice has two.
 type Ends = BTreeMap<usize, Vec<End>>;
 
-async fn play(case: &Case, book: &Arc<Book>) -> Ends {
+async fn play(case: &Case, counts: &Arc<Counts>) -> Ends {
     let token = CancellationToken::new();
     let builder = Pool::builder().workers(case.workers).jobs(case.jobs).results(case.results);
     let Pool { jobs, mut results } = builder.cancellation_token(token.clone()).start(handle);
-    let new_job = |id, deed| Job { id, deed, started: AtomicUsize::new(0), book: Arc::clone(book) };
-    let first: Vec<Job> = case.deeds.iter().enumerate().map(|(id, deed)| new_job(id, *deed)).collect();
-    let late = (0..case.latecomers).map(|late| new_job(case.deeds.len() + late, Deed::Return)).collect();
+    let new_job =
+        |id, behavior| Job { id, behavior, started: AtomicUsize::new(0), counts: Arc::clone(counts) };
+    let first: Vec<Job> =
+        case.behaviors.iter().enumerate().map(|(id, behavior)| new_job(id, *behavior)).collect();
+    let late =
+        (0..case.latecomers).map(|late| new_job(case.behaviors.len() + late, Behavior::Return)).collect();
 
     let mut ends = Ends::new();
     let submitter = tokio::spawn(submit_waiting(jobs.clone(), first));
@@ -208,8 +213,8 @@ async fn play(case: &Case, book: &Arc<Book>) -> Ends {
         ends.entry(id).or_default().push(End::HandedBack);
     }
     // Nobody notices that a pool without a reader has ended, but it lets go of all jobs.
-    let total = case.deeds.len() + case.latecomers;
-    while matches!(case.ending, Ending::Leave) && book.dropped.load(SeqCst) < total {
+    let total = case.behaviors.len() + case.latecomers;
+    while matches!(case.ending, Ending::Leave) && counts.dropped.load(SeqCst) < total {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     ends
@@ -291,44 +296,44 @@ fn note(ends: &mut Ends, outcome: JobOutcome<Job, usize>) {
 }
 
 fn check(case: &Case) -> Result<(), TestCaseError> {
-    let book = Arc::new(Book::default());
+    let counts = Arc::new(Counts::default());
     let runtime = case.runtime();
-    let ends = runtime.block_on(async { tokio::time::timeout(DEADLOCK, play(case, &book)).await });
+    let ends = runtime.block_on(async { tokio::time::timeout(DEADLOCK, play(case, &counts)).await });
     drop(runtime);
     let Ok(ends) = ends else { return Err(TestCaseError::fail("deadlock")) };
 
-    let total = case.deeds.len() + case.latecomers;
+    let total = case.behaviors.len() + case.latecomers;
     for id in 0..total {
-        let deed = case.deeds.get(id).copied().unwrap_or(Deed::Return);
+        let behavior = case.behaviors.get(id).copied().unwrap_or(Behavior::Return);
         match (ends.get(&id).map(Vec::as_slice), case.ending) {
             // Nobody was there to learn of it.
             (None, Ending::Leave) => {}
             (Some([end]), ending) => {
-                prop_assert!(deed.may_end_as(*end), "job {id}, {deed:?}, ended as {end:?}");
+                prop_assert!(behavior.may_end_as(*end), "job {id}, {behavior:?}, ended as {end:?}");
                 let drained = matches!(ending, Ending::Close | Ending::Drain);
                 prop_assert!(!(drained && *end == End::Returned), "job {id} was cancelled by a drain");
-                let refused = *end == End::HandedBack && id < case.deeds.len();
+                let refused = *end == End::HandedBack && id < case.behaviors.len();
                 prop_assert!(!(matches!(ending, Ending::Close) && refused), "job {id} was refused");
             }
-            (ends, _) => prop_assert!(false, "job {id}, {deed:?}, ended as {ends:?}"),
+            (ends, _) => prop_assert!(false, "job {id}, {behavior:?}, ended as {ends:?}"),
         }
     }
-    prop_assert_eq!(book.dropped.load(SeqCst), total, "jobs dropped");
-    prop_assert_eq!(book.running.load(SeqCst), 0, "futures left");
-    prop_assert!(book.most_running.load(SeqCst) <= case.workers);
-    prop_assert!(book.starts.load(SeqCst) <= total);
+    prop_assert_eq!(counts.dropped.load(SeqCst), total, "jobs dropped");
+    prop_assert_eq!(counts.running.load(SeqCst), 0, "futures left");
+    prop_assert!(counts.most_running.load(SeqCst) <= case.workers);
+    prop_assert!(counts.starts.load(SeqCst) <= total);
     Ok(())
 }
 
-fn deed() -> impl Strategy<Value = Deed> {
+fn behavior() -> impl Strategy<Value = Behavior> {
     prop_oneof![
-        4 => Just(Deed::Return),
-        4 => Just(Deed::Yield),
-        1 => Just(Deed::PanicBeforeFuture),
-        1 => Just(Deed::PanicInPoll),
-        1 => Just(Deed::PanicInPollAndDrop),
-        1 => Just(Deed::Never),
-        1 => Just(Deed::NeverAndPanicInDrop),
+        4 => Just(Behavior::Return),
+        4 => Just(Behavior::Yield),
+        1 => Just(Behavior::PanicBeforeFuture),
+        1 => Just(Behavior::PanicInPoll),
+        1 => Just(Behavior::PanicInPollAndDrop),
+        1 => Just(Behavior::Never),
+        1 => Just(Behavior::NeverAndPanicInDrop),
     ]
 }
 
@@ -342,13 +347,13 @@ fn ending() -> impl Strategy<Value = Ending> {
 
 fn case() -> impl Strategy<Value = Case> {
     let sizes = (1_usize..8, 1_usize..16, 1_usize..16);
-    let work = (proptest::collection::vec(deed(), 0..60), 0_usize..8);
+    let work = (proptest::collection::vec(behavior(), 0..60), 0_usize..8);
     (sizes, work, 0_usize..=100, ending(), any::<bool>()).prop_map(
-        |((workers, jobs, results), (mut deeds, latecomers), after, ending, threads)| {
+        |((workers, jobs, results), (mut behaviors, latecomers), after, ending, threads)| {
             if let Ending::Close | Ending::Drain = ending {
-                deeds.retain(|deed| !deed.never_ends());
+                behaviors.retain(|behavior| !behavior.never_ends());
             }
-            Case { workers, jobs, results, deeds, latecomers, after, ending, threads }
+            Case { workers, jobs, results, behaviors, latecomers, after, ending, threads }
         },
     )
 }

@@ -152,6 +152,44 @@ fn the_results_end_though_a_thread_is_blocked() {
 }
 
 #[test]
+fn a_dropped_reader_drops_jobs_though_a_handler_blocks() {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    let door = Door::closed();
+    let (arrive, arrived) = mpsc::channel();
+    let threads = door.clone();
+    runtime.block_on(async {
+        let builder = Pool::builder().workers(2).jobs(1);
+        let Pool { jobs, results } = builder.start(move |(_, blocks): &(Arc<()>, bool)| {
+            let (door, arrive, blocks) = (threads.clone(), arrive.clone(), *blocks);
+            Box::pin(async move {
+                arrive.send(()).unwrap();
+                if blocks {
+                    door.wait();
+                }
+                std::future::pending::<()>().await
+            })
+        });
+        let job = Arc::new(());
+        jobs.submit((Arc::new(()), true)).await.unwrap();
+        for _running_or_buffered in 0..2 {
+            jobs.submit((Arc::clone(&job), false)).await.unwrap();
+        }
+        for _begun in 0..2 {
+            arrived.recv().unwrap();
+        }
+        drop(results);
+        // This thread is not one of the runtime's, and needs no timer of it.
+        let start = Instant::now();
+        while Arc::strong_count(&job) > 1 && start.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let held = Arc::strong_count(&job) - 1;
+        door.open();
+        assert_eq!(held, 0, "jobs are held while the handler of another job blocks");
+    });
+}
+
+#[test]
 fn a_handler_that_blocks_within_the_half_second_still_delivers() {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
     let door = Door::closed();

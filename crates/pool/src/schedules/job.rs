@@ -1,15 +1,15 @@
-//! Jobs that note what happens to them, and a handler that does what they say.
+//! Jobs that count what happens to them, and a handler that does what they say.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll};
 
+use super::counts::{Counts, JobCounts};
 use crate::worker::BoxFuture;
 
 /// What the handler does with a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(super) enum Behavior {
     Return,
     Yield,
     Panic,
@@ -19,7 +19,7 @@ pub(super) enum Deed {
     NeverAndPanicInDrop,
 }
 
-impl Deed {
+impl Behavior {
     pub(super) const ALL: [Self; 7] = [
         Self::Return,
         Self::Yield,
@@ -31,88 +31,52 @@ impl Deed {
     ];
 }
 
-/// Counts over all jobs of a case. Its atomics are std's: what the checks note down is no place where
-/// another task may go on.
-#[derive(Default)]
-pub(super) struct Book {
-    accepted: AtomicUsize,
-    started: AtomicUsize,
-    running: AtomicUsize,
-    read: AtomicUsize,
-    pub(super) dropped: AtomicUsize,
-    /// Set before a cancel: then jobs come back unstarted, and outcomes wait beyond their bound.
-    pub(super) cancelling: AtomicBool,
-    pub(super) most_running: AtomicUsize,
-    /// Jobs that are accepted and not started, before a cancel.
-    pub(super) most_waiting: AtomicUsize,
-    /// Jobs that are started and not read, before a cancel.
-    pub(super) most_unread: AtomicUsize,
-}
-
-impl Book {
-    pub(super) fn accept(&self) {
-        let accepted = self.accepted.fetch_add(1, SeqCst) + 1;
-        if !self.cancelling.load(SeqCst) {
-            self.most_waiting.fetch_max(accepted.saturating_sub(self.started.load(SeqCst)), SeqCst);
-        }
-    }
-
-    pub(super) fn read(&self) {
-        self.read.fetch_add(1, SeqCst);
-    }
-
-    fn start(&self) -> Running<'_> {
-        let started = self.started.fetch_add(1, SeqCst) + 1;
-        if !self.cancelling.load(SeqCst) {
-            self.most_unread.fetch_max(started - self.read.load(SeqCst), SeqCst);
-        }
-        let running = self.running.fetch_add(1, SeqCst) + 1;
-        self.most_running.fetch_max(running, SeqCst);
-        Running(self)
-    }
-}
-
-#[derive(Default)]
-pub(super) struct Marks {
-    pub(super) started: AtomicUsize,
-    pub(super) returned: AtomicUsize,
-    pub(super) panicked: AtomicUsize,
-}
-
 pub(super) struct Job {
     pub(super) id: usize,
-    pub(super) deed: Deed,
-    pub(super) marks: Marks,
-    pub(super) book: Arc<Book>,
+    pub(super) behavior: Behavior,
+    pub(super) counts: Arc<Counts>,
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
-        self.book.dropped.fetch_add(1, SeqCst);
+        self.count(|job| job.dropped = true);
     }
 }
 
 pub(super) fn handle(job: &Job) -> BoxFuture<'_, usize> {
-    job.marks.started.fetch_add(1, SeqCst);
-    let running = job.book.start();
-    if job.deed == Deed::Panic {
+    let running = Running::start(job);
+    if job.behavior == Behavior::Panic {
         job.panic();
     }
     Box::pin(Handler { job, polled: false, _running: running })
 }
 
 impl Job {
+    fn count(&self, change: impl FnOnce(&mut JobCounts)) {
+        self.counts.count(self.id, change);
+    }
+
     fn panic(&self) -> ! {
-        self.marks.panicked.fetch_add(1, SeqCst);
+        self.count(|job| job.panicked += 1);
         panic!("job {}", self.id)
     }
 }
 
-struct Running<'a>(&'a Book);
+struct Running<'a>(&'a Job);
+
+impl<'a> Running<'a> {
+    fn start(job: &'a Job) -> Self {
+        job.count(|job| {
+            job.started += 1;
+            job.running = true;
+        });
+        Self(job)
+    }
+}
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, SeqCst);
+        self.0.count(|job| job.running = false);
     }
 }
 
@@ -129,24 +93,24 @@ impl Future for Handler<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<usize> {
         let again = std::mem::replace(&mut self.polled, true);
-        match self.job.deed {
-            Deed::Never | Deed::NeverAndPanicInDrop => return Poll::Pending,
-            Deed::PanicAndPanicInDrop => self.job.panic(),
-            Deed::Yield | Deed::PanicLater if !again => {
+        match self.job.behavior {
+            Behavior::Never | Behavior::NeverAndPanicInDrop => return Poll::Pending,
+            Behavior::PanicAndPanicInDrop => self.job.panic(),
+            Behavior::Yield | Behavior::PanicLater if !again => {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            Deed::PanicLater => self.job.panic(),
-            Deed::Return | Deed::Yield | Deed::Panic => {}
+            Behavior::PanicLater => self.job.panic(),
+            Behavior::Return | Behavior::Yield | Behavior::Panic => {}
         }
-        self.job.marks.returned.fetch_add(1, SeqCst);
+        self.job.count(|job| job.returned += 1);
         Poll::Ready(self.job.id)
     }
 }
 
 impl Drop for Handler<'_> {
     fn drop(&mut self) {
-        if let Deed::PanicAndPanicInDrop | Deed::NeverAndPanicInDrop = self.job.deed {
+        if let Behavior::PanicAndPanicInDrop | Behavior::NeverAndPanicInDrop = self.job.behavior {
             panic!("in drop");
         }
     }

@@ -1,23 +1,23 @@
-//! One pool with its submitters and its reader, and the books that must balance in the end.
+//! A pool with its submitters and its reader, and the counts that must agree at the end.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
 
 use shuttle::rand::{Rng, thread_rng};
 use shuttle_tokio::sync::oneshot;
 use shuttle_tokio::task::JoinHandle;
 
-use super::job::{Book, Deed, Job, Marks, handle};
-use crate::sync::{CancellationToken, Mutex, spawn};
+use super::counts::{Bounds, Counts};
+use super::job::{Behavior, Job, handle};
+use crate::sync::{CancellationToken, DEADLINES_PASS, Mutex, spawn, watch};
 use crate::{Closed, JobOutcome, Jobs, Pool, Results};
 
-/// Deeds that come to an end by themselves.
-pub(super) const FINITE: [Deed; 5] =
-    [Deed::Return, Deed::Yield, Deed::Panic, Deed::PanicLater, Deed::PanicAndPanicInDrop];
+/// What jobs do that end by themselves.
+pub(super) const FINITE: [Behavior; 5] =
+    [Behavior::Return, Behavior::Yield, Behavior::Panic, Behavior::PanicLater, Behavior::PanicAndPanicInDrop];
 
 /// How a job came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum JobEnd {
     Done,
     Failed,
     Returned,
@@ -34,33 +34,32 @@ pub(super) struct Submitted {
     pub(super) abandoned: Vec<usize>,
 }
 
-pub(super) struct Case {
-    deeds: Vec<Deed>,
+pub(super) struct TestPool {
+    behaviors: Vec<Behavior>,
     workers: usize,
-    job_capacity: usize,
-    result_capacity: usize,
-    /// Jobs made so far.
-    made: usize,
-    book: Arc<Book>,
+    counts: Arc<Counts>,
     jobs: Option<Jobs<Job>>,
     results: Option<Results<Job, usize>>,
     token: CancellationToken,
     /// Resolves when the last worker drops the handler.
     workers_gone: oneshot::Receiver<()>,
-    outcomes: Vec<(usize, End)>,
+    /// Fails when the last task of the pool drops what the pool shares.
+    shared: watch::Receiver<usize>,
+    outcomes: Vec<(usize, JobEnd)>,
     submitted: Submitted,
 }
 
-impl Case {
-    /// A pool of random, small size, whose jobs do any of `deeds`.
-    pub(super) fn start(deeds: &[Deed]) -> Self {
-        Self::start_with(deeds, thread_rng().gen_range(1..=3))
+impl TestPool {
+    /// A pool of random, small size, whose jobs do any of `behaviors`.
+    pub(super) fn start(behaviors: &[Behavior]) -> Self {
+        Self::start_with(behaviors, thread_rng().gen_range(1..=3))
     }
 
-    pub(super) fn start_with(deeds: &[Deed], workers: usize) -> Self {
+    pub(super) fn start_with(behaviors: &[Behavior], workers: usize) -> Self {
         let token = CancellationToken::new();
-        let [job_capacity, result_capacity] = [(); 2].map(|()| thread_rng().gen_range(1..=2));
-        let builder = Pool::builder().workers(workers).jobs(job_capacity).results(result_capacity);
+        let [jobs, results] = [(); 2].map(|()| thread_rng().gen_range(1..=2));
+        let counts = Arc::new(Counts::new(Bounds { workers, jobs, results }));
+        let builder = Pool::builder().workers(workers).jobs(jobs).results(results);
         let (handler_dropped, workers_gone) = oneshot::channel();
         // In a lock only because a handler is `Sync`, and shuttle's sender is not.
         let handler_dropped = Mutex::new(handler_dropped);
@@ -69,12 +68,10 @@ impl Case {
             handle(job)
         });
         Self {
-            deeds: deeds.to_vec(),
+            behaviors: behaviors.to_vec(),
             workers,
-            job_capacity,
-            result_capacity,
-            made: 0,
-            book: Arc::default(),
+            counts,
+            shared: results.shared.workers.subscribe(),
             jobs: Some(jobs),
             results: Some(results),
             token,
@@ -85,24 +82,26 @@ impl Case {
     }
 
     /// What jobs made from now on do.
-    pub(super) fn deeds(&mut self, deeds: &[Deed]) {
-        self.deeds = deeds.to_vec();
+    pub(super) fn set_behaviors(&mut self, behaviors: &[Behavior]) {
+        self.behaviors = behaviors.to_vec();
     }
 
     pub(super) fn job(&mut self) -> Job {
-        let deed = self.deeds[thread_rng().gen_range(0..self.deeds.len())];
-        self.made += 1;
-        Job { id: self.made - 1, deed, marks: Marks::default(), book: Arc::clone(&self.book) }
+        let behavior = self.behaviors[thread_rng().gen_range(0..self.behaviors.len())];
+        Job { id: self.counts.add(), behavior, counts: Arc::clone(&self.counts) }
     }
 
     pub(super) fn jobs(&self) -> Jobs<Job> {
-        self.jobs.clone().expect("the case still holds its `Jobs`")
+        self.jobs.clone().expect("the test still holds its `Jobs`")
     }
 
-    /// The token, for a task that cancels.
-    pub(super) fn token(&self) -> CancellationToken {
-        self.book.cancelling.store(true, SeqCst);
-        self.token.clone()
+    /// Cancels the pool when called.
+    pub(super) fn cancel(&self) -> impl FnOnce() + Send + 'static {
+        let (token, counts) = (self.token.clone(), Arc::clone(&self.counts));
+        move || {
+            counts.cancel();
+            token.cancel();
+        }
     }
 
     /// A task that submits so many jobs, one after another, even once one is refused.
@@ -117,10 +116,10 @@ impl Case {
         spawn(async move {
             let mut submitted = Submitted::default();
             for job in list {
-                let id = job.id;
+                let (id, counts) = (job.id, Arc::clone(&job.counts));
                 tokio::select! {
                     biased;
-                    ended = jobs.submit(job) => submitted.note(id, ended),
+                    ended = jobs.submit(job) => submitted.add(id, ended, &counts),
                     () = shuttle::future::yield_now() => submitted.abandoned.push(id),
                 }
             }
@@ -133,17 +132,17 @@ impl Case {
     }
 
     pub(super) fn canceller(&self) -> JoinHandle<()> {
-        let token = self.token();
-        spawn(async move { token.cancel() })
+        let cancel = self.cancel();
+        spawn(async move { cancel() })
     }
 
     /// Cancels every other time.
     pub(super) fn sometimes_canceller(&self) -> JoinHandle<()> {
-        let token = self.token();
-        let cancel = thread_rng().gen_range(0..2) == 0;
+        let cancel = self.cancel();
+        let wanted = thread_rng().gen_range(0..2) == 0;
         spawn(async move {
-            if cancel {
-                token.cancel();
+            if wanted {
+                cancel();
             }
         })
     }
@@ -153,7 +152,7 @@ impl Case {
     }
 
     pub(super) fn drop_results(&mut self) {
-        self.book.cancelling.store(true, SeqCst);
+        self.counts.cancel();
         self.results = None;
     }
 
@@ -195,11 +194,11 @@ impl Case {
 
     /// Reads one outcome; false at the end.
     async fn read(&mut self) -> bool {
-        let results = self.results.as_mut().expect("the case still holds its `Results`");
+        let results = self.results.as_mut().expect("the test still holds its `Results`");
         let Some(outcome) = results.next().await else { return false };
-        let end = checked_end(&outcome);
-        self.book.read();
-        self.outcomes.push((outcome.job().id, end));
+        let id = outcome.job().id;
+        self.counts.count(id, |job| job.read = true);
+        self.outcomes.push((id, checked_end(&outcome)));
         true
     }
 
@@ -208,40 +207,46 @@ impl Case {
     }
 
     pub(super) fn stuck(&self) -> usize {
-        self.results.as_ref().expect("the case still holds its `Results`").stuck()
+        self.results.as_ref().expect("the test still holds its `Results`").stuck()
     }
 
-    pub(super) async fn settle_tasks<const N: usize>(&mut self, submitters: [JoinHandle<Submitted>; N]) {
+    /// Waits for submitters.
+    pub(super) async fn join<const N: usize>(&mut self, submitters: [JoinHandle<Submitted>; N]) {
         for submitter in submitters {
             let submitted = submitter.await.unwrap();
-            self.settle(submitted);
+            self.add_submitted(submitted);
         }
     }
 
-    pub(super) fn settle(&mut self, submitted: Submitted) {
+    pub(super) fn add_submitted(&mut self, submitted: Submitted) {
         self.submitted.accepted.extend(submitted.accepted);
         self.submitted.refused.extend(submitted.refused);
         self.submitted.abandoned.extend(submitted.abandoned);
     }
 
-    pub(super) fn assert_never(&self, end: End) {
-        let refused = end == End::Refused && !self.submitted.refused.is_empty();
+    pub(super) fn assert_never(&self, end: JobEnd) {
+        let refused = end == JobEnd::Refused && !self.submitted.refused.is_empty();
         let found = self.outcomes.iter().any(|(_, found)| *found == end);
         assert!(!refused && !found, "{end:?}: {:?}", self.outcomes);
     }
 
-    /// After the end of the results: every accepted job but the stuck ones came back once, no other did,
-    /// nothing is accepted any more, and the pool lets go of everything.
-    pub(super) async fn finish(mut self, stuck: usize) {
-        assert_eq!(self.stuck(), stuck, "stuck");
+    /// After the end of the results. Every accepted job came back once, and no other job did. Only if a
+    /// deadline passed, a job of each worker may be missing: the pool counts it as stuck. The pool
+    /// accepts nothing any more, and drops everything.
+    pub(super) async fn finish(mut self) {
         if let Some(jobs) = self.jobs.take() {
             let late = submit(&jobs, self.list(1)).await;
             assert!(late.accepted.is_empty(), "accepted after the end");
         }
-        let (accepted, came) = (&self.submitted.accepted, &self.outcomes);
-        assert_eq!(came.len() + stuck, accepted.len(), "accepted {accepted:?}, came back: {came:?}");
+        let came = self.outcome_ids();
+        let accepted = self.submitted.accepted.iter();
+        let missing: Vec<usize> = accepted.copied().filter(|id| !came.contains(id)).collect();
+        let most_stuck = if DEADLINES_PASS.get() { self.workers } else { 0 };
+        assert!(missing.len() <= most_stuck, "accepted, and never came back: {missing:?}");
+        assert_eq!(self.stuck(), missing.len(), "stuck, of {missing:?}");
         self.workers_gone().await;
         assert!(!self.read().await, "an outcome came after the end");
+        assert_eq!(self.stuck(), missing.len(), "stuck, after the last worker");
         self.finish_unread().await;
     }
 
@@ -253,52 +258,36 @@ impl Case {
         assert_eq!(came.len(), self.outcomes.len(), "a job came back twice: {:?}", self.outcomes);
         let never_accepted = came.iter().find(|id| !self.submitted.accepted.contains(id));
         assert_eq!(never_accepted, None, "came back, and was never accepted");
-        self.workers_gone().await;
         drop((self.jobs, self.results));
-        let Book { most_running, most_waiting, most_unread, dropped, .. } = &*self.book;
-        // The monitor may be about to drop what it took off the queue.
-        for _ in 0..1000 {
-            if dropped.load(SeqCst) < self.made {
-                shuttle::future::yield_now().await;
-            }
-        }
-        assert_eq!(dropped.load(SeqCst), self.made, "jobs dropped");
-        assert!(most_running.load(SeqCst) <= self.workers, "more jobs ran than there are workers");
-        // A worker may hold one that it has not started yet.
-        let waiting = self.job_capacity + self.workers;
-        assert!(most_waiting.load(SeqCst) <= waiting, "more jobs waited than there is room");
-        // A worker may hold one, and so may the reader that has not noted it yet.
-        let unread = self.result_capacity + self.workers + 1;
-        assert!(most_unread.load(SeqCst) <= unread, "more outcomes waited than there is room");
+        // Of the pool's own tasks, the workers and the monitor hold it.
+        while self.shared.changed().await.is_ok() {}
+        self.counts.assert_all_dropped();
+        self.counts.assert_bounds();
     }
 }
 
 pub(super) async fn submit(jobs: &Jobs<Job>, list: Vec<Job>) -> Submitted {
     let mut submitted = Submitted::default();
     for job in list {
-        let id = job.id;
-        let book = Arc::clone(&job.book);
+        let (id, counts) = (job.id, Arc::clone(&job.counts));
         let closed = jobs.is_closed();
         let ended = jobs.submit(job).await;
         assert!(!(closed && ended.is_ok()), "job {id} was accepted after the close");
-        if ended.is_ok() {
-            book.accept();
-        }
-        submitted.note(id, ended);
+        submitted.add(id, ended, &counts);
     }
     submitted
 }
 
 impl Submitted {
-    fn note(&mut self, id: usize, ended: Result<(), Closed<Job>>) {
+    fn add(&mut self, id: usize, ended: Result<(), Closed<Job>>, counts: &Counts) {
         match ended {
-            Ok(()) => self.accepted.push(id),
+            Ok(()) => {
+                counts.count(id, |job| job.accepted = true);
+                self.accepted.push(id);
+            }
             Err(Closed(job)) => {
-                assert_eq!(
-                    (job.id, job.marks.started.load(SeqCst)),
-                    (id, 0),
-                    "refused, but another or begun"
-                );
+                assert_eq!(job.id, id, "another job was refused");
+                assert_eq!(counts.job(id).started, 0, "job {id} was refused, and started");
                 self.refused.push(id);
             }
         }
@@ -306,22 +295,22 @@ impl Submitted {
 }
 
 /// How the job ended, which must be what its handler did.
-fn checked_end(outcome: &JobOutcome<Job, usize>) -> End {
+fn checked_end(outcome: &JobOutcome<Job, usize>) -> JobEnd {
     let job = outcome.job();
-    let [started, returned, panicked] =
-        [&job.marks.started, &job.marks.returned, &job.marks.panicked].map(|mark| mark.load(SeqCst));
-    assert!(started <= 1, "job {} began {started} times", job.id);
+    let counts = job.counts.job(job.id);
+    assert!(counts.started <= 1, "job {} started {} times", job.id, counts.started);
     let (end, expected) = match outcome {
         JobOutcome::Done { result, .. } => {
             assert_eq!(*result, job.id);
-            (End::Done, (1, 0))
+            (JobEnd::Done, (1, 0))
         }
         JobOutcome::Failed { panic, .. } => {
             assert_eq!(panic.message, format!("job {}", job.id));
-            (End::Failed, (0, 1))
+            (JobEnd::Failed, (0, 1))
         }
-        JobOutcome::Returned { .. } => (End::Returned, (0, 0)),
+        JobOutcome::Returned { .. } => (JobEnd::Returned, (0, 0)),
     };
-    assert_eq!((returned, panicked), expected, "job {}, {:?}, ended as {end:?}", job.id, job.deed);
+    let Job { id, behavior, .. } = job;
+    assert_eq!((counts.returned, counts.panicked), expected, "job {id}, {behavior:?}, ended as {end:?}");
     end
 }
