@@ -35,7 +35,8 @@ torture: schedules ## Run the pool's schedules, the tests that need a broker of 
 	@env=$$(scripts/servers env); eval "$$env"; \
 	cargo build --workspace --bins --all-features $(locked); \
 	cargo test -p pagemill-cli --all-features --test system $(locked) -- --ignored --test-threads=1; \
-	PAGEMILL_STEPPER_SEEDS=$(or $(SEEDS),100000) cargo test -p pagemill-engine --all-features --lib $(locked) stepper:: -- --nocapture
+	export PAGEMILL_STEPPER_SEEDS=$(or $(SEEDS),100000); \
+	$(if $(nextest),cargo nextest run --profile torture --success-output immediate -p pagemill-engine --all-features --lib $(locked) -E 'test(/^stepper::/)',cargo test -p pagemill-engine --all-features --lib $(locked) stepper:: -- --nocapture)
 
 .PHONY: planted
 planted: ## Plant each mistake of tests/planted in a copy of the tree: its tests must find it; takes hours (ONLY="quota-*")
