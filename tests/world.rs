@@ -42,6 +42,8 @@ pub(crate) struct World {
     database: String,
     vhost: Option<Vhost>,
     proxies: Option<Proxies>,
+    /// How many consumers were started.
+    consumers: AtomicU32,
 }
 
 /// An API that takes its time, so that something can happen meanwhile.
@@ -134,8 +136,18 @@ impl World {
         admin.batch_execute(&format!("create database {database}")).await.unwrap();
         let simulator = Simulator::start(simulated.clone()).await.unwrap();
         let (streams, dir) = (streams.to_vec(), TempDir::new().unwrap());
-        let proxies = None;
-        let world = Self { definition, streams, simulator, simulated, source, database, vhost, proxies, dir };
+        let world = Self {
+            definition,
+            streams,
+            simulator,
+            simulated,
+            source,
+            dir,
+            database,
+            vhost,
+            proxies: None,
+            consumers: AtomicU32::new(0),
+        };
         world.configure(settings, "");
         world
     }
@@ -210,8 +222,8 @@ impl World {
 
     /// A consumer with further environment variables.
     pub(crate) fn consumer_with(&self, environment: &[(&str, &str)]) -> Consumer {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let log = self.dir.path().join(format!("consumer-{}.log", COUNT.fetch_add(1, Ordering::Relaxed)));
+        let nth = self.consumers.fetch_add(1, Ordering::Relaxed);
+        let log = self.dir.path().join(format!("consumer-{nth}.log"));
         let mut command = self.command("pagemill-consumer", &[]);
         command
             .envs(environment.iter().copied())
