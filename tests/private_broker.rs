@@ -69,11 +69,6 @@ impl Drop for PrivateBroker {
     }
 }
 
-async fn assert_nothing_lost(world: &World) {
-    world.assert_sealed_truth().await;
-    assert!(world.dead().await.is_empty());
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a broker of its own: make torture"]
 async fn during_an_alarm_acks_flow_a_stop_ends_in_time_and_nothing_is_lost() {
@@ -99,7 +94,7 @@ async fn during_an_alarm_acks_flow_a_stop_ends_in_time_and_nothing_is_lost() {
     assert!(stopped.elapsed() < Duration::from_secs(20), "{:?} {}", stopped.elapsed(), consumer.log());
     let _second = broker.consumer(&world);
     broker.rabbitmqctl(&["set_vm_memory_high_watermark", "absolute", "768MB"]).await;
-    assert_nothing_lost(&world).await;
+    world.assert_nothing_lost().await;
 }
 
 /// RabbitMQ closes the channel of a consumer that holds a job for too long. The connection stays.
@@ -119,7 +114,7 @@ async fn a_consumer_that_timed_out_consumes_again() {
     world.simulator.set_fault(Fault::share(FaultKind::Hang, 1.0));
     consumer.logs("consuming was interrupted: starting again").await;
     world.simulator.clear_fault(FaultKind::Hang, None);
-    assert_nothing_lost(&world).await;
+    world.assert_nothing_lost().await;
     assert!(consumer.log().contains("PRECONDITION"), "{}", consumer.log());
 }
 
@@ -134,5 +129,5 @@ async fn a_broker_that_restarts_is_waited_for() {
     broker.rabbitmqctl(&["stop_app"]).await;
     consumer.logs("lost the connection to RabbitMQ").await;
     broker.rabbitmqctl(&["start_app"]).await;
-    assert_nothing_lost(&world).await;
+    world.assert_nothing_lost().await;
 }

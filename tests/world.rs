@@ -294,6 +294,13 @@ impl World {
         self.pagemill(&["verify", status["run"].as_str().unwrap()]).await.ok();
     }
 
+    /// As above, and there is no dead letter.
+    pub(crate) async fn assert_nothing_lost(&self) {
+        self.assert_sealed_truth().await;
+        let dead = self.dead().await;
+        assert!(dead.is_empty(), "{dead:?}");
+    }
+
     pub(crate) async fn assert_truth(&self) {
         let table = format!("{}_creative", self.source);
         let sql = TRUTH_SQL.replace("{table}", &table).replace("{where}", "true");
