@@ -7,15 +7,14 @@ use std::{
 };
 
 use pagemill_simulator::{Fault, FaultKind, SimulatorConfig};
-use tokio::{process::Command, time::sleep};
+use tokio::time::sleep;
 
-use crate::world::{Consumer, DAY, PATIENCE, World, count, postgres_url, run, slow};
+use crate::world::{Broker, PATIENCE, World, count, postgres_url, run, slow};
 
 /// A RabbitMQ of one test. Dropped, it stops and its data is deleted.
 struct PrivateBroker {
     name: String,
-    url: String,
-    rabbitmqctl: String,
+    broker: Broker,
 }
 
 /// `scripts/servers` for the servers of this name. PostgreSQL is the one that all tests use.
@@ -33,33 +32,23 @@ fn servers(name: &str, command: &str) -> std::process::Command {
 
 impl PrivateBroker {
     async fn start(name: &str) -> Self {
-        let mut broker = Self { name: name.to_owned(), url: String::new(), rabbitmqctl: String::new() };
         run(servers(name, "up").into()).await.ok();
         let printed = run(servers(name, "env").into()).await.ok().stdout;
         let value = |key: &str| {
             let (_, value) = printed.split_once(&format!("{key}=")).expect("a variable");
             value.split_whitespace().next().unwrap().to_owned()
         };
-        broker.url = value("PAGEMILL_TEST_AMQP_URL");
-        broker.rabbitmqctl = value("PAGEMILL_TEST_RABBITMQCTL");
-        broker
+        let broker = Broker::private(value("PAGEMILL_TEST_AMQP_URL"), value("PAGEMILL_TEST_RABBITMQCTL"));
+        Self { name: name.to_owned(), broker }
     }
 
     async fn rabbitmqctl(&self, args: &[&str]) -> String {
-        let mut command = Command::new(&self.rabbitmqctl);
-        command.arg("-q").args(args);
-        run(command).await.ok().stdout
+        self.broker.rabbitmqctl(args).await
     }
 
-    /// Publishes the day's page jobs to this broker.
-    async fn produce(&self, world: &World) {
-        let mut command = world.command("pagemill-producer", &["--date", DAY]);
-        command.env("PAGEMILL_AMQP_URL", &self.url);
-        run(command).await.ok();
-    }
-
-    fn consumer(&self, world: &World) -> Consumer {
-        world.consumer_with(&[("PAGEMILL_AMQP_URL", &self.url)])
+    /// A world whose programs use this broker.
+    async fn world(&self, simulated: SimulatorConfig, settings: &str) -> World {
+        World::on_broker(self.broker.clone(), simulated, settings).await
     }
 }
 
@@ -74,9 +63,9 @@ impl Drop for PrivateBroker {
 async fn during_an_alarm_acks_flow_a_stop_ends_in_time_and_nothing_is_lost() {
     let broker = PrivateBroker::start("alarm").await;
     let faults = vec!["error_500=0.04".parse().unwrap()];
-    let world = World::with(SimulatorConfig { faults, ..slow(40_000) }, "attempts = 9").await;
-    broker.produce(&world).await;
-    let mut consumer = broker.consumer(&world);
+    let world = broker.world(SimulatorConfig { faults, ..slow(40_000) }, "attempts = 9").await;
+    world.producer(&[]).await.ok();
+    let mut consumer = world.consumer();
     world.pages_done(20).await;
     broker.rabbitmqctl(&["set_vm_memory_high_watermark", "0.00001"]).await;
     let begun = Instant::now();
@@ -92,7 +81,7 @@ async fn during_an_alarm_acks_flow_a_stop_ends_in_time_and_nothing_is_lost() {
     consumer.signal("-TERM");
     assert!(consumer.end().await.success(), "{}", consumer.log());
     assert!(stopped.elapsed() < Duration::from_secs(20), "{:?} {}", stopped.elapsed(), consumer.log());
-    let _second = broker.consumer(&world);
+    let _second = world.consumer();
     broker.rabbitmqctl(&["set_vm_memory_high_watermark", "absolute", "768MB"]).await;
     world.assert_nothing_lost().await;
 }
@@ -106,10 +95,10 @@ async fn a_consumer_that_timed_out_consumes_again() {
         let set = format!("application:set_env(rabbit, {key}, {milliseconds}).");
         broker.rabbitmqctl(&["eval", &set]).await;
     }
-    let world = World::with(slow(20_000), "attempts = 9").await;
+    let world = broker.world(slow(20_000), "attempts = 9").await;
     world.configure("attempts = 9", "limits.timeout = \"8s\"");
-    broker.produce(&world).await;
-    let consumer = broker.consumer(&world);
+    world.producer(&[]).await.ok();
+    let consumer = world.consumer();
     world.pages_done(20).await;
     world.simulator.set_fault(Fault::share(FaultKind::Hang, 1.0));
     consumer.logs("consuming was interrupted: starting again").await;
@@ -122,9 +111,9 @@ async fn a_consumer_that_timed_out_consumes_again() {
 #[ignore = "needs a broker of its own: make torture"]
 async fn a_broker_that_restarts_is_waited_for() {
     let broker = PrivateBroker::start("restart").await;
-    let world = World::with(slow(20_000), "").await;
-    broker.produce(&world).await;
-    let consumer = broker.consumer(&world);
+    let world = broker.world(slow(20_000), "").await;
+    world.producer(&[]).await.ok();
+    let consumer = world.consumer();
     world.pages_done(20).await;
     broker.rabbitmqctl(&["stop_app"]).await;
     consumer.logs("lost the connection to RabbitMQ").await;

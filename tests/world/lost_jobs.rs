@@ -10,7 +10,7 @@ use pagemill_core::ConfigDuration;
 use tokio::time::sleep;
 use tokio_postgres::Client;
 
-use super::{PATIENCE, World, count, missing_pages, progress_of, rabbitmqctl_output};
+use super::{PATIENCE, World, count, missing_pages, progress_of};
 
 /// Between two looks at the ledger.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -99,10 +99,9 @@ impl<'a> LostJobs<'a> {
 
     /// The queues through which jobs travel. `None` where they cannot be counted.
     async fn queues(&self) -> Option<Vec<Queue>> {
-        let url = self.world.amqp_url();
-        let vhost = url.rsplit_once('/').expect("a URL with a vhost").1.replace("%2f", "/");
+        let vhost = self.world.broker.vhost();
         let columns = ["list_queues", "-p", &vhost, "name", "messages_ready", "messages_unacknowledged"];
-        let listed = rabbitmqctl_output(&columns).await.ok()?;
+        let listed = self.world.broker.try_rabbitmqctl(&columns).await.ok()?;
         let prefix = format!("pagemill.{}.", self.world.source);
         let queue = |line: &str| {
             let mut columns = line.split('\t');
