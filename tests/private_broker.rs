@@ -2,7 +2,9 @@
 //! own, so `make torture` runs them.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -11,35 +13,76 @@ use tokio::time::sleep;
 
 use crate::world::{Broker, PATIENCE, World, count, postgres_url, run, slow};
 
-/// A RabbitMQ of one test. Dropped, it stops and its data is deleted.
+/// A RabbitMQ of one test.
 struct PrivateBroker {
-    name: String,
     broker: Broker,
+    _servers: Servers,
 }
 
-/// `scripts/servers` for the servers of this name. PostgreSQL is the one that all tests use.
-fn servers(name: &str, command: &str) -> std::process::Command {
-    let script: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/servers");
-    let mut servers = std::process::Command::new(script);
-    servers
-        .arg(command)
-        .env("PAGEMILL_SERVERS_NAME", name)
-        .env("PAGEMILL_TEST_POSTGRES_URL", postgres_url())
-        .env_remove("PAGEMILL_TEST_AMQP_URL")
-        .env_remove("PAGEMILL_TEST_RABBITMQCTL");
-    servers
+/// Servers that `scripts/servers` starts under a name. Dropped, they stop and their data is deleted.
+struct Servers {
+    name: String,
+}
+
+impl Servers {
+    /// Servers of one test of this process. PostgreSQL is the one that all tests use.
+    async fn start(test: &str) -> Self {
+        let records = Self::records();
+        fs::create_dir_all(&records).unwrap();
+        for record in fs::read_dir(&records).unwrap() {
+            let name = record.unwrap().file_name().into_string().unwrap();
+            let (_, pid) = name.rsplit_once('-').expect("a process id");
+            if !is_alive(pid) {
+                drop(Self { name });
+            }
+        }
+        let servers = Self { name: format!("{test}-{}", std::process::id()) };
+        // A killed process may have had the same id.
+        run(servers.script("clean").into()).await.ok();
+        fs::write(records.join(&servers.name), "").unwrap();
+        run(servers.script("up").into()).await.ok();
+        servers
+    }
+
+    /// Files named like the servers that were started. Those of a killed process are cleaned later.
+    fn records() -> PathBuf {
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join("private-brokers")
+    }
+
+    fn script(&self, command: &str) -> Command {
+        let mut script = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/servers"));
+        script
+            .arg(command)
+            .env("PAGEMILL_SERVERS_NAME", &self.name)
+            .env("PAGEMILL_TEST_POSTGRES_URL", postgres_url())
+            .env_remove("PAGEMILL_TEST_AMQP_URL")
+            .env_remove("PAGEMILL_TEST_RABBITMQCTL");
+        script
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        if self.script("clean").status().is_ok_and(|status| status.success()) {
+            let _ = fs::remove_file(Self::records().join(&self.name));
+        }
+    }
+}
+
+fn is_alive(pid: &str) -> bool {
+    Command::new("kill").args(["-0", pid]).stderr(Stdio::null()).status().unwrap().success()
 }
 
 impl PrivateBroker {
-    async fn start(name: &str) -> Self {
-        run(servers(name, "up").into()).await.ok();
-        let printed = run(servers(name, "env").into()).await.ok().stdout;
+    async fn start(test: &str) -> Self {
+        let servers = Servers::start(test).await;
+        let printed = run(servers.script("env").into()).await.ok().stdout;
         let value = |key: &str| {
             let (_, value) = printed.split_once(&format!("{key}=")).expect("a variable");
             value.split_whitespace().next().unwrap().to_owned()
         };
         let broker = Broker::private(value("PAGEMILL_TEST_AMQP_URL"), value("PAGEMILL_TEST_RABBITMQCTL"));
-        Self { name: name.to_owned(), broker }
+        Self { broker, _servers: servers }
     }
 
     async fn rabbitmqctl(&self, args: &[&str]) -> String {
@@ -49,12 +92,6 @@ impl PrivateBroker {
     /// A world whose programs use this broker.
     async fn world(&self, simulated: SimulatorConfig, settings: &str) -> World {
         World::on_broker(self.broker.clone(), simulated, settings).await
-    }
-}
-
-impl Drop for PrivateBroker {
-    fn drop(&mut self) {
-        let _ = servers(&self.name, "clean").status();
     }
 }
 
