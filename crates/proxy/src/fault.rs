@@ -14,7 +14,7 @@ pub enum Direction {
 /// A fault of a connection, until it is mended or another takes its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Bytes arrive so much later, in both directions.
+    /// Bytes arrive so much later, in both directions. At most 16 KiB wait at a time, so this limits the bandwidth too.
     Delay(Duration),
     /// So many bytes at a time are passed on, with this pause before them, in both directions.
     Drip {
