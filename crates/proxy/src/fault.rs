@@ -59,10 +59,7 @@ impl Watch {
     /// Waits until the connection is to end, and returns whether with a reset.
     pub(crate) async fn end(&mut self) -> bool {
         let ends = |fault: &Option<Fault>| matches!(fault, Some(Fault::Close | Fault::Reset));
-        match self.0.wait_for(ends).await {
-            Ok(fault) => *fault == Some(Fault::Reset),
-            // The proxy is gone.
-            Err(_) => true,
-        }
+        *self.0.wait_for(ends).await.expect("`Shared` holds the sender, and each connection `Shared`")
+            == Some(Fault::Reset)
     }
 }
