@@ -135,6 +135,7 @@ impl World {
     ) -> Self {
         simulated.port = 0;
         simulated.token = Some(TOKEN.to_owned());
+        // A virtual host has its world's name, so that `drop_leftovers` finds it.
         let source = broker.own_vhost().unwrap_or_else(unique_name);
         let database = format!("pagemill_{source}");
         let admin = connect(&postgres_url()).await;
@@ -475,12 +476,16 @@ fn seconds() -> u64 {
     SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()
 }
 
-/// Drops databases that runs left which were killed at least an hour ago. One in use stays.
+/// Drops databases that runs left which were killed at least an hour ago, and cleans the broker of their worlds. What
+/// is in use stays.
 async fn drop_leftovers(admin: &Client) {
     let oldest = format!("pagemill_t{:08x}", seconds() - 3_600);
     let sql = "select datname::text from pg_database where datname ~ '^pagemill_t[0-9a-f]{8}_[0-9a-f]{8}$' and datname < $1";
     for row in admin.query(sql, &[&oldest]).await.unwrap() {
-        let _ = admin.batch_execute(&format!("drop database if exists {}", row.get::<_, String>(0))).await;
+        let database: String = row.get(0);
+        if admin.batch_execute(&format!("drop database {database}")).await.is_ok() {
+            Broker::clean_leftovers(&database["pagemill_".len()..]).await;
+        }
     }
 }
 

@@ -97,6 +97,14 @@ impl Broker {
         }
     }
 
+    /// Deletes what the world of this source left on the server that all tests use.
+    pub(super) async fn clean_leftovers(source: &str) {
+        let shared = Self::shared();
+        shared.delete_queues(source).await;
+        // It fails for a world without a virtual host of its own.
+        let _ = shared.try_rabbitmqctl(&["delete_vhost", source]).await;
+    }
+
     async fn delete_queues(&self, source: &str) {
         let Ok((_connection, channel)) = self.connect().await else { return };
         for queue in QUEUES {
