@@ -11,7 +11,10 @@ use std::{
 use pagemill_simulator::{Fault, FaultKind, SimulatorConfig};
 use tokio::time::sleep;
 
-use crate::world::{Broker, PATIENCE, World, count, postgres_url, run, slow};
+use crate::{
+    lost_jobs::{failure, lose_jobs},
+    world::{Broker, PATIENCE, World, count, postgres_url, run, slow},
+};
 
 /// A RabbitMQ of one test.
 struct PrivateBroker {
@@ -156,4 +159,16 @@ async fn a_broker_that_restarts_is_waited_for() {
     consumer.logs("lost the connection to RabbitMQ").await;
     broker.rabbitmqctl(&["start_app"]).await;
     world.assert_nothing_lost().await;
+}
+
+/// A wait looks at the queues of the world's own broker.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a broker of its own: make torture"]
+async fn lost_jobs_of_a_private_broker_are_noticed() {
+    let broker = PrivateBroker::start("lost-jobs").await;
+    let world = broker.world(slow(2_000), "").await;
+    world.producer(&[]).await.ok();
+    lose_jobs(&world).await;
+    let failure = failure(world.ended()).await;
+    assert!(failure.contains("jobs are lost"), "{failure}");
 }
