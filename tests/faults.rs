@@ -44,8 +44,7 @@ async fn a_broker_that_closes_all_connections_is_lived_through() {
         world.pages_done(pages).await;
         world.close_all_connections().await;
     }
-    world.assert_sealed_truth().await;
-    assert!(world.dead().await.is_empty());
+    world.assert_nothing_lost().await;
     drop(consumers);
 }
 
@@ -61,8 +60,7 @@ async fn a_postgres_that_ends_connections_in_a_loop_costs_nothing() {
                      where datname = current_database() and application_name = 'pagemill'";
         db.query(ended, &[]).await.unwrap();
     }
-    world.assert_sealed_truth().await;
-    assert!(world.dead().await.is_empty());
+    world.assert_nothing_lost().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -81,8 +79,7 @@ async fn a_database_that_is_away_is_waited_for() {
     consumer.logs("stopped taking jobs").await;
     admin.batch_execute(&format!("alter database {name} allow_connections true")).await.unwrap();
     consumer.logs("taking jobs again").await;
-    world.assert_sealed_truth().await;
-    assert!(world.dead().await.is_empty());
+    world.assert_nothing_lost().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,14 +7,14 @@ use futures_util::FutureExt as _;
 use crate::world::{PATIENCE, World, slow};
 
 /// Takes all jobs out of the world's queue that no consumer holds.
-async fn lose_jobs(world: &World) {
+pub(crate) async fn lose_jobs(world: &World) {
     let (_connection, channel) = world.broker().await;
     let name = format!("pagemill.{}.pages", world.source);
     channel.queue_purge(name.as_str().into(), Default::default()).await.unwrap();
 }
 
 /// What a wait panics with.
-async fn failure<T>(waiting: impl Future<Output = T>) -> String {
+pub(crate) async fn failure<T>(waiting: impl Future<Output = T>) -> String {
     let Err(panic) = AssertUnwindSafe(waiting).catch_unwind().await else { panic!("it ended") };
     *panic.downcast::<String>().unwrap()
 }

@@ -26,11 +26,6 @@ async fn until_passed(proxy: &Proxy, direction: Direction, bytes: u64) {
     until("bytes pass", || proxy.passed(direction) >= before + bytes).await;
 }
 
-async fn assert_nothing_lost(world: &World) {
-    world.assert_sealed_truth().await;
-    assert!(world.dead().await.is_empty());
-}
-
 /// A consumer that notices a silent connection to the broker within seconds.
 fn consumer_with_short_heartbeats(world: &World) -> Consumer {
     let url = format!("{}?heartbeat=1", world.proxies().amqp_url);
@@ -67,7 +62,7 @@ async fn assert_next_run_completes(world: &World) {
     world.db().await.batch_execute("update pagemill.runs set lease_until = now()").await.unwrap();
     let _consumers = [world.consumer(), world.consumer()];
     world.producer(&["--wait"]).await.ok();
-    assert_nothing_lost(world).await;
+    world.assert_nothing_lost().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -84,7 +79,7 @@ async fn a_publish_whose_connection_breaks_is_sent_again() {
     let (produced, ()) = tokio::join!(world.producer(&[]), breaking);
     produced.ok();
     let _consumers = [world.consumer(), world.consumer()];
-    assert_nothing_lost(&world).await;
+    world.assert_nothing_lost().await;
 }
 
 /// The broker has the jobs, but its confirms do not arrive.
@@ -160,7 +155,7 @@ async fn consuming_resumes_after_every_fault_of_its_connections() {
         // Both, the one that publishes and the one that consumes.
         until(&format!("connected again after {fault:?}"), || amqp.accepted() >= connections + 2).await;
     }
-    assert_nothing_lost(&world).await;
+    world.assert_nothing_lost().await;
     assert!(!consumer.log().contains(" ERROR "), "{}", consumer.log());
 }
 
@@ -182,7 +177,7 @@ async fn while_nothing_can_be_published_acks_flow_and_a_stop_ends_in_time() {
     assert_stops_in_time(&mut consumer).await;
     world.simulator.clear_fault(FaultKind::Error500, None);
     let _second = world.consumer();
-    assert_nothing_lost(&world).await;
+    world.assert_nothing_lost().await;
 }
 
 async fn assert_stops_in_time(consumer: &mut Consumer) {
@@ -223,7 +218,7 @@ async fn jobs_wait_for_a_postgres_behind_a_bad_connection() {
         pages += 60;
     }
     postgres.mend();
-    assert_nothing_lost(&world).await;
+    world.assert_nothing_lost().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -238,7 +233,7 @@ async fn a_stop_ends_in_time_though_postgres_is_silent() {
     assert_stops_in_time(&mut consumer).await;
     postgres.mend();
     let _second = world.consumer();
-    assert_nothing_lost(&world).await;
+    world.assert_nothing_lost().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -262,5 +257,5 @@ async fn pages_whose_response_breaks_off_are_requested_again() {
         consumer.logs(logged).await;
     }
     api.mend();
-    assert_nothing_lost(&world).await;
+    world.assert_nothing_lost().await;
 }

@@ -77,6 +77,7 @@ async fn a_prune_that_dies_is_gone_on_with() {
     assert_eq!(count(&world.db().await, pages).await, 0);
     assert_eq!(count(&world.db().await, "select count(*) from pagemill.partitions").await, 1);
     world.assert_kept(2).await;
+    world.assert_nothing_lost().await;
 }
 
 impl World {

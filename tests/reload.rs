@@ -89,7 +89,7 @@ async fn a_reload_that_dies_goes_on_where_it_was() {
         assert_eq!(ran.status.signal(), Some(ABORTED), "{point} was not reached: {}", ran.stderr);
     }
     assert_eq!(reload(&world, &[]).await["pages"], 20);
-    world.assert_sealed_truth().await;
+    world.assert_nothing_lost().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

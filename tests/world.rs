@@ -1,5 +1,6 @@
 //! A small world for one test: a database, a source (and with it queues) and a simulator of its own.
 
+mod broker;
 mod lost_jobs;
 mod proxies;
 
@@ -12,7 +13,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
 use pagemill_simulator::{Latency, Simulator, SimulatorConfig, TRUTH_SQL, truth_digest};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -22,6 +22,7 @@ use tokio::{
 };
 use tokio_postgres::{Client, NoTls};
 
+pub(crate) use self::broker::Broker;
 use self::{lost_jobs::LostJobs, proxies::Proxies};
 
 /// Longer than anything takes that works, on a busy machine.
@@ -40,8 +41,10 @@ pub(crate) struct World {
     pub(crate) source: String,
     pub(crate) dir: TempDir,
     database: String,
-    vhost: Option<Vhost>,
+    broker: Broker,
     proxies: Option<Proxies>,
+    /// How many consumers were started.
+    consumers: AtomicU32,
 }
 
 /// An API that takes its time, so that something can happen meanwhile.
@@ -77,12 +80,17 @@ impl World {
     }
 
     pub(crate) async fn unmigrated(simulated: SimulatorConfig, settings: &str) -> Self {
-        Self::new("xiaohongshu", &["creative"], simulated, settings, None).await
+        Self::new("xiaohongshu", &["creative"], simulated, settings, Broker::shared()).await
     }
 
     /// A world whose connections to the broker can be closed, all of them and no others.
     pub(crate) async fn on_own_vhost(simulated: SimulatorConfig) -> Self {
-        let world = Self::new("xiaohongshu", &["creative"], simulated, "", Some(Vhost::create().await)).await;
+        Self::on_broker(Broker::on_new_vhost().await, simulated, "").await
+    }
+
+    /// A world whose programs use this broker.
+    pub(crate) async fn on_broker(broker: Broker, simulated: SimulatorConfig, settings: &str) -> Self {
+        let world = Self::new("xiaohongshu", &["creative"], simulated, settings, broker).await;
         world.pagemill(&["migrate"]).await.ok();
         world
     }
@@ -90,7 +98,7 @@ impl World {
     /// A world whose programs reach PostgreSQL, RabbitMQ and the API through proxies. The test looks past them.
     pub(crate) async fn behind_proxies(simulated: SimulatorConfig, settings: &str) -> Self {
         let mut world = Self::unmigrated(simulated, settings).await;
-        let (postgres_url, amqp_url) = (world.postgres_url(), world.amqp_url());
+        let (postgres_url, amqp_url) = (world.postgres_url(), world.broker.url.clone());
         world.proxies = Some(Proxies::start(&postgres_url, &amqp_url, world.simulator.address()).await);
         world.configure(settings, "");
         world.pagemill(&["migrate"]).await.ok();
@@ -102,8 +110,8 @@ impl World {
     }
 
     pub(crate) async fn close_all_connections(&self) {
-        let vhost = self.vhost.as_ref().expect("World::on_own_vhost");
-        rabbitmqctl(&["close_all_connections", "--vhost", &vhost.0, "test"]).await;
+        let vhost = self.broker.own_vhost().expect("World::on_own_vhost");
+        self.broker.rabbitmqctl(&["close_all_connections", "--vhost", &vhost, "test"]).await;
     }
 
     /// A shipped definition's streams, from the simulator that speaks its dialect, and a migrated
@@ -113,7 +121,7 @@ impl World {
         streams: &[&'static str],
         simulated: SimulatorConfig,
     ) -> Self {
-        let world = Self::new(definition, streams, simulated, "", None).await;
+        let world = Self::new(definition, streams, simulated, "", Broker::shared()).await;
         world.pagemill(&["migrate"]).await.ok();
         world
     }
@@ -123,19 +131,30 @@ impl World {
         streams: &[&'static str],
         mut simulated: SimulatorConfig,
         settings: &str,
-        vhost: Option<Vhost>,
+        broker: Broker,
     ) -> Self {
         simulated.port = 0;
         simulated.token = Some(TOKEN.to_owned());
-        let source = unique_name();
+        // A virtual host has its world's name, so that `drop_leftovers` finds it.
+        let source = broker.own_vhost().unwrap_or_else(unique_name);
         let database = format!("pagemill_{source}");
         let admin = connect(&postgres_url()).await;
         drop_leftovers(&admin).await;
         admin.batch_execute(&format!("create database {database}")).await.unwrap();
         let simulator = Simulator::start(simulated.clone()).await.unwrap();
         let (streams, dir) = (streams.to_vec(), TempDir::new().unwrap());
-        let proxies = None;
-        let world = Self { definition, streams, simulator, simulated, source, database, vhost, proxies, dir };
+        let world = Self {
+            definition,
+            streams,
+            simulator,
+            simulated,
+            source,
+            dir,
+            database,
+            broker,
+            proxies: None,
+            consumers: AtomicU32::new(0),
+        };
         world.configure(settings, "");
         world
     }
@@ -148,7 +167,7 @@ impl World {
                 let api = format!("http://{}", proxies.api.address());
                 (proxies.postgres_url.clone(), proxies.amqp_url.clone(), api)
             }
-            None => (self.postgres_url(), self.amqp_url(), self.simulator.url()),
+            None => (self.postgres_url(), self.broker.url.clone(), self.simulator.url()),
         };
         let config = format!(
             "[postgres]\nurl = \"{postgres_url}\"\n[amqp]\nurl = \"{amqp_url}\"\n[consumer]\ngrace = \"2s\"\n{}{settings}\n\
@@ -168,10 +187,6 @@ impl World {
         let url = postgres_url();
         let (server, _) = url.rsplit_once('/').unwrap();
         format!("{server}/{}", self.database)
-    }
-
-    fn amqp_url(&self) -> String {
-        self.vhost.as_ref().map_or_else(amqp_url, Vhost::url)
     }
 
     /// A binary with this world's config.
@@ -210,8 +225,8 @@ impl World {
 
     /// A consumer with further environment variables.
     pub(crate) fn consumer_with(&self, environment: &[(&str, &str)]) -> Consumer {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let log = self.dir.path().join(format!("consumer-{}.log", COUNT.fetch_add(1, Ordering::Relaxed)));
+        let nth = self.consumers.fetch_add(1, Ordering::Relaxed);
+        let log = self.dir.path().join(format!("consumer-{nth}.log"));
         let mut command = self.command("pagemill-consumer", &[]);
         command
             .envs(environment.iter().copied())
@@ -282,6 +297,13 @@ impl World {
         self.pagemill(&["verify", status["run"].as_str().unwrap()]).await.ok();
     }
 
+    /// As above, and there is no dead letter.
+    pub(crate) async fn assert_nothing_lost(&self) {
+        self.assert_sealed_truth().await;
+        let dead = self.dead().await;
+        assert!(dead.is_empty(), "{dead:?}");
+    }
+
     pub(crate) async fn assert_truth(&self) {
         let table = format!("{}_creative", self.source);
         let sql = TRUTH_SQL.replace("{table}", &table).replace("{where}", "true");
@@ -291,7 +313,7 @@ impl World {
 
     /// The broker, to look behind the program's back.
     pub(crate) async fn broker(&self) -> (lapin::Connection, lapin::Channel) {
-        broker(&self.amqp_url()).await
+        self.broker.connect().await.unwrap()
     }
 
     /// No secret was written anywhere in the test's directory but where the test put it.
@@ -378,26 +400,11 @@ impl Consumer {
 impl Drop for World {
     /// Takes away what the test left on the servers.
     fn drop(&mut self) {
-        let (database, source, vhost) = (self.database.clone(), self.source.clone(), self.vhost.take());
+        let (database, source, broker) = (self.database.clone(), self.source.clone(), self.broker.clone());
         let cleaning = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                if let Some(vhost) = vhost {
-                    rabbitmqctl(&["delete_vhost", &vhost.0]).await;
-                    return drop_database(&database).await;
-                }
-                let (_connection, channel) = broker(&amqp_url()).await;
-                for queue in
-                    ["pages", "pages.low", "dead", "retry.100ms", "retry.200ms", "retry.1s", "retry.30s"]
-                {
-                    let name = format!("pagemill.{source}.{queue}");
-                    let _ = channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await;
-                    if queue.starts_with("retry") {
-                        let _ = channel
-                            .exchange_delete(name.as_str().into(), ExchangeDeleteOptions::default())
-                            .await;
-                    }
-                }
+                broker.clean(&source).await;
                 drop_database(&database).await;
             });
         });
@@ -445,12 +452,6 @@ pub(crate) fn amqp_url() -> String {
     std::env::var("PAGEMILL_TEST_AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/%2f".into())
 }
 
-async fn broker(url: &str) -> (lapin::Connection, lapin::Channel) {
-    let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await.unwrap();
-    let channel = connection.create_channel().await.unwrap();
-    (connection, channel)
-}
-
 async fn progress_of(db: &Client) -> String {
     let sql = "select format('%s %s %s %s %s', sum(done), sum(dead), count(*), max(progressed_at), (select max(lease_until) from pagemill.runs)) from pagemill.partitions";
     db.query_one(sql, &[]).await.unwrap().get(0)
@@ -475,59 +476,22 @@ fn seconds() -> u64 {
     SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()
 }
 
-/// Drops databases that runs left which were killed at least an hour ago. One in use stays.
+/// Drops databases that runs left which were killed at least an hour ago, and cleans the broker of their worlds. What
+/// is in use stays.
 async fn drop_leftovers(admin: &Client) {
     let oldest = format!("pagemill_t{:08x}", seconds() - 3_600);
     let sql = "select datname::text from pg_database where datname ~ '^pagemill_t[0-9a-f]{8}_[0-9a-f]{8}$' and datname < $1";
     for row in admin.query(sql, &[&oldest]).await.unwrap() {
-        let _ = admin.batch_execute(&format!("drop database if exists {}", row.get::<_, String>(0))).await;
+        let database: String = row.get(0);
+        if admin.batch_execute(&format!("drop database {database}")).await.is_ok() {
+            Broker::clean_leftovers(&database["pagemill_".len()..]).await;
+        }
     }
 }
 
 async fn drop_database(name: &str) {
     let drop = format!("drop database if exists {name} with (force)");
     let _ = connect(&postgres_url()).await.batch_execute(&drop).await;
-}
-
-/// A virtual host of the broker, for one test.
-struct Vhost(String);
-
-impl Vhost {
-    async fn create() -> Self {
-        let vhost = Self(unique_name());
-        let url = amqp_url();
-        let user = url.split("://").nth(1).unwrap().split([':', '@']).next().unwrap();
-        rabbitmqctl(&["add_vhost", &vhost.0]).await;
-        rabbitmqctl(&["set_permissions", "-p", &vhost.0, user, ".*", ".*", ".*"]).await;
-        vhost
-    }
-
-    fn url(&self) -> String {
-        format!("{}/{}", amqp_url().rsplit_once('/').unwrap().0, self.0)
-    }
-}
-
-/// Commands the broker under test. A test that needs a fault does not pass without it.
-async fn rabbitmqctl(args: &[&str]) {
-    if let Err(failed) = rabbitmqctl_output(args).await {
-        panic!(
-            "{failed}\nThis test commands the broker under test by its rabbitmqctl: run `make test`, or install \
-             RabbitMQ's rabbitmqctl and name it in PAGEMILL_TEST_RABBITMQCTL"
-        );
-    }
-}
-
-/// What rabbitmqctl prints.
-async fn rabbitmqctl_output(args: &[&str]) -> Result<String, String> {
-    let program = std::env::var("PAGEMILL_TEST_RABBITMQCTL").unwrap_or_else(|_| "rabbitmqctl".to_owned());
-    let failed = match Command::new(&program).arg("-q").args(args).kill_on_drop(true).output().await {
-        Ok(output) if output.status.success() => {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
-        Err(error) => error.to_string(),
-    };
-    Err(format!("{program} {args:?} failed: {failed}"))
 }
 
 async fn connect(url: &str) -> Client {

@@ -14,7 +14,7 @@ pub enum Direction {
 /// A fault of a connection, until it is mended or another takes its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Bytes arrive so much later, in both directions.
+    /// Bytes arrive so much later, in both directions. At most 16 KiB wait at a time, so this limits the bandwidth too.
     Delay(Duration),
     /// So many bytes at a time are passed on, with this pause before them, in both directions.
     Drip {
@@ -59,10 +59,7 @@ impl Watch {
     /// Waits until the connection is to end, and returns whether with a reset.
     pub(crate) async fn end(&mut self) -> bool {
         let ends = |fault: &Option<Fault>| matches!(fault, Some(Fault::Close | Fault::Reset));
-        match self.0.wait_for(ends).await {
-            Ok(fault) => *fault == Some(Fault::Reset),
-            // The proxy is gone.
-            Err(_) => true,
-        }
+        *self.0.wait_for(ends).await.expect("`Shared` holds the sender, and each connection `Shared`")
+            == Some(Fault::Reset)
     }
 }

@@ -205,6 +205,16 @@ async fn a_delay_holds_bytes_for_its_time_or_until_it_is_mended() {
 }
 
 #[tokio::test]
+async fn a_dropped_proxy_ends_its_connections() {
+    let Ends { proxy, listener: _listener, mut client, mut server } = Ends::connected().await;
+    let address = proxy.address();
+    drop(proxy);
+    assert_eq!(end(&mut client).await, Ok(0));
+    assert_eq!(end(&mut server).await, Ok(0));
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
 async fn a_server_that_is_away_is_a_reset() {
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let proxy = Proxy::start(gone).await.unwrap();
