@@ -6,6 +6,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     fmt::Write as _,
     ops::RangeInclusive,
+    time::Duration,
 };
 
 use fastrand::Rng;
@@ -203,6 +204,8 @@ impl<'a> World<'a> {
         let newest: BTreeMap<Key, i64> =
             self.ledger.newest().into_iter().map(|(key, partition)| (key.clone(), partition.id)).collect();
         self.is_quiet = true;
+        // The pools learn which of their connections have ended.
+        tokio::time::sleep(Duration::from_millis(2)).await;
         self.start_producer(Pull::Again);
         self.run_until_idle().await?;
         for stream in STREAMS {
