@@ -308,3 +308,26 @@ async fn the_pace_of_a_run_is_that_of_its_last_minutes() {
     assert!((39.0..60.0).contains(&source.lately_seconds), "{source:?}");
     assert_eq!(world.store.runs.pace(99).await.unwrap_err().kind(), StoreErrorKind::Invalid);
 }
+
+/// Two starts without an end make a page suspected. Crashes while it runs alone count; a return in good order takes its
+/// start back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_kills_its_process_while_alone_is_poisoned() {
+    let world = World::new().await;
+    let (job, pages) = (world.partition(false).await, &world.store.pages);
+    let start = async || pages.start(&job, true, 2).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(start().await, PageStart::Fetch { suspected: false });
+        pages.clear_start_marks(&[(job.partition, job.page)]).await.unwrap();
+    }
+    for _ in 0..2 {
+        assert_eq!(start().await, PageStart::Fetch { suspected: false });
+    }
+    for _ in 0..2 {
+        assert_eq!(start().await, PageStart::Fetch { suspected: true });
+        pages.start_alone(&job).await.unwrap();
+    }
+    assert_eq!(start().await, PageStart::Poisoned { crashes: 2 });
+    pages.clear_start_marks(&[(job.partition, job.page)]).await.unwrap();
+    assert_eq!(start().await, PageStart::Fetch { suspected: true });
+}
