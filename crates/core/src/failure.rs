@@ -98,6 +98,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn being_throttled_costs_no_attempt() {
+        use FailureClass::{Permanent, Throttled, Token, Transient};
+        assert!(!Throttled.costs_attempt());
+        assert!([Transient, Token, Permanent].into_iter().all(FailureClass::costs_attempt));
+    }
+
+    #[test]
     fn numbers_and_ids_do_not_split_a_group() {
         assert_eq!(
             fingerprint("HTTP 500 on page 7 (request 5f3c9a7712ab)"),

@@ -180,6 +180,14 @@ mod tests {
     }
 
     #[test]
+    fn only_the_first_delivery_of_a_first_publication_needs_no_check() {
+        assert!(!job().needs_check(false));
+        assert!(job().needs_check(true));
+        assert!(PageJob { generation: 1, ..job() }.needs_check(false));
+        assert!(PageJob { attempt: 1, ..job() }.needs_check(false));
+    }
+
+    #[test]
     fn a_job_survives_the_queue() {
         assert_eq!(PageJob::decode(&job().encode()).unwrap(), job());
         assert!(job().encode().len() < 400, "messages stay small");

@@ -5,7 +5,7 @@ mod common;
 use common::{World, closed, page, reason};
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp, civil::date};
-use pagemill_core::{Lane, Slice, Verdict};
+use pagemill_core::{Failure, Lane, Slice, Verdict};
 use pagemill_store::{
     NewPartition, PageStart, PageWrite, PlanDecision, RunPlanRequest, StoreErrorKind, Unwanted,
 };
@@ -330,4 +330,16 @@ async fn a_page_that_kills_its_process_while_alone_is_poisoned() {
     assert_eq!(start().await, PageStart::Poisoned { crashes: 2 });
     pages.clear_start_marks(&[(job.partition, job.page)]).await.unwrap();
     assert_eq!(start().await, PageStart::Fetch { suspected: true });
+}
+
+/// A page that is dead waits for its operator: a copy of its job that still comes stores nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_a_dead_page_stores_nothing() {
+    let world = World::new().await;
+    let job = world.partition(false).await;
+    let dead = world.store.dead_letters.record(&job, &Failure::permanent("HTTP 500")).await.unwrap();
+    assert!(dead.is_some());
+    let write = page(&job, 1, &[1, 2, 3], 1, 1_000, 30);
+    let written = world.store.pages.write(&world.table, &[write]).await.unwrap();
+    assert_eq!((written.stored, world.rows().await), (vec![false], vec![]));
 }
