@@ -343,3 +343,16 @@ async fn a_copy_of_a_dead_page_stores_nothing() {
     let written = world.store.pages.write(&world.table, &[write]).await.unwrap();
     assert_eq!((written.stored, world.rows().await), (vec![false], vec![]));
 }
+
+/// A failure that comes after the page was stored by a copy of its job changes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_failure_leaves_a_done_page_done() {
+    let world = World::new().await;
+    let job = world.partition(false).await;
+    let write = page(&job, 1, &[1, 2, 3], 1, 1_000, 30);
+    assert_eq!(world.store.pages.write(&world.table, &[write]).await.unwrap().stored, [true]);
+    let failure = Failure::permanent("HTTP 500");
+    assert_eq!(world.store.pages.record_failure(&job, &failure).await.unwrap(), None);
+    assert!(world.store.dead_letters.record(&job, &failure).await.unwrap().is_none());
+    assert!(matches!(world.store.pages.look_up(&job).await.unwrap(), Some(Unwanted::Done(_))));
+}
