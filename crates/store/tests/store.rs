@@ -356,3 +356,15 @@ async fn a_late_failure_leaves_a_done_page_done() {
     assert!(world.store.dead_letters.record(&job, &failure).await.unwrap().is_none());
     assert!(matches!(world.store.pages.look_up(&job).await.unwrap(), Some(Unwanted::Done(_))));
 }
+
+/// A partition that is not published yet is its producer's while the producer is alive.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rescue_leaves_a_partition_to_its_live_producer() {
+    let world = World::new().await;
+    let (job, store) = (world.partition(false).await, &world.store);
+    let idle = std::time::Duration::ZERO;
+    assert!(store.partitions.rescue("test", idle).await.unwrap().is_none());
+    store.runs.release_lease(job.run, "test").await.unwrap();
+    let rescued = store.partitions.rescue("test", idle).await.unwrap().unwrap();
+    assert_eq!(rescued.partition.id, job.partition);
+}
