@@ -90,6 +90,7 @@ async fn failures_and_dead_letters_are_read() {
         let requeued = requeued[0].job.as_ref().unwrap();
         assert_eq!((requeued.page, requeued.generation), (1, 1));
     }
+    assert_eq!(store.partitions.get(job.partition).await.unwrap().progress.dead, 0);
     let mut write = page(&job, 1, &[1], 1, 1, 1);
     write.job = job.at(1, 1);
     store.pages.write(&world.table, &[write]).await.unwrap();

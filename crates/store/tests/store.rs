@@ -222,6 +222,9 @@ async fn a_rescue_raises_the_generation_and_voids_older_copies() {
     let newer = PageWrite { job: order.jobs[0].clone(), ..page(&job, 2, &[10, 11], 2, 2, 30) };
     assert_eq!(world.store.pages.write(&world.table, &[newer]).await.unwrap().stored, [true]);
     assert_eq!(world.rows().await.len(), 12);
+    // Page 3 again: the job of its first rescue is void.
+    let again = world.store.partitions.reissue_missing(job.partition).await.unwrap().unwrap();
+    assert_eq!((again.jobs[0].page, again.jobs[0].generation), (3, 2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
