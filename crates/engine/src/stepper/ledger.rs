@@ -23,7 +23,7 @@ pub(super) struct Partition {
     pub(super) done: i32,
     pub(super) dead: i32,
     pub(super) repair_rounds: i32,
-    /// Its pages are noted as published.
+    /// True if the ledger notes its pages as published.
     pub(super) published: bool,
 }
 

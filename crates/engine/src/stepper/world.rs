@@ -69,9 +69,9 @@ pub(super) struct Report {
 /// What a producer pulls.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pull {
-    /// What is not sealed.
+    /// Slices that are not sealed.
     Missing,
-    /// What is sealed, too.
+    /// All slices, sealed or not.
     Again,
 }
 
