@@ -39,7 +39,15 @@ create table pagemill.partitions (
     part          jsonb not null default '{}',
     -- So many parts stand for this partition's pages beyond the first.
     parts         int,
-    state         text not null default 'open' check (state in ('open', 'sealed', 'incomplete')),
+    -- proved: complete, and to be put into the table. held: proved, and waits for a second look or an operator.
+    state         text not null default 'open' check (state in ('open', 'proved', 'held', 'sealed', 'incomplete')),
+    -- Which rows of the table are the slice's: those whose date is within its dates, those that carry its own first
+    -- and last day (exact), or all of the account (whole).
+    date_scope    text not null check (date_scope in ('within', 'exact', 'whole')),
+    -- The account as the table's rows name it; empty where they name none.
+    row_account   text not null,
+    -- direct: pages write their rows into the table. staged: rows wait in staged_<table> until the proof.
+    write_mode    text not null default 'direct' check (write_mode in ('direct', 'staged')),
     -- The API's stated total, from the first page stored. Planned pages follow from it; there is
     -- always one, since the page that says "0" is itself a page.
     total         bigint check (total >= 0),
@@ -59,10 +67,18 @@ create table pagemill.partitions (
     dead          int  not null default 0,
     -- Rounds in which pages were fetched again because the proof failed.
     repair_rounds       int  not null default 0,
-    -- The sealed attempt whose rows stood in the table untouched when this one's pages were published.
-    stands_on     bigint,
-    -- Every transaction before this had ended when that was looked at.
-    stands_since  xid8,
+    -- The sealed attempt whose rows were in the table unchanged before this one's pages were published: only what
+    -- differs from it is staged.
+    baseline_attempt    bigint,
+    -- A reload: its pages are the stored responses of this attempt, not requests.
+    reload_of     bigint,
+    -- Of a sealed attempt's rows in the table: how many, the bit_xor of their hashes, and the decode hash that they were
+    -- read by. NULL until they are counted.
+    row_count     bigint,
+    digest        bigint,
+    decode_hash   bigint,
+    -- The earliest request among its pages, once they are proved: the data is at least so recent.
+    requested_from timestamptz,
     opened_at     timestamptz not null default now(),
     published_at  timestamptz,
     progressed_at timestamptz not null default now(),
@@ -86,6 +102,11 @@ create unique index partitions_one_open on pagemill.partitions
 -- The newest attempt of a slice.
 create index partitions_slice on pagemill.partitions (source, stream, account, from_date, to_date, id desc)
     where parent is null;
+-- Attempts that are not closed: those that may conflict with a new one, and those that are to be applied.
+create index partitions_unclosed on pagemill.partitions (source, stream, row_account)
+    where state in ('open', 'proved', 'held') and parent is null;
+-- The attempts that may conflict with one, the newest first.
+create index partitions_stream on pagemill.partitions (source, stream, row_account, id desc) where parent is null;
 create index partitions_run on pagemill.partitions (run);
 create index partitions_parent on pagemill.partitions (parent) where parent is not null;
 create index partitions_root on pagemill.partitions ((coalesce(root, id)));
@@ -121,7 +142,9 @@ create table pagemill.pages (
     total              bigint,
     -- 64-bit hashes of the rows' keys: what the seal counts.
     key_hashes         bigint[],
-    -- The rows' hashes over all values, added up.
+    -- 64-bit hashes of the rows over all values: a row of the same hash did not change.
+    row_hashes         bigint[],
+    -- The row hashes, added up.
     content_hash       bigint,
     -- Values that became NULL because they did not follow their column's grammar.
     cast_failures              jsonb,
@@ -132,7 +155,7 @@ create table pagemill.pages (
     -- absent: columns whose field no row has; unmapped: fields that no column takes.
     facts              jsonb,
     request_id         text,
-    -- When the request was sent, on this database's clock: the fence.
+    -- When the request was sent, on this database's clock.
     requested_at       timestamptz,
     -- xxh3 over the response's body without the id of its request, and how many bytes stand before and
     -- after that id. NULL where a body does not say all there is to its page.
@@ -141,11 +164,6 @@ create table pagemill.pages (
     body_digest_after  int,
     -- The decode hash when the page was stored. A reload changes that of the response only.
     decode_hash        bigint,
-    -- The transaction that stored the page; it wrote those of its rows that were not there as they are.
-    written            xid8,
-    -- Rows of the page that its own transaction did not write are older than this: every transaction
-    -- before it had ended when they were looked at.
-    horizon            xid8,
     error              text,
     fingerprint        text,
     first_failed_at    timestamptz,
@@ -175,15 +193,24 @@ create table pagemill.streams (
     primary key (source, stream)
 );
 
--- Slices whose newest attempt is sealed: what the views <table>_sealed show.
+-- Which attempt's rows the data tables hold: a row for each day, or for the pair of dates that the rows carry, or for
+-- the whole account. Written by the seal, in the transaction that puts the rows into the table. The views <table>_sealed
+-- join it.
+create table pagemill.sealed_cells (
+    source    text not null,
+    stream    text not null,
+    account   text not null,
+    from_date date not null,
+    to_date   date not null,
+    attempt   bigint not null references pagemill.partitions,
+    primary key (source, stream, account, from_date, to_date)
+);
+create index sealed_cells_attempt on pagemill.sealed_cells (attempt);
+
+-- The sealed cells, with the run and the time of their seals.
 create view pagemill.sealed as
-    select p.id, p.run, p.source, p.stream, p.account, p.from_date, p.to_date, p.total, p.closed_at as sealed_at
-    from pagemill.partitions p
-    where p.state = 'sealed' and p.parent is null
-      and not exists (select from pagemill.partitions newer
-                      where (newer.source, newer.stream, newer.account, newer.from_date, newer.to_date)
-                          = (p.source, p.stream, p.account, p.from_date, p.to_date)
-                        and newer.id > p.id and newer.parent is null);
+    select c.source, c.stream, c.account, c.from_date, c.to_date, c.attempt, p.run, p.closed_at as sealed_at
+    from pagemill.sealed_cells c join pagemill.partitions p on p.id = c.attempt;
 
 -- Progress of each run: its partitions counted, their parts' pages included.
 create view pagemill.run_progress as
@@ -191,7 +218,9 @@ create view pagemill.run_progress as
            count(*) filter (where p.root is null)                            as partitions,
            count(*) filter (where p.root is null and p.state = 'sealed')     as sealed,
            count(*) filter (where p.root is null and p.state = 'incomplete') as incomplete,
-           count(*) filter (where p.root is null and p.state = 'open')       as open,
+           -- Proved ones are about to be sealed.
+           count(*) filter (where p.root is null and p.state in ('open', 'proved')) as open,
+           count(*) filter (where p.root is null and p.state = 'held')       as held,
            coalesce(sum(coalesce(p.last_page, p.first_page + p.done - 1) - p.first_page + 1), 0) as planned_pages,
            coalesce(sum(p.done), 0)                                         as pages,
            coalesce(sum(p.dead), 0)                                         as dead,

@@ -75,10 +75,26 @@ async fn consumer_before_the_ack() {
     consumer_dies_at("before-ack:2").await;
 }
 
-/// All pages are done then, and nothing but the redelivered last ones can bring the seal.
+/// All pages are done then, and nothing but the redelivered last ones can bring the proof.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumer_inside_the_proof() {
+    consumer_dies_at("inside-proof").await;
+}
+
+/// All deliveries are acked then, and nothing but the sweep of another consumer can bring the seal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumer_before_the_seal() {
+    consumer_dies_at("before-apply").await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consumer_inside_the_seal() {
-    consumer_dies_at("inside-seal").await;
+    consumer_dies_at("inside-apply").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumer_after_the_seal() {
+    consumer_dies_at("after-apply").await;
 }
 
 /// Rows come in front while pages are read, so the proof fails and pages are fetched again.

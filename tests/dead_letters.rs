@@ -1,6 +1,6 @@
 //! Dead letters: how pages come to be there, and how an operator brings them back.
 
-use pagemill_core::{Lane, PageJob};
+use pagemill_core::{Lane, PageJob, WriteMode};
 use pagemill_simulator::{Fault, FaultKind, SimulatorConfig};
 use serde_json::json;
 
@@ -138,7 +138,8 @@ async fn what_is_no_job_is_dead_with_its_reason() {
         attempt: 0,
         lane: Lane::High,
         cursor: None,
-        stands_on: None,
+        write_mode: WriteMode::Direct,
+        baseline: None,
     };
     publish(&world, b"hello").await;
     // Alike but for a number: two letters all the same.

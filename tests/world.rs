@@ -253,7 +253,7 @@ impl World {
         let begun = Instant::now();
         let (mut progress, mut moved) = (String::new(), begun);
         while db
-            .query_one("select not exists (select from pagemill.partitions) or exists (select from pagemill.partitions where state = 'open')", &[])
+            .query_one("select not exists (select from pagemill.partitions) or exists (select from pagemill.partitions where state in ('open', 'proved') and parent is null)", &[])
             .await
             .unwrap()
             .get(0)
@@ -462,7 +462,7 @@ async fn missing_pages(db: &Client) -> String {
     let sql = "select coalesce(string_agg(format('partition %s of %s: %s of %s pages done, %s dead, %s', id, from_date, \
         done, coalesce(last_page - first_page + 1, 0), dead, coalesce((select string_agg(format('%s %s', page, state), ', ') \
         from (select * from pagemill.pages where partition = p.id and state <> 'done' order by page limit 20) waiting), \
-        'no other page was started')), '; ' order by id), 'nothing') from pagemill.partitions p where state = 'open'";
+        'no other page was started')), '; ' order by id), 'nothing') from pagemill.partitions p where state in ('open', 'proved') and parent is null";
     db.query_one(sql, &[]).await.unwrap().get(0)
 }
 

@@ -160,5 +160,5 @@ struct Queue {
 }
 
 /// More than 0 if a partition is open and no producer works on it: a producer has jobs of its own, and a lease.
-const WAITS: &str = "select count(*) from pagemill.partitions where state = 'open' \
+const WAITS: &str = "select count(*) from pagemill.partitions where state in ('open', 'proved') and parent is null \
     and not exists (select from pagemill.runs where lease_until > now())";

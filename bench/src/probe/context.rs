@@ -1,7 +1,7 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::Context as _;
-use pagemill_core::{Lane, PageJob, Slice};
+use pagemill_core::{Lane, PageJob, Slice, WriteMode};
 use pagemill_engine::{app, config::Config};
 use pagemill_source::Client;
 use pagemill_store::{DataTable, NewPartition, RunPlanRequest, Store, StoreConfig};
@@ -88,19 +88,22 @@ impl Context {
             attempt: 0,
             lane: Lane::High,
             cursor: None,
-            stands_on: None,
+            write_mode: WriteMode::Direct,
+            baseline: None,
         }
     }
 
     /// Opens a partition for all pages.
     pub(super) async fn partition(&self) -> anyhow::Result<i64> {
         let wanted = NewPartition {
+            row_account: self.slice().account,
+            date_scope: "within",
             slice: self.slice(),
             lane: Lane::High,
             page_size: 100,
             subset: None,
             chained: false,
-            due_if_sealed_before: None,
+            due_if_requested_before: None,
         };
         let requested = serde_json::json!({ "bench": "upsert" });
         let request = RunPlanRequest { requested, again: true, owner: "bench".into() };

@@ -1,11 +1,11 @@
 //! Pages written into PostgreSQL.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt, TryStreamExt, stream::FuturesUnordered};
 use pagemill_core::{FetchedPage, PageJob, Rows};
-use pagemill_store::{PageWrite, Sealing, Store, StoreConfig, compress};
+use pagemill_store::{Applied, PageWrite, Proving, Store, StoreConfig, compress};
 use secrecy::ExposeSecret;
 
 use super::{
@@ -15,6 +15,8 @@ use super::{
 use crate::servers::connect;
 
 const BATCH: usize = 20;
+/// Time in which a seal must be made.
+const APPLY_AT_MOST: Duration = Duration::from_secs(600);
 
 impl Context {
     pub(super) async fn store(&self, probe: Probe) -> anyhow::Result<Probed> {
@@ -61,13 +63,10 @@ impl Context {
         }
         if probe == Probe::Seal {
             begun = self.begin();
-            anyhow::ensure!(
-                matches!(
-                    self.store.partitions.seal(partition, Some(&self.table), 0).await?,
-                    Some(Sealing::Closed(_))
-                ),
-                "no seal"
-            );
+            let proving = self.store.partitions.prove(partition, Some(&self.table), 0).await?;
+            anyhow::ensure!(matches!(proving, Some(Proving::Ended(_))), "no proof");
+            let applied = self.store.partitions.apply(&self.table, partition, APPLY_AT_MOST).await?;
+            anyhow::ensure!(matches!(applied, Some(Applied::Sealed(_))), "no seal");
         }
         Ok(self.probed(begun, rows, false))
     }

@@ -72,11 +72,11 @@ pub struct PartsFacts {
     pub sums_differ: Vec<SumDiffers>,
 }
 
-/// Sealed or incomplete.
+/// Complete or incomplete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Complete, proved by the facts.
-    Sealed,
+    /// Proved by the facts.
+    Complete,
     /// Not provably complete, and why.
     Incomplete(IncompleteReason),
 }
@@ -141,7 +141,7 @@ impl IncompleteReason {
     }
 }
 
-/// Sealed means complete: the distinct keys equal the stated total, the total did not move, no key
+/// Complete means: the distinct keys equal the stated total, the total did not move, no key
 /// came twice, and the sums are the API's own. Where no total is stated the chain of pages must have
 /// come to its end. Anything else is incomplete, never silently good.
 pub fn verdict(facts: &SealFacts) -> Verdict {
@@ -162,7 +162,7 @@ pub fn verdict(facts: &SealFacts) -> Verdict {
     } else if !facts.sums_differ.is_empty() {
         IncompleteReason::SumsDiffer(facts.sums_differ.clone())
     } else {
-        return Verdict::Sealed;
+        return Verdict::Complete;
     })
 }
 
@@ -176,7 +176,7 @@ pub fn verdict_of_parts(facts: &PartsFacts) -> Verdict {
     } else if !sums_differ.is_empty() {
         IncompleteReason::SumsDiffer(sums_differ.clone())
     } else {
-        return Verdict::Sealed;
+        return Verdict::Complete;
     })
 }
 
@@ -231,9 +231,9 @@ mod tests {
     fn only_whole_partitions_seal() {
         let good = || SealFacts { total: Some(250), keys: 250, distinct_keys: 250, ..SealFacts::default() };
         let fee = || SumDiffers { metric: "fee".into(), stated: "5.30".into(), stored: "5.20".into() };
-        assert_eq!(verdict(&good()), Verdict::Sealed);
-        assert_eq!(verdict(&SealFacts { total: Some(0), ..SealFacts::default() }), Verdict::Sealed);
-        assert_eq!(verdict(&SealFacts { total: None, ..good() }), Verdict::Sealed, "no total is stated");
+        assert_eq!(verdict(&good()), Verdict::Complete);
+        assert_eq!(verdict(&SealFacts { total: Some(0), ..SealFacts::default() }), Verdict::Complete);
+        assert_eq!(verdict(&SealFacts { total: None, ..good() }), Verdict::Complete, "no total is stated");
         for (bad, expected) in [
             (SealFacts { distinct_keys: 249, ..good() }, "1 rows repeat a key that came before"),
             (
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn parts_add_up_to_the_whole() {
         let good = PartsFacts { total: 30, parts_total: 30, parts: 2, ..PartsFacts::default() };
-        assert_eq!(verdict_of_parts(&good), Verdict::Sealed);
+        assert_eq!(verdict_of_parts(&good), Verdict::Complete);
         let lacking = PartsFacts { parts_total: 20, ..good.clone() };
         assert!(reason(verdict_of_parts(&lacking)).starts_with("the parts have 20 rows"));
         let bad = PartsFacts { incomplete: Some((1, "b=2: 1 dead page".into())), ..lacking };

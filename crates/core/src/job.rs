@@ -33,9 +33,38 @@ pub struct PageJob {
     /// or link. For a report that the API prepares first, the task's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
-    /// A sealed attempt at the same slice, whose rows stood in the table untouched when this job was made.
+    /// How the page's rows are written, as the ledger had it when this job was made.
+    #[serde(default, skip_serializing_if = "WriteMode::is_direct")]
+    pub write_mode: WriteMode,
+    /// The sealed attempt that the page is compared with, as the ledger had it when this job was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stands_on: Option<i64>,
+    pub baseline: Option<i64>,
+}
+
+/// How an attempt's rows reach the data table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WriteMode {
+    /// Written into the table page by page: nothing that they could replace has been sealed.
+    #[default]
+    Direct,
+    /// Staged, and put into the table by one transaction once the attempt is proved.
+    Staged,
+}
+
+impl WriteMode {
+    /// `direct` or `staged`, as in the ledger.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Staged => "staged",
+        }
+    }
+
+    /// True for [`WriteMode::Direct`].
+    pub fn is_direct(&self) -> bool {
+        *self == Self::Direct
+    }
 }
 
 /// Stream × account × dates: the smallest slice for which the API states a total.
@@ -125,9 +154,10 @@ impl PageJob {
         redelivered || self.generation > 0 || self.attempt > 0
     }
 
-    /// The attempt whose page may be this one's again. What comes once more, for whatever reason, is read.
-    pub fn may_stand_on(&self, redelivered: bool) -> Option<i64> {
-        self.stands_on.filter(|_| !self.needs_check(redelivered))
+    /// The attempt whose response may come again unchanged. A page that is fetched again, for whatever reason, is
+    /// always decoded.
+    pub fn comparable_attempt(&self, redelivered: bool) -> Option<i64> {
+        self.baseline.filter(|_| !self.needs_check(redelivered))
     }
 
     /// A job for another page of this partition.
@@ -175,7 +205,8 @@ mod tests {
             attempt: 0,
             lane: Lane::High,
             cursor: None,
-            stands_on: None,
+            write_mode: WriteMode::Direct,
+            baseline: None,
         }
     }
 

@@ -55,17 +55,17 @@ impl Restate {
 
     /// A seal on `day` that is older than this is due again: the midnight that began the last day on
     /// which a seal still holds. `None` for a day beyond the window.
-    fn due_if_sealed_before(self, day: Date, today: Date, zone: &TimeZone) -> Option<Timestamp> {
+    fn due_if_requested_before(self, day: Date, today: Date, zone: &TimeZone) -> Option<Timestamp> {
         let oldest = today.saturating_sub(i64::from(self.within_days).days());
         let holds = today.saturating_sub(i64::from(self.every_days.saturating_sub(1)).days());
         (day >= oldest).then(|| holds.to_zoned(zone.clone()).ok().map(|midnight| midnight.timestamp()))?
     }
 }
 
-/// A seal older than this is not the last word on `day`, which is a partition's last: it was made
-/// before the report was final, at `ready_at` of the next day, or lies too far back for one of the
+/// A seal of requests before this is not the last word on `day`, which is a partition's last: they were sent
+/// before the report was final, at `ready_at` of the next day, or lie too far back for one of the
 /// windows. `None` where every seal holds. `zone` is the source's, and `today` its current day.
-pub fn due_if_sealed_before(
+pub fn due_if_requested_before(
     day: Date,
     today: Date,
     zone: &TimeZone,
@@ -73,7 +73,7 @@ pub fn due_if_sealed_before(
     windows: &[Restate],
 ) -> Option<Timestamp> {
     let ready = ready_at.and_then(|ready| ready.on(day.tomorrow().ok()?, zone));
-    let restated = windows.iter().filter_map(|w| w.due_if_sealed_before(day, today, zone)).max();
+    let restated = windows.iter().filter_map(|w| w.due_if_requested_before(day, today, zone)).max();
     ready.max(restated)
 }
 
@@ -180,7 +180,7 @@ mod tests {
             (date(2026, 3, 1), midnight(date(2026, 3, 25))),
             (date(2026, 2, 28), None),
         ] {
-            assert_eq!(due_if_sealed_before(day, today, &zone, None, &both), due, "{day}");
+            assert_eq!(due_if_requested_before(day, today, &zone, None, &both), due, "{day}");
         }
     }
 
@@ -189,7 +189,7 @@ mod tests {
         let zone = TimeZone::get("Asia/Shanghai").unwrap();
         let (day, today) = (date(2026, 3, 1), date(2026, 3, 31));
         let ready: TimeOfDay = "10:15".parse().unwrap();
-        let due = |windows| due_if_sealed_before(day, today, &zone, Some(&ready), windows);
+        let due = |windows| due_if_requested_before(day, today, &zone, Some(&ready), windows);
         assert_eq!(due(&[]), Some("2026-03-02T02:15:00Z".parse().unwrap()));
         // A window that still holds the day requires a later seal.
         assert_eq!(due(&windows(&["30d"])), Some("2026-03-30T16:00:00Z".parse().unwrap()));

@@ -53,14 +53,9 @@ impl Rows {
         self.hashes(&columns).collect()
     }
 
-    /// The rows' hashes over all values, added up: equal for the same rows in any order, and on any
-    /// division into pages the sum over the pages. The ledger keeps it.
-    pub fn content_hash(&self) -> i64 {
-        let columns: Vec<&Column> = self.columns.iter().collect();
-        self.hashes(&columns).fold(0, i64::wrapping_add)
-    }
-
-    /// One hash a row, as the content hash adds them up.
+    /// A 64-bit hash of each row over all its values. The ledger keeps it: a row of the same hash did not change.
+    /// The content hash of a set of rows is the sum of their hashes, equal for the same rows in any order and on any
+    /// division into pages.
     pub fn row_hashes(&self) -> Vec<i64> {
         let columns: Vec<&Column> = self.columns.iter().collect();
         self.hashes(&columns).collect()

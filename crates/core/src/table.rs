@@ -55,10 +55,32 @@ pub enum DateScope {
     Whole,
 }
 
+impl DateScope {
+    /// `within`, `exact` or `whole`, as in the ledger.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Within(_) => "within",
+            Self::Exact { .. } => "exact",
+            Self::Whole => "whole",
+        }
+    }
+}
+
 impl TableShape {
     /// Positions of the key's columns, in order.
     pub fn key(&self) -> Vec<usize> {
         self.columns.iter().enumerate().filter(|(_, c)| c.key).map(|(i, _)| i).collect()
+    }
+
+    /// The column that holds the account, where there is one.
+    pub fn account_column(&self) -> Option<&ColumnShape> {
+        let name = self.account.as_ref()?;
+        self.columns.iter().find(|column| column.name == *name)
+    }
+
+    /// An account as the table's rows name it: empty if they name none, so that all accounts share the rows.
+    pub fn row_account<'a>(&self, account: &'a str) -> &'a str {
+        if self.account.is_some() { account } else { "" }
     }
 }
 

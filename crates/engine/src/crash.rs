@@ -2,9 +2,9 @@
 //! the process there, as a `kill -9` would. Compiled in with the feature `failpoints` only.
 //!
 //! Points: `before-expansion`, `after-expansion`, `publish-before-confirm`, `before-commit`,
-//! `after-commit`, `before-ack`, `before-repair`, `after-repair`,
-//! `inside-seal`, `requeue-before-publish`, `requeue-before-ack`,
-//! `reload-before-commit`, `reload-after-commit`, `prune-before-delete`;
+//! `after-commit`, `before-ack`, `before-repair`, `after-repair`, `inside-proof`,
+//! `before-apply`, `inside-apply`, `after-apply`, `requeue-before-publish`, `requeue-before-ack`,
+//! `prune-before-delete`;
 //! and `fetch-page`, which `PAGEMILL_CRASH_ON_PAGE=N` aims at one page.
 
 /// Arms the crash point that the environment names, if this build has any.

@@ -1,21 +1,25 @@
 //! Advances partitions. After the first page the other pages are published, or the partition is split; after
-//! the last page the partition is sealed, or pages are fetched again.
+//! the last page the partition is proved, or pages are fetched again; what is proved is applied to the table.
 //!
 //! ```text
 //! advance   after pages are done or dead, decide which of the steps below is next   advance.rs
 //! expand    publish every page beyond the first                                    expand.rs
 //! split     open parts of a partition that is too deep for the API's pages          split.rs
-//! seal      close the partition, or fetch pages again                              seal.rs
+//! prove     prove the partition complete, or fetch pages again                     prove.rs
+//! apply     put a proved attempt's rows into the table, and seal it                apply.rs
 //! rescue    issue the missing pages of a stalled partition again                   rescue.rs
 //! ```
 //!
 //! Every step is idempotent: any worker may ensure it, at any time.
 
 mod advance;
+pub mod apply;
 mod expand;
+mod prove;
 pub mod rescue;
-mod seal;
 mod split;
+
+use std::time::Duration;
 
 use pagemill_core::{PageJob, Slice};
 use pagemill_queue::{Address, Message, PageQueue};
@@ -24,7 +28,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{app::App, error::ServiceError, sources::Sources};
 
-/// Drives partitions to their seal, over one ledger and one queue: each step is a function.
+/// Drives partitions to their seals, over one ledger and one queue: each step is a function.
 #[derive(Clone)]
 pub(crate) struct PartitionDriver<Q> {
     store: Store,
@@ -34,6 +38,8 @@ pub(crate) struct PartitionDriver<Q> {
     repair_rounds: u32,
     /// True if responses are kept.
     keeps_responses: bool,
+    /// Time within which an attempt must be applied.
+    apply_at_most: Duration,
     expand_mode: ExpandMode,
 }
 
@@ -55,6 +61,7 @@ impl<Q: PageQueue> PartitionDriver<Q> {
             sources: app.sources.clone(),
             repair_rounds: app.settings.repair_rounds,
             keeps_responses: app.settings.keep_responses,
+            apply_at_most: app.settings.apply_timeout.get(),
             expand_mode,
         }
     }

@@ -231,7 +231,6 @@ response = {{ rows = "rows", total = "total" }}
 pager = {{ kind = "page", size = {PAGE_SIZE} }}
 query = {{ day = "{{from}}", page = "{{page}}" }}
 dates = {{ within = "day" }}
-missing_rows = "delete"
 {columns}
 
 [stream.chain]
@@ -241,7 +240,6 @@ response = {{ rows = "rows" }}
 pager = {{ kind = "cursor", size = {PAGE_SIZE}, next = "next" }}
 query = {{ day = "{{from}}", after = "{{cursor}}" }}
 dates = {{ within = "day" }}
-missing_rows = "delete"
 {columns}
 "#
     )

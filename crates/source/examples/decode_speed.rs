@@ -4,7 +4,7 @@ use std::{hint::black_box, time::Instant};
 
 use bytes::Bytes;
 use jiff::civil::date;
-use pagemill_core::{Lane, PageJob, Slice};
+use pagemill_core::{Lane, PageJob, Slice, WriteMode};
 use pagemill_source::Definition;
 
 const ROWS: u64 = 100;
@@ -31,7 +31,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         attempt: 0,
         lane: Lane::High,
         cursor: None,
-        stands_on: None,
+        write_mode: WriteMode::Direct,
+        baseline: None,
     };
     let body = body();
     let page = definition.decode(&job, body.clone())?;

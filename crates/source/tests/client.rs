@@ -4,7 +4,7 @@ use std::{io::Write, sync::Arc, time::Duration};
 
 use flate2::{Compression, write::GzEncoder};
 use jiff::civil::date;
-use pagemill_core::{Failure, FailureClass, FetchedPage, Lane, PageJob, Slice};
+use pagemill_core::{Failure, FailureClass, FetchedPage, Lane, PageJob, Slice, WriteMode};
 use pagemill_source::{Client, Credential, Definition, Fetch};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -36,7 +36,8 @@ fn job() -> PageJob {
         attempt: 0,
         lane: Lane::High,
         cursor: None,
-        stands_on: None,
+        write_mode: WriteMode::Direct,
+        baseline: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::civil::date;
-use pagemill_core::{Column, Failure, FailureClass, FetchedPage, Lane, PageJob, Slice};
+use pagemill_core::{Column, Failure, FailureClass, FetchedPage, Lane, PageJob, Slice, WriteMode};
 use pagemill_source::{Client, Credential, Definition, Fetch, Paging};
 use ring::hmac;
 use tokio::{
@@ -52,7 +52,8 @@ fn job() -> PageJob {
         attempt: 0,
         lane: Lane::High,
         cursor: None,
-        stands_on: None,
+        write_mode: WriteMode::Direct,
+        baseline: None,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use pagemill_core::{Column, FailureClass, FetchedPage, Lane, PageJob, Slice};
+use pagemill_core::{Column, FailureClass, FetchedPage, Lane, PageJob, Slice, WriteMode};
 use pagemill_simulator::{Fault, FaultKind, Simulator, SimulatorConfig};
 use pagemill_source::{Client, Credential, Definition, Fetch, Paging, Stream};
 use rust_decimal::Decimal;
@@ -50,7 +50,8 @@ impl Platform {
             attempt: 0,
             lane: Lane::High,
             cursor: None,
-            stands_on: None,
+            write_mode: WriteMode::Direct,
+            baseline: None,
         }
     }
 

@@ -17,7 +17,7 @@ use jiff::{
 };
 use pagemill_core::{Column, ColumnShape, DateScope, Kind, Lane, PageJob, Rows, Slice, TableShape};
 use pagemill_store::{
-    DataTable, NewPartition, Next, PageWrite, PartitionRow, Planned, RunPlanRequest, Sealing, Slices, Store,
+    DataTable, NewPartition, Next, PageWrite, PartitionRow, Planned, Proving, RunPlanRequest, Slices, Store,
     StoreConfig,
 };
 use tokio_postgres::{Client, NoTls};
@@ -152,18 +152,19 @@ async fn fill(db: &Client, pages: i64) -> Outcome<()> {
     let proof = "{\"keys\": 100, \"distinct_keys\": 100, \"content_hash\": \"00000000000000ff\", \
                  \"quality\": {\"blank\": [], \"absent\": [], \"unmapped\": []}, \"warnings\": []}";
     let columns = "id, run, source, stream, account, from_date, to_date, lane, page_size, state, total, done, \
-                   published_at, closed_at, proof";
+                   published_at, closed_at, proof, row_account, date_scope, requested_from";
     db.batch_execute(&format!(
         "set statement_timeout = 0; set synchronous_commit = off; \
          insert into pagemill.runs (request, created_at) \
              select jsonb_build_object('n', n), now() - interval '1 day' * ({single} / 50 + 1 - n) from generate_series(1, {single} / 50 + 1) n; \
          insert into pagemill.partitions ({columns}) \
-             select 20250100000000 + n, 1 + n / 50, 'scale', 'rows', (n % 50)::text, d, d, 'pages', 100, 'sealed', 100, 1, now(), now(), now(), '{proof}' \
+             select 20250100000000 + n, 1 + n / 50, 'scale', 'rows', (n % 50)::text, d, d, 'pages', 100, 'sealed', 100, 1, now(), now(), '{proof}', (n % 50)::text, 'within', now() \
              from generate_series(0, {single} - 1) n, lateral (select date '2020-01-01' + n / 50 as d) x; \
          insert into pagemill.partitions ({columns}) \
-             select 20250200000000 + n, 1, 'scale', 'rows', 'large', d, d, 'pages', 100, 'sealed', 100 * {of_large}, {of_large}, now(), now(), now(), '{proof}' \
+             select 20250200000000 + n, 1, 'scale', 'rows', 'large', d, d, 'pages', 100, 'sealed', 100 * {of_large}, {of_large}, now(), now(), '{proof}', 'large', 'within', now() \
              from generate_series(0, {large} - 1) n, lateral (select date '2020-01-01' + n::int as d) x; \
          insert into pagemill.run_partitions select run, id from pagemill.partitions; \
+         insert into pagemill.sealed_cells select source, stream, account, from_date, to_date, id from pagemill.partitions; \
          select pagemill.open_month('2025-01-01'), pagemill.open_month('2025-02-01'); \
          insert into pagemill.pages (partition, page, state, requests, times_stored, rows, total, key_hashes, content_hash, requested_at) \
              select p.id, n, 'done', 1, 1, 100, p.total, \
@@ -279,10 +280,10 @@ impl World {
         .await?;
         let mut seals = partitions.iter();
         // The call that warms up seals as well.
-        self.cost("seal 10,000 pages", (2, 1), async |s, _| {
+        self.cost("prove 10,000 pages", (2, 1), async |s, _| {
             let partition = seals.next().ok_or("three partitions")?;
-            let sealing = s.partitions.seal(partition.id, Some(&table), 0).await?;
-            assert!(matches!(sealing, Some(Sealing::Closed(_))), "{sealing:?}");
+            let proving = s.partitions.prove(partition.id, Some(&table), 0).await?;
+            assert!(matches!(proving, Some(Proving::Ended(_))), "{proving:?}");
             Ok(())
         })
         .await
@@ -390,14 +391,16 @@ fn shape() -> TableShape {
 }
 
 fn wanted(account: &str, day: Date) -> NewPartition {
-    let (source, stream, account) = ("scale".into(), "rows".into(), account.into());
+    let (source, stream, account) = ("scale".into(), "rows".into(), account.to_owned());
     NewPartition {
+        row_account: account.clone(),
+        date_scope: "within",
         slice: Slice { source, stream, account, from: day, to: day, part: BTreeMap::new() },
         lane: Lane::High,
         page_size: PAGE_ROWS as u32,
         subset: None,
         chained: false,
-        due_if_sealed_before: None,
+        due_if_requested_before: None,
     }
 }
 
@@ -438,7 +441,7 @@ fn write(table: &DataTable, partition: &PartitionRow, page: u32) -> PageWrite {
     PageWrite {
         job: partition.job(page, 0),
         key_hashes: rows.key_hashes(table.key()),
-        content_hash: rows.content_hash(),
+        row_hashes: rows.row_hashes(),
         rows,
         total: Some(u64::from(PAGES) * PAGE_ROWS as u64),
         next: Next::Numbered,

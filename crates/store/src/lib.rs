@@ -45,14 +45,15 @@ pub use error::{StoreError, StoreErrorKind};
 pub use identifier::quote;
 pub use migrate::Migrated;
 pub use page_write::{Next, PageWrite, UnchangedPage};
-pub use pages::{Following, KnownPage, PageStart, Pages, StandingPage, Unwanted, Written};
+pub use pages::{BaselinePage, Following, KnownPage, PageStart, Pages, Unwanted, Written};
 pub use partitions::{
-    PartitionRow, PartitionState, Partitions, Progress, Recount, Reissued, SealReport, Sealing,
+    Applied, PartitionRow, PartitionState, Partitions, Progress, ProofReport, Proving, Recount, Reissued,
+    Replaced, SealReport,
 };
 pub use prune::{Month, Pruned};
 pub use query::TextRows;
 pub use quotas::{JITTER, QuotaBackOff, QuotaLimits, QuotaRow, Quotas, SlotGrant, SlotRequest};
-pub use responses::{AttemptResponses, Responses, Rewritten, Slices, StoredResponse};
+pub use responses::{AttemptResponses, Reload, Responses, Slices, StoredResponse};
 pub use runs::{
     NewPartition, Opened, Pace, PlanDecision, PlanPreview, Planned, RunPace, RunPlanRequest, RunProgress,
     RunState, RunStatus, Runs, Sealed, SlicePreview, Warning,

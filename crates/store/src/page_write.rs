@@ -16,8 +16,8 @@ pub struct PageWrite {
     pub rows: Rows,
     /// Hashes of their keys, as [`Rows::key_hashes`] makes them.
     pub key_hashes: Vec<i64>,
-    /// [`Rows::content_hash`].
-    pub content_hash: i64,
+    /// Hashes of the rows over all values, as [`Rows::row_hashes`] makes them.
+    pub row_hashes: Vec<i64>,
     /// The total that the page states, if it does.
     pub total: Option<u64>,
     /// What the page says of the next page.
@@ -26,7 +26,7 @@ pub struct PageWrite {
     pub facts: Option<Value>,
     /// The API's id of the request.
     pub request_id: Option<String>,
-    /// When the request was sent, on the database's clock: the fence.
+    /// When the request was sent, on the database's clock.
     pub requested_at: Timestamp,
     /// The compressed body of the response, unless `keep_responses = false`.
     pub body: Option<Vec<u8>>,
@@ -34,8 +34,7 @@ pub struct PageWrite {
     pub cast_failures: Vec<CastFailure>,
     /// Digest of the response body, without its request id.
     pub body_digest: Option<BodyDigest>,
-    /// Set if the response equals that of the page in the attempt that its partition stands on: the ledger
-    /// takes all else from there.
+    /// Set if the response equals that of the page in its job's baseline: the ledger takes all else from there.
     pub unchanged: Option<UnchangedPage>,
 }
 
@@ -75,7 +74,7 @@ impl PageWrite {
         };
         Self {
             key_hashes: page.rows.key_hashes(&table.key),
-            content_hash: page.rows.content_hash(),
+            row_hashes: page.rows.row_hashes(),
             facts: facts_of(table, &page),
             total: page.total,
             next,
@@ -90,13 +89,13 @@ impl PageWrite {
         }
     }
 
-    /// A page that says the same as one whose rows stand.
+    /// A page that says the same as its job's baseline.
     pub fn unchanged(job: PageJob, same: UnchangedPage, request_id: String, requested_at: Timestamp) -> Self {
         Self {
             job,
             rows: Rows::default(),
             key_hashes: Vec::new(),
-            content_hash: 0,
+            row_hashes: Vec::new(),
             total: None,
             next: Next::Numbered,
             facts: None,

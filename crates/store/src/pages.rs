@@ -1,15 +1,15 @@
 //! Pages: started, stored, failed.
 
+mod baseline;
 mod following;
-mod past;
-mod standing;
+mod occupied;
 mod write;
 
 use deadpool_postgres::Object;
 use pagemill_core::{Failure, PageJob};
 
-pub use self::{following::Following, standing::StandingPage, write::Written};
-use self::{past::Pasts, standing::StandingPages};
+pub use self::{baseline::BaselinePage, following::Following, write::Written};
+use self::{baseline::BaselinePages, occupied::Occupied};
 use crate::{
     database::Database,
     error::StoreError,
@@ -70,8 +70,10 @@ const SUSPICIOUS_STARTS: i32 = 2;
 #[derive(Clone)]
 pub struct Pages {
     database: Database,
-    pasts: Pasts,
-    standing_pages: StandingPages,
+    occupied: Occupied,
+    baseline_pages: BaselinePages,
+    /// True if the database can COPY.
+    copies: bool,
 }
 
 impl Pages {
@@ -79,18 +81,15 @@ impl Pages {
     pub(crate) fn new(database: &Database, copies: bool) -> Self {
         Self {
             database: database.clone(),
-            pasts: Pasts::new(copies),
-            standing_pages: StandingPages::default(),
+            occupied: Occupied::default(),
+            baseline_pages: BaselinePages::default(),
+            copies,
         }
     }
 
     /// The same pages with nothing remembered.
     pub(crate) fn restarted(&self) -> Self {
-        Self {
-            database: self.database.clone(),
-            pasts: self.pasts.restarted(),
-            standing_pages: StandingPages::default(),
-        }
+        Self::new(&self.database, self.copies)
     }
 
     /// Looks a job up in the ledger before a request is sent for it. If the job is `redelivered`, its start is

@@ -1,22 +1,33 @@
 //! Partitions: attempts at a slice of a stream.
 
-mod missing;
+mod apply;
+mod baseline;
+mod cells;
+mod conflicts;
+mod difference;
+mod gone;
 mod proof;
+mod prove;
 mod quality;
 mod recount;
 mod repair;
 mod rescue;
+mod restage;
 mod row;
-mod seal;
 mod split;
-mod standing;
+mod staged;
 
-pub(crate) use self::row::{PARTITION_COLUMNS, PROGRESS_COLUMNS, lane_name};
 pub use self::{
+    apply::{Applied, SealReport},
+    difference::Replaced,
+    prove::{ProofReport, Proving},
     recount::Recount,
     rescue::Reissued,
     row::{PartitionRow, PartitionState, Progress},
-    seal::{SealReport, Sealing},
+};
+pub(crate) use self::{
+    conflicts::{CONFLICT, CONFLICTING_CELL},
+    row::{PARTITION_COLUMNS, PROGRESS_COLUMNS, lane_name, write_mode_from},
 };
 use crate::{database::Database, error::StoreError, error::StoreErrorKind};
 
@@ -77,7 +88,7 @@ impl Partitions {
         Ok(())
     }
 
-    /// Closes an open partition as incomplete, for a reason that its pages don't tell. `None` when it is not open.
+    /// Closes a partition as incomplete, for a reason that its pages don't tell. `None` when it is closed already.
     pub async fn close_incomplete(
         &self,
         partition: i64,
@@ -86,8 +97,21 @@ impl Partitions {
         let client = self.database.client().await?;
         let sql = format!(
             "update pagemill.partitions p set state = 'incomplete', reason = $2, closed_at = now(), progressed_at = now() \
-             where p.id = $1 and p.state = 'open' returning {PARTITION_COLUMNS}"
+             where p.id = $1 and p.state in ('open', 'proved') returning {PARTITION_COLUMNS}"
         );
         Ok(client.query_opt(&sql, &[&partition, &reason]).await?.as_ref().map(PartitionRow::from_row))
+    }
+
+    /// Closes an attempt that is not closed as incomplete, its parts included.
+    pub async fn abandon(&self, attempt: i64, reason: &str) -> Result<(), StoreError> {
+        let client = self.database.client().await?;
+        client
+            .execute(
+                "update pagemill.partitions set state = 'incomplete', reason = $2, closed_at = now() \
+                 where coalesce(root, id) = $1 and state in ('open', 'proved', 'held')",
+                &[&attempt, &reason],
+            )
+            .await?;
+        Ok(())
     }
 }

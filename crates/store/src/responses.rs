@@ -1,13 +1,12 @@
 //! Stored responses: read again, decoded by a changed definition, and compared.
 
-mod rewrite;
+mod reload;
 
 use jiff::{Timestamp, civil::Date};
 use tokio_postgres::types::ToSql;
 
-pub use self::rewrite::Rewritten;
+pub use self::reload::Reload;
 use crate::{
-    compression::decompress,
     database::Database,
     error::StoreError,
     partitions::{PARTITION_COLUMNS, PartitionRow},
@@ -43,21 +42,18 @@ pub struct StoredResponse {
     pub page: u32,
     /// When its request was sent, on the database's clock.
     pub requested_at: Timestamp,
-    /// Hashes of its rows' keys, as they were read last.
-    pub key_hashes: Vec<i64>,
-    /// The body as it came, or why it cannot be had.
-    pub body: Result<Vec<u8>, String>,
+    /// The API's id of the request.
+    pub request_id: Option<String>,
+    /// The body as it is stored: [`crate::decompress`] reads it.
+    pub body: Vec<u8>,
 }
 
-/// Rows go back to the newest sealed attempt at their slice, and to those since.
-const IN_TABLE: &str = "not exists (select from pagemill.partitions w join pagemill.partitions newer \
-        on (newer.source, newer.stream, newer.account, newer.from_date, newer.to_date) \
-            = (w.source, w.stream, w.account, w.from_date, w.to_date) \
-    where w.id = coalesce(p.root, p.id) and newer.parent is null and newer.id > w.id and newer.state = 'sealed')";
+/// Attempts whose rows the table has.
+const IN_TABLE: &str =
+    "exists (select from pagemill.sealed_cells c where c.attempt = coalesce(p.root, p.id))";
 
 /// Attempts that fetched all that they were to: where a slice was split, at its parts.
-const WHOLE: &str =
-    "p.state <> 'open' and p.parts is null and p.subset_first is null and p.dead = 0 and p.done > 0";
+const WHOLE: &str = "p.state <> 'open' and p.parts is null and p.subset_first is null and p.dead = 0 and p.done > 0 and p.reload_of is null";
 
 /// The stored responses, and the attempts that have them.
 #[derive(Clone)]
@@ -122,17 +118,14 @@ impl Responses {
             .collect())
     }
 
-    /// The pages of a partition whose response is stored, that of the latest request first. With a
-    /// table, only those whose rows were not made by its definition.
-    pub async fn pages(&self, partition: i64, stale: Option<&DataTable>) -> Result<Vec<u32>, StoreError> {
+    /// The pages of a partition whose response is stored, that of the latest request first.
+    pub async fn pages(&self, partition: i64) -> Result<Vec<u32>, StoreError> {
         let client = self.database.client().await?;
-        let decode_hash = stale.and_then(|table| table.decode_hash);
         let rows = client
             .query(
                 "select b.page from pagemill.responses b join pagemill.pages g on (g.partition, g.page) = (b.partition, b.page) \
-                 where b.partition = $1 and g.requested_at is not null and (not $2 or b.decode_hash is distinct from $3) \
-                 order by g.requested_at desc, b.page desc",
-                &[&partition, &stale.is_some(), &decode_hash],
+                 where b.partition = $1 and g.requested_at is not null order by g.requested_at desc, b.page desc",
+                &[&partition],
             )
             .await?;
         Ok(rows.iter().map(|r| r.get::<_, i32>("page") as u32).collect())
@@ -143,7 +136,7 @@ impl Responses {
         let client = self.database.client().await?;
         let statement = client
             .prepare_cached(
-                "select b.page, g.requested_at, g.key_hashes, b.body from pagemill.responses b \
+                "select b.page, g.requested_at, g.request_id, b.body from pagemill.responses b \
                  join pagemill.pages g on (g.partition, g.page) = (b.partition, b.page) \
                  where b.partition = $1 and b.page = any($2) and g.requested_at is not null \
                  order by g.requested_at desc, b.page desc",
@@ -156,30 +149,9 @@ impl Responses {
             .map(|r| StoredResponse {
                 page: r.get::<_, i32>("page") as u32,
                 requested_at: r.get("requested_at"),
-                key_hashes: r.get::<_, Option<_>>("key_hashes").unwrap_or_default(),
-                body: decompress(r.get("body")).map_err(|e| format!("the stored response is damaged: {e}")),
+                request_id: r.get("request_id"),
+                body: r.get("body"),
             })
             .collect())
-    }
-
-    /// Which of these pages have rows of a slice in the table: if other keys are read of such a
-    /// page, the rows under the old ones would stay for ever.
-    pub async fn pages_in_table(
-        &self,
-        table: &DataTable,
-        partition: &PartitionRow,
-        pages: &[u32],
-    ) -> Result<Vec<u32>, StoreError> {
-        let client = self.database.client().await?;
-        let slice = &partition.slice;
-        let pages: Vec<i32> = pages.iter().map(|page| *page as i32).collect();
-        let sql = format!(
-            "select distinct _page from {} where {} and _page = any($4)",
-            table.name,
-            table.slice_condition()
-        );
-        let params: [&(dyn ToSql + Sync); 4] = [&slice.account, &slice.from, &slice.to, &pages];
-        let rows = client.query(&sql, &params).await?;
-        Ok(rows.iter().map(|r| r.get::<_, i32>("_page") as u32).collect())
     }
 }

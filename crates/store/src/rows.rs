@@ -1,35 +1,32 @@
-//! A batch's data rows on their way into the table: by COPY where nothing can be in their place, by
-//! the fenced upsert otherwise.
+//! A batch's data rows on their way into the table (by COPY where nothing is in their place, by upsert otherwise), or
+//! beside it.
 
 use bytes::{BufMut, BytesMut};
 use deadpool_postgres::Transaction;
-use futures_util::{SinkExt, future};
+use futures_util::future;
 use jiff::Timestamp;
 use pagemill_core::Rows;
 use tokio_postgres::{Statement, types::ToSql};
 
 mod arrays;
+mod copy;
 mod read;
+mod staged;
 mod wire;
 
-use self::{arrays::PerPage, wire::Element};
+use self::{arrays::PerPage, copy::copy_rows, wire::Element};
 pub(crate) use self::{
     arrays::{ColumnArray, RowRef},
     read::read_rows,
+    staged::StagedRows,
 };
 use crate::{page_write::PageWrite, table::DataTable};
 
 /// A connection keeps a buffer as large as its largest statement; beyond this size nothing is gained.
 const ROWS_A_STATEMENT: usize = 500;
 
-/// Rows are copied in messages of this size.
-const COPY_BYTES: usize = 32 << 10;
-
-/// What a COPY in binary begins with: no flags, no extension.
-const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-
-/// The batch's data rows: which, in which order, and where each came from.
-pub(crate) struct RowParams<'a> {
+/// Rows that go into the table: which, in which order, and where each came from.
+pub(crate) struct TableRows<'a> {
     table: &'a DataTable,
     rows: Vec<&'a Rows>,
     order: Vec<RowRef>,
@@ -38,7 +35,7 @@ pub(crate) struct RowParams<'a> {
     requested_at: Vec<Timestamp>,
 }
 
-impl<'a> RowParams<'a> {
+impl<'a> TableRows<'a> {
     pub(crate) fn new(table: &'a DataTable, batch: &[&'a PageWrite]) -> Self {
         let rows: Vec<&Rows> = batch.iter().map(|p| &p.rows).collect();
         let mut order: Vec<RowRef> = (0u32..)
@@ -109,24 +106,7 @@ impl<'a> RowParams<'a> {
         tx: &Transaction<'_>,
         statement: &Statement,
     ) -> Result<u64, tokio_postgres::Error> {
-        if self.order.is_empty() {
-            return Ok(0);
-        }
-        let sink = tx.copy_in(statement).await?;
-        let mut sink = std::pin::pin!(sink);
-        let mut buffer = BytesMut::with_capacity(COPY_BYTES + COPY_BYTES / 8);
-        buffer.put_slice(COPY_HEADER);
-        for at in &self.order {
-            self.write_row(*at, &mut buffer);
-            if buffer.len() >= COPY_BYTES {
-                let full = buffer.split().freeze();
-                buffer.reserve(COPY_BYTES + COPY_BYTES / 8);
-                sink.send(full).await?;
-            }
-        }
-        buffer.put_i16(-1);
-        sink.send(buffer.freeze()).await?;
-        sink.finish().await
+        copy_rows(tx, statement, &self.order, |at, out| self.write_row(at, out)).await
     }
 
     fn write_row(&self, at: RowRef, out: &mut BytesMut) {

@@ -1,17 +1,17 @@
 //! Runs: requests for a set of partitions.
 
-mod newest;
 mod pace;
 mod preview;
+mod slices;
 mod status;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pagemill_core::{Lane, PageRange, Slice};
+use pagemill_core::{Lane, PageRange, Slice, WriteMode};
 use serde_json::Value;
 
-use self::newest::newest_attempt;
+use self::slices::{Decision, SealedPart, read_facts};
 pub use self::{
     pace::{Pace, RunPace},
     preview::{PlanDecision, PlanPreview, SlicePreview},
@@ -19,8 +19,8 @@ pub use self::{
 };
 use crate::{
     database::Database,
-    error::StoreError,
-    partitions::{PARTITION_COLUMNS, PartitionRow, PartitionState, lane_name},
+    error::{StoreError, StoreErrorKind},
+    partitions::{PARTITION_COLUMNS, PartitionRow, lane_name},
     table::open_months,
 };
 
@@ -40,6 +40,10 @@ pub struct RunPlanRequest {
 pub struct NewPartition {
     /// Stream × account × dates.
     pub slice: Slice,
+    /// The account as the table's rows name it: [`pagemill_core::TableShape::row_account`].
+    pub row_account: String,
+    /// Which rows of the table are the slice's: [`pagemill_core::DateScope::name`].
+    pub date_scope: &'static str,
     /// The lane of its pages.
     pub lane: Lane,
     /// Rows a page.
@@ -48,8 +52,8 @@ pub struct NewPartition {
     pub subset: Option<PageRange>,
     /// True if each page names the next, or there is but one page.
     pub chained: bool,
-    /// A seal older than this is not the last word.
-    pub due_if_sealed_before: Option<Timestamp>,
+    /// A seal of requests before this is not the last word.
+    pub due_if_requested_before: Option<Timestamp>,
 }
 
 /// The result of planning.
@@ -112,8 +116,11 @@ impl Runs {
     }
 
     /// Records a run and opens its partitions, or continues the unfinished run of the same request.
-    /// A slice that is open already is adopted; one that is sealed is left alone unless requested
-    /// again; a subset never adopts nor is adopted, except by the same request.
+    /// An open attempt that contains a slice is adopted, one that it contains is superseded; a slice that is sealed is
+    /// left alone unless requested again.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Invalid`] if other pages of a slice are being pulled than the request names.
     pub async fn plan(
         &self,
         request: &RunPlanRequest,
@@ -129,10 +136,11 @@ impl Runs {
         let (continued, lease_holder) = unfinished(&tx, request).await?.unzip();
         let lease_holder: Option<String> = lease_holder.flatten();
 
-        let Wanted { sealed, due, mut adopt } = match continued {
+        let Wanted { sealed, due, superseded, mut adopt } = match continued {
             Some(_) => Wanted::default(),
             None => Wanted::sort(&tx, request, wanted).await?,
         };
+        supersede(&tx, &superseded).await?;
         let run = match continued {
             Some(run) => Some(run),
             None if due.is_empty() && adopt.is_empty() => None,
@@ -146,8 +154,8 @@ impl Runs {
             ),
         };
         if let Some(run) = run {
-            for partition in due {
-                adopt.push(open(&tx, run, partition).await?);
+            for (partition, write_mode) in due {
+                adopt.push(open(&tx, run, partition, write_mode).await?);
             }
             tx.execute(
                 "insert into pagemill.run_partitions select $1, unnest($2::bigint[]) on conflict do nothing",
@@ -199,7 +207,8 @@ impl Runs {
 #[derive(Default)]
 struct Wanted<'a> {
     sealed: Vec<Sealed>,
-    due: Vec<&'a NewPartition>,
+    due: Vec<(&'a NewPartition, WriteMode)>,
+    superseded: Vec<i64>,
     adopt: Vec<i64>,
 }
 
@@ -209,24 +218,47 @@ impl<'a> Wanted<'a> {
         request: &RunPlanRequest,
         wanted: &'a [NewPartition],
     ) -> Result<Self, StoreError> {
-        let mut sorted = Self::default();
-        for partition in wanted {
-            match newest_attempt(tx, &partition.slice).await? {
-                Some(newest) if newest.state == PartitionState::Open && newest.subset == partition.subset => {
-                    sorted.adopt.push(newest.id);
-                }
-                Some(newest) if newest.state == PartitionState::Open => {
-                    supersede(tx, newest.id).await?;
-                    sorted.due.push(partition);
-                }
-                Some(newest) if newest.is_final(partition) && !request.again => {
-                    let at =
-                        newest.closed_at.map(|t| t.strftime("%F %T UTC").to_string()).unwrap_or_default();
-                    sorted.sealed.push(Sealed { slice: partition.slice.clone(), run: newest.run, at });
-                }
-                _ => sorted.due.push(partition),
+        loop {
+            let sorted = Self::sort_once(tx, request, wanted).await?;
+            // One that is proved meanwhile is not superseded.
+            let sql = "select id from pagemill.partitions where id = any($1) and state = 'open' order by id for update";
+            if tx.query(sql, &[&sorted.superseded]).await?.len() == sorted.superseded.len() {
+                return Ok(sorted);
             }
         }
+    }
+
+    async fn sort_once(
+        tx: &deadpool_postgres::Transaction<'_>,
+        request: &RunPlanRequest,
+        wanted: &'a [NewPartition],
+    ) -> Result<Self, StoreError> {
+        let mut sorted = Self::default();
+        for (partition, facts) in wanted.iter().zip(read_facts(tx, wanted).await?) {
+            match facts.decide(partition, request.again) {
+                Decision::Adopt(attempt) => sorted.adopt.push(attempt),
+                Decision::Pull(write_mode, superseded) => {
+                    sorted.due.push((partition, write_mode));
+                    sorted.superseded.extend(superseded);
+                }
+                Decision::OtherPages(run) => {
+                    let slice = &partition.slice;
+                    let what = format!(
+                        "{slice}: run {run} pulls other pages of it: wait for that run, then request these"
+                    );
+                    return Err(StoreError::new(StoreErrorKind::Invalid, what));
+                }
+                Decision::Sealed => {
+                    let Some(SealedPart { run, at, .. }) = facts.sealed else { continue };
+                    let at = at.strftime("%F %T UTC").to_string();
+                    sorted.sealed.push(Sealed { slice: partition.slice.clone(), run, at });
+                }
+            }
+        }
+        sorted.superseded.sort_unstable();
+        sorted.superseded.dedup();
+        sorted.adopt.sort_unstable();
+        sorted.adopt.dedup();
         Ok(sorted)
     }
 }
@@ -240,7 +272,7 @@ pub(super) async fn unfinished(
         .query_opt(
             "select r.id, case when r.lease_until > now() and r.lease_owner <> $2 then r.lease_owner end as lease_holder from pagemill.runs r \
              where r.request = $1 and exists (select from pagemill.run_partitions rp \
-                 join pagemill.partitions p on p.id = rp.partition where rp.run = r.id and p.state = 'open') \
+                 join pagemill.partitions p on p.id = rp.partition where rp.run = r.id and p.state in ('open', 'proved')) \
              order by r.id desc limit 1",
             &[&request.requested, &request.owner],
         )
@@ -248,12 +280,12 @@ pub(super) async fn unfinished(
     Ok(row.map(|r| (r.get("id"), r.get("lease_holder"))))
 }
 
-/// A subset in the way of the whole, or of another subset, or the other way round: the newer request wins.
-async fn supersede(tx: &deadpool_postgres::Transaction<'_>, partition: i64) -> Result<(), StoreError> {
+/// Closes open attempts in favour of those that contain their slices.
+async fn supersede(tx: &deadpool_postgres::Transaction<'_>, attempts: &[i64]) -> Result<(), StoreError> {
     tx.execute(
         "update pagemill.partitions set state = 'incomplete', reason = 'superseded by a newer run', closed_at = now() \
-         where coalesce(root, id) = $1 and state = 'open'",
-        &[&partition],
+         where coalesce(root, id) = any($1) and state in ('open', 'proved')",
+        &[&attempts],
     )
     .await?;
     Ok(())
@@ -263,11 +295,13 @@ async fn open(
     tx: &deadpool_postgres::Transaction<'_>,
     run: i64,
     p: &NewPartition,
+    write_mode: WriteMode,
 ) -> Result<i64, StoreError> {
     let statement = tx
         .prepare_cached(
-            "insert into pagemill.partitions (run, source, stream, account, from_date, to_date, lane, page_size, subset_first, subset_last, chained) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) returning id",
+            "insert into pagemill.partitions (run, source, stream, account, from_date, to_date, lane, page_size, subset_first, subset_last, chained, \
+                 row_account, date_scope, write_mode) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) returning id",
         )
         .await?;
     let first = p.subset.map(|s| s.first as i32);
@@ -288,6 +322,9 @@ async fn open(
                 &first,
                 &last,
                 &p.chained,
+                &p.row_account,
+                &p.date_scope,
+                &write_mode.name(),
             ],
         )
         .await?;

@@ -1,13 +1,17 @@
 mod load;
 mod months;
+mod replace;
 
 use std::fmt::Write as _;
 
 use pagemill_core::{DateScope, TableShape};
 use serde_json::{Value, json};
 
-use self::load::{Fence, copy_sql, upsert_sql};
-pub(crate) use self::months::open_months;
+use self::load::{copy_sql, stage_copy_sql, stage_insert_sql, unstage_sql, upsert_sql};
+pub(crate) use self::{
+    months::open_months,
+    replace::{BACK, CHANGED, GONE, NEW},
+};
 use crate::{
     error::StoreError,
     error::StoreErrorKind,
@@ -24,9 +28,13 @@ pub struct DataTable {
     /// `"schema"."table"`
     pub(crate) name: String,
     pub(crate) schema: String,
+    /// Where rows wait until their attempt is proved: `pagemill."staged_table"`.
+    pub(crate) staged: String,
     pub(crate) copy: String,
     pub(crate) upsert: String,
-    pub(crate) rewrite: String,
+    pub(crate) stage_copy: String,
+    pub(crate) stage_insert: String,
+    pub(crate) unstage: String,
     pub(crate) decode_hash: Option<i64>,
     pub(crate) rules: StreamRules,
 }
@@ -40,8 +48,8 @@ pub struct StreamRules {
     pub sums: Vec<usize>,
     /// The deepest row that the API shows.
     pub window: Option<u32>,
-    /// Rows that a sealed pull no longer contains are deleted.
-    pub deletes_missing: bool,
+    /// Rows that a sealed pull no longer contains stay, marked by `_gone_at`.
+    pub keeps_missing: bool,
     /// The table is partitioned by the months of its date.
     pub monthly: bool,
 }
@@ -65,19 +73,20 @@ impl DataTable {
                 .map_err(|e| StoreError::new(StoreErrorKind::Invalid, format!("{source}.{stream}: {e}")))?;
         }
         let name = format!("{}.{}", quote(schema), quote(&shape.name));
-        let copy = copy_sql(&name, shape);
-        let upsert = upsert_sql(&name, shape, Fence::Later);
-        let rewrite = upsert_sql(&name, shape, Fence::Same);
+        let staged = format!("pagemill.{}", quote(&format!("staged_{}", shape.name)));
         Ok(Self {
             source: source.to_owned(),
             stream: stream.to_owned(),
             key: shape.key(),
             shape: shape.clone(),
             schema: schema.to_owned(),
+            copy: copy_sql(&name, shape),
+            upsert: upsert_sql(&name, shape),
+            stage_copy: stage_copy_sql(&staged, shape),
+            stage_insert: stage_insert_sql(&staged, shape),
+            unstage: unstage_sql(&staged),
             name,
-            copy,
-            upsert,
-            rewrite,
+            staged,
             decode_hash: None,
             rules: StreamRules::default(),
         })
@@ -113,28 +122,33 @@ impl DataTable {
         self.rules.window
     }
 
-    /// True if rows of different days are different rows.
-    pub(crate) fn is_by_date(&self) -> bool {
-        self.shape.dates != DateScope::Whole
-    }
-
     /// Positions of the key's columns.
     pub fn key(&self) -> &[usize] {
         &self.key
     }
 
-    /// Which rows belong to a partition: a condition with `$1` = account (text), `$2`, `$3` = dates.
+    /// Which rows a slice has: a condition with `$1` = account (text), `$2`, `$3` = dates.
     pub(crate) fn slice_condition(&self) -> String {
-        let account = match &self.shape.account {
-            Some(column) => format!("{}::text = $1::text", quote(column)),
+        let present = if self.rules.keeps_missing { " and _gone_at is null" } else { "" };
+        format!("{}{present}", self.slice_condition_of(""))
+    }
+
+    /// As [`DataTable::slice_condition`], with a prefix before the columns, and with the rows that are marked as gone.
+    fn slice_condition_of(&self, prefix: &str) -> String {
+        let account = match self.shape.account_column() {
+            // The parameter is cast, not the column: so an index serves.
+            Some(column) => {
+                format!("{prefix}{} = $1::text::{}", quote(&column.name), column.kind.sql())
+            }
             None => "$1::text is not null".to_owned(),
         };
         match &self.shape.dates {
             DateScope::Within(column) => {
-                format!("{account} and {} between $2::date and $3::date", quote(column))
+                format!("{account} and {prefix}{} between $2::date and $3::date", quote(column))
             }
             DateScope::Exact { from, to } => {
-                format!("{account} and {} = $2::date and {} = $3::date", quote(from), quote(to))
+                let (from, to) = (quote(from), quote(to));
+                format!("{account} and {prefix}{from} = $2::date and {prefix}{to} = $3::date")
             }
             DateScope::Whole => format!("{account} and $2::date <= $3::date"),
         }
@@ -152,6 +166,9 @@ impl DataTable {
         if self.rules.monthly {
             shape["partition_by"] = "month".into();
         }
+        if self.rules.keeps_missing {
+            shape["missing_rows"] = "keep".into();
+        }
         shape
     }
 
@@ -165,6 +182,8 @@ impl DataTable {
         let mut done = Vec::new();
         if existing.is_empty() {
             tx.batch_execute(&self.create_sql()).await?;
+            // One of a table that was dropped may have other types.
+            tx.batch_execute(&format!("drop table if exists {}", self.staged)).await?;
             done.push(format!("created table {}", self.name));
         } else {
             self.check_partitioned(tx).await?;
@@ -179,11 +198,36 @@ impl DataTable {
                 .await?;
                 done.push(format!("added column {} to {}", quote(&c.name), self.name));
             }
+            if self.rules.keeps_missing && !existing.iter().any(|column| column.name == GONE_AT) {
+                tx.batch_execute(&format!("alter table {} add column {GONE_AT} timestamptz", self.name))
+                    .await?;
+                done.push(format!("added column {GONE_AT} to {}", self.name));
+            }
         }
         if !done.is_empty() {
+            tx.batch_execute(&self.staged_sql()).await?;
             tx.batch_execute(&self.view_sql()).await?;
         }
         Ok(done)
+    }
+
+    /// Creates the table of staged rows, or adds the columns that the data table gained. Its rows have no key: a key that
+    /// comes on two pages is for the proof to find.
+    fn staged_sql(&self) -> String {
+        let columns: Vec<String> =
+            self.shape.columns.iter().map(|c| format!(", {} {}", quote(&c.name), c.kind.sql())).collect();
+        let mut sql = format!(
+            "create table if not exists {0} (_partition bigint not null, _page integer not null{1}); \
+             create index if not exists {2} on {0} (_partition, _page)",
+            self.staged,
+            columns.concat(),
+            quote(&format!("staged_{}_page", self.shape.name)),
+        );
+        for column in &self.shape.columns {
+            let (name, sql_type) = (quote(&column.name), column.kind.sql());
+            let _ = write!(sql, "; alter table {} add column if not exists {name} {sql_type}", self.staged);
+        }
+        sql
     }
 
     /// Positions of the definition's columns that the table lacks.
@@ -269,25 +313,30 @@ impl DataTable {
         for (name, sql_type) in OWN_COLUMNS {
             let _ = write!(sql, "{} {sql_type} not null, ", quote(name));
         }
+        if self.rules.keeps_missing {
+            let _ = write!(sql, "{GONE_AT} timestamptz, ");
+        }
         let _ = write!(sql, "primary key ({})){}", names(&self.shape, &self.key, ""), self.partition_sql());
         sql
     }
 
+    /// The rows of sealed cells. Joined by equality, so that the cells cost little beside the rows.
     fn view_sql(&self) -> String {
         let account = match &self.shape.account {
-            Some(column) => format!("s.account = t.{}::text", quote(column)),
-            None => "true".to_owned(),
+            Some(column) => format!("c.account = t.{}::text", quote(column)),
+            None => "c.account = ''".to_owned(),
         };
         let dates = match &self.shape.dates {
-            DateScope::Within(column) => format!("t.{} between s.from_date and s.to_date", quote(column)),
+            DateScope::Within(column) => format!(" and c.from_date = t.{}", quote(column)),
             DateScope::Exact { from, to } => {
-                format!("t.{} = s.from_date and t.{} = s.to_date", quote(from), quote(to))
+                format!(" and c.from_date = t.{} and c.to_date = t.{}", quote(from), quote(to))
             }
-            DateScope::Whole => "true".to_owned(),
+            DateScope::Whole => String::new(),
         };
+        let present = if self.rules.keeps_missing { " where t._gone_at is null" } else { "" };
         format!(
-            "create or replace view {}.{} as select t.* from {} t where exists (select from pagemill.sealed s \
-             where s.source = {} and s.stream = {} and {account} and {dates})",
+            "create or replace view {}.{} as select t.* from {} t join pagemill.sealed_cells c \
+             on c.source = {} and c.stream = {} and {account}{dates}{present}",
             quote(&self.schema),
             quote(&format!("{}_sealed", self.shape.name)),
             self.name,
@@ -297,9 +346,12 @@ impl DataTable {
     }
 }
 
-/// Where each row came from; the fence compares `_fetched_at`.
+/// Where each row came from: the pull that changed it last.
 const OWN_COLUMNS: [(&str, &str); 3] =
     [("_run", "bigint"), ("_page", "integer"), ("_fetched_at", "timestamptz")];
+
+/// Marks rows that a sealed pull no longer contains, where they are kept.
+const GONE_AT: &str = "_gone_at";
 
 fn names(shape: &TableShape, columns: &[usize], prefix: &str) -> String {
     columns

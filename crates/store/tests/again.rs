@@ -17,8 +17,8 @@ impl World {
             .collect();
         let written = self.store.pages.write(&self.table, &pages).await.unwrap();
         assert!(written.stored.iter().all(|stored| *stored));
-        let report = closed(self.store.partitions.seal(job.partition, Some(&self.table), 0).await.unwrap());
-        assert_eq!(report.verdict, Verdict::Sealed);
+        let report = closed(self.seal(job.partition, 0).await);
+        assert_eq!(report.verdict, Verdict::Complete);
     }
 
     async fn text(&self, sql: &str) -> String {

@@ -25,12 +25,9 @@ async fn pages_that_state_an_older_total_are_fetched_again() {
     store.pages.write(table, &[before]).await.unwrap();
     store.pages.write(table, &moved).await.unwrap();
     // The page that states the older total, its neighbour, and the page that the new total adds.
-    let ordered = repair(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    let ordered = repair(world.seal(job.partition, ROUNDS).await);
     assert_eq!(ordered, [(1, 1), (2, 1), (3, 0)]);
-    assert!(
-        store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap().is_none(),
-        "pages are under way"
-    );
+    assert!(world.seal(job.partition, ROUNDS).await.is_none(), "pages are under way");
     let again: Vec<PageWrite> = [(1, ids(-1, 9)), (2, ids(9, 19)), (3, ids(19, 20))]
         .iter()
         .zip(&ordered)
@@ -40,8 +37,8 @@ async fn pages_that_state_an_older_total_are_fetched_again() {
         })
         .collect();
     store.pages.write(table, &again).await.unwrap();
-    let report = closed(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
-    assert_eq!((report.verdict, report.rows), (Verdict::Sealed, 21));
+    let report = closed(world.seal(job.partition, ROUNDS).await);
+    assert_eq!((report.verdict, report.rows), (Verdict::Complete, 21));
     let recount =
         store.partitions.recount(table, &store.partitions.get(job.partition).await.unwrap()).await.unwrap();
     assert!(recount.agrees(), "{recount:?}");
@@ -57,7 +54,7 @@ async fn a_total_that_is_taken_back_leaves_no_pages_behind() {
     let job = world.partition(false).await;
     let pages = [page(&job, 1, &ids(0, 10), 1, 1, 20), page(&job, 2, &ids(10, 20), 1, 2, 41)];
     store.pages.write(table, &pages).await.unwrap();
-    let ordered = repair(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    let ordered = repair(world.seal(job.partition, ROUNDS).await);
     assert_eq!(ordered, [(1, 1), (2, 1), (3, 0), (4, 0), (5, 0)]);
     let again: Vec<PageWrite> = ordered
         .iter()
@@ -68,8 +65,8 @@ async fn a_total_that_is_taken_back_leaves_no_pages_behind() {
         })
         .collect();
     store.pages.write(table, &again).await.unwrap();
-    let report = closed(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
-    assert_eq!((report.verdict, report.rows), (Verdict::Sealed, 20));
+    let report = closed(world.seal(job.partition, ROUNDS).await);
+    assert_eq!((report.verdict, report.rows), (Verdict::Complete, 20));
     let partition = store.partitions.get(job.partition).await.unwrap();
     assert_eq!((partition.progress.total, partition.progress.done), (Some(20), 2));
     let recount = store.partitions.recount(table, &partition).await.unwrap();
@@ -86,7 +83,7 @@ async fn a_page_beyond_a_smaller_total_keeps_its_generation() {
     let job = world.partition(false).await;
     let pages = [page(&job, 1, &ids(0, 10), 1, 1, 20), page(&job, 2, &ids(10, 20), 1, 2, 21)];
     store.pages.write(table, &pages).await.unwrap();
-    let ordered = repair(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    let ordered = repair(world.seal(job.partition, ROUNDS).await);
     assert_eq!(ordered, [(1, 1), (2, 1), (3, 0)]);
     // The total is 20 again, and a key comes twice: the proof fails once more.
     let again: Vec<PageWrite> = [(1, ids(0, 10)), (2, ids(9, 19)), (3, vec![])]
@@ -98,7 +95,7 @@ async fn a_page_beyond_a_smaller_total_keeps_its_generation() {
         })
         .collect();
     store.pages.write(table, &again).await.unwrap();
-    let ordered = repair(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    let ordered = repair(world.seal(job.partition, ROUNDS).await);
     assert_eq!(ordered, [(1, 2), (2, 2)]);
     let third = store.pages.known(job.partition).await.unwrap()[2];
     assert_eq!(third, KnownPage { page: 3, generation: 1, has_ended: false });
@@ -129,7 +126,7 @@ async fn a_total_that_never_rests_ends_incomplete_after_the_last_round() {
                 .await
                 .unwrap();
         }
-        let sealing = store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap();
+        let sealing = world.seal(job.partition, ROUNDS).await;
         if round < i64::from(ROUNDS) {
             ordered = repair(sealing);
             assert_eq!(ordered.len(), 2);
@@ -148,19 +145,16 @@ async fn sums_see_what_a_count_does_not() {
     let summed = |stored: &str| Some(json!({ "sums": { "value": stored }, "stated": { "value": "30.0" } }));
     let write = PageWrite { facts: summed("20"), ..page(&job, 1, &ids(0, 10), 2, 1, 10) };
     store.pages.write(table, &[write]).await.unwrap();
-    assert_eq!(repair(store.partitions.seal(job.partition, Some(table), 1).await.unwrap()), [(1, 1)]);
+    assert_eq!(repair(world.seal(job.partition, 1).await), [(1, 1)]);
     let again = PageWrite { job: job.at(1, 1), facts: summed("20"), ..page(&job, 1, &ids(0, 10), 2, 2, 10) };
     store.pages.write(table, &[again]).await.unwrap();
-    let report = closed(store.partitions.seal(job.partition, Some(table), 1).await.unwrap());
+    let report = closed(world.seal(job.partition, 1).await);
     assert_eq!(reason(report), "the stored sums are not the API's own: value 20, stated 30.0");
 
     let job = world.partition(true).await;
     let right = PageWrite { facts: summed("30"), ..page(&job, 1, &ids(0, 10), 3, 5, 10) };
     store.pages.write(table, &[right]).await.unwrap();
-    assert_eq!(
-        closed(store.partitions.seal(job.partition, Some(table), 1).await.unwrap()).verdict,
-        Verdict::Sealed
-    );
+    assert_eq!(closed(world.seal(job.partition, 1).await).verdict, Verdict::Complete);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -183,8 +177,8 @@ async fn a_chain_ends_with_the_page_that_names_no_next() {
     let written = store.pages.write(table, &[second]).await.unwrap();
     assert!(written.progress[0].has_ended());
     assert_eq!(store.pages.following(job.partition, 2).await.unwrap(), Following::Nothing);
-    let report = closed(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
-    assert_eq!((report.verdict, report.rows), (Verdict::Sealed, 20));
+    let report = closed(world.seal(job.partition, ROUNDS).await);
+    assert_eq!((report.verdict, report.rows), (Verdict::Complete, 20));
     assert_eq!(store.partitions.get(job.partition).await.unwrap().progress.total, Some(20), "counted");
 }
 
@@ -203,7 +197,7 @@ async fn a_chain_that_goes_in_circles_is_incomplete() {
             .unwrap();
     }
     assert_eq!(store.pages.following(job.partition, 3).await.unwrap(), Following::CursorLoop);
-    let report = closed(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    let report = closed(world.seal(job.partition, ROUNDS).await);
     assert_eq!(reason(report), "page 3 names the same next page as page 1: the API goes in circles");
 }
 
@@ -236,19 +230,19 @@ async fn parts_stand_for_a_whole_that_is_too_deep() {
             "split once"
         );
         for (number, part) in (0..).zip(&open) {
-            assert!(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap().is_none());
+            assert!(world.seal(job.partition, ROUNDS).await.is_none());
             let from = number * 8;
             let first = part.job(1, 0);
             assert_eq!(first.slice, parts[number as usize]);
             store.pages.write(table, &[page(&first, 1, &ids(from, from + 8), 1, 2, 8)]).await.unwrap();
-            let report = closed(store.partitions.seal(part.id, Some(table), ROUNDS).await.unwrap());
-            assert_eq!((report.verdict, report.partition.parent), (Verdict::Sealed, Some(job.partition)));
+            let report = closed(world.seal(part.id, ROUNDS).await);
+            assert_eq!((report.verdict, report.partition.parent), (Verdict::Complete, Some(job.partition)));
         }
-        let report = closed(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+        let report = closed(world.seal(job.partition, ROUNDS).await);
         match expected {
             Some(expected) => assert_eq!(reason(report), expected),
             None => {
-                assert_eq!(report.verdict, Verdict::Sealed);
+                assert_eq!(report.verdict, Verdict::Complete);
                 let whole = store.partitions.get(job.partition).await.unwrap();
                 let recount = store.partitions.recount(table, &whole).await.unwrap();
                 assert!(recount.agrees(), "{recount:?}");
@@ -259,35 +253,12 @@ async fn parts_stand_for_a_whole_that_is_too_deep() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_that_are_gone_are_deleted_with_the_seal_or_kept() {
-    for (deletes_missing, left) in [(false, 10), (true, 8)] {
-        let world = World::ruled(StreamRules { deletes_missing, ..StreamRules::default() }).await;
-        let (store, table) = (&world.store, &world.table);
-        let job = world.partition(false).await;
-        store.pages.write(table, &[page(&job, 1, &ids(0, 10), 1, 1, 10)]).await.unwrap();
-        closed(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
-        let job = world.partition(true).await;
-        store.pages.write(table, &[page(&job, 1, &ids(2, 10), 1, 2, 8)]).await.unwrap();
-        assert_eq!(world.rows().await.len(), 10, "nothing goes before the seal");
-        closed(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
-        assert_eq!(world.rows().await.len(), left);
-        let recount = store
-            .partitions
-            .recount(table, &store.partitions.get(job.partition).await.unwrap())
-            .await
-            .unwrap();
-        assert!(recount.agrees());
-        assert_eq!(recount.older_rows, left as u64 - 8);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tampered_row_is_found() {
     let world = World::new().await;
     let (store, table) = (&world.store, &world.table);
     let job = world.partition(false).await;
     store.pages.write(table, &[page(&job, 1, &ids(0, 10), 1, 1, 10)]).await.unwrap();
-    closed(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap());
+    closed(world.seal(job.partition, ROUNDS).await);
     let recount = async || {
         store.partitions.recount(table, &store.partitions.get(job.partition).await.unwrap()).await.unwrap()
     };
@@ -304,7 +275,7 @@ async fn a_column_that_was_filled_and_is_blank_now_is_a_warning() {
         let job = world.partition(again).await;
         let write = PageWrite { facts, ..page(&job, 1, &ids(0, 10), value, job.partition % 1_000, 10) };
         store.pages.write(table, &[write]).await.unwrap();
-        closed(store.partitions.seal(job.partition, Some(table), ROUNDS).await.unwrap())
+        closed(world.seal(job.partition, ROUNDS).await)
     };
     assert!(pull(false, 5, None).await.warnings.is_empty());
     let blank = json!({ "blank": ["value"], "unmapped": ["extra"] });

@@ -34,8 +34,8 @@ impl World {
             with_response(&job, 2, &ids(10, 15), requested, 15),
         ];
         self.store.pages.write(&self.table, &pages).await.unwrap();
-        let report = closed(self.store.partitions.seal(job.partition, Some(&self.table), 0).await.unwrap());
-        assert_eq!(report.verdict, Verdict::Sealed);
+        let report = closed(self.seal(job.partition, 0).await);
+        assert_eq!(report.verdict, Verdict::Complete);
         job
     }
 
@@ -135,7 +135,7 @@ async fn what_dead_letters_wait_for_stays_until_they_are_dropped() {
     let job = world.partition(false).await;
     store.pages.write(&world.table, &[with_response(&job, 1, &ids(0, 10), 1, 15)]).await.unwrap();
     store.dead_letters.record(&job.at(2, 0), &Failure::permanent("HTTP 500")).await.unwrap().unwrap();
-    closed(store.partitions.seal(job.partition, Some(&world.table), 0).await.unwrap());
+    closed(world.seal(job.partition, 0).await);
     world.pulled(2).await;
     world.execute(AGED).await;
     let pruned = world.prune(&NINETY_DAYS).await;
@@ -177,13 +177,13 @@ async fn parts_go_with_their_whole() {
         store.pages.write(&world.table, &[with_response(&job, 1, &of, 1, of.len() as u64)]).await.unwrap();
         // One part stays open for now.
         if part.id == parts[0].id {
-            closed(store.partitions.seal(part.id, None, 0).await.unwrap());
+            closed(world.seal(part.id, 0).await);
         }
     }
     world.execute(AGED).await;
     assert_eq!(world.prune(&NINETY_DAYS).await, Pruned::default());
-    closed(store.partitions.seal(parts[1].id, None, 0).await.unwrap());
-    closed(store.partitions.seal(whole.partition, None, 0).await.unwrap());
+    closed(world.seal(parts[1].id, 0).await);
+    closed(world.seal(whole.partition, 0).await);
     let rows = store.runs.status(whole.run).await.unwrap().rows;
     world.execute(AGED).await;
     let pruned = world.prune(&NINETY_DAYS).await;
@@ -240,7 +240,7 @@ async fn others_go_on_while_a_month_cannot_be_dropped_yet() {
         assert!(!pruning.is_finished(), "it has to wait");
     }
     // Would wait for ever if the lock were waited for until it is had.
-    world.store.responses.pages(job.partition, None).await.unwrap();
+    world.store.responses.pages(job.partition).await.unwrap();
     held.rollback().await.unwrap();
     assert_eq!(pruning.await.unwrap().months.len(), 2);
 }

@@ -33,11 +33,9 @@ async fn a_run_and_its_partitions_are_read() {
     write.job = order.jobs[0].clone();
     write.facts = Some(serde_json::json!({ "blank": [], "absent": [], "unmapped": ["new"], "sums": {} }));
     assert_eq!(store.pages.write(&world.table, &[write]).await.unwrap().stored, [true]);
-    let numbers = store.responses.pages_in_table(&world.table, &order.partition, &[1, 2]).await.unwrap();
-    assert_eq!(numbers, [1]);
     let page = store.pages.following(job.partition, 1).await.unwrap();
     assert_eq!(page, Following::Nothing);
-    closed(store.partitions.seal(job.partition, None, 0).await.unwrap());
+    closed(world.seal(job.partition, 0).await);
     assert_eq!(store.runs.recent(10).await.unwrap()[0], store.runs.status(job.run).await.unwrap());
     assert_eq!(store.runs.status(job.run).await.unwrap().state, RunState::Complete);
     assert_eq!(store.runs.warnings(job.run).await.unwrap(), []);
@@ -81,7 +79,7 @@ async fn failures_and_dead_letters_are_read() {
     assert_eq!((row.id, row.page, row.partition), (dead.id, Some(1), Some(job.partition)));
     let group = &letters.groups().await.unwrap()[0];
     assert_eq!((group.count, group.error.as_str()), (1, "HTTP 500"));
-    assert!(reason(closed(store.partitions.seal(job.partition, None, 0).await.unwrap())).contains("dead"));
+    assert!(reason(closed(world.seal(job.partition, 0).await)).contains("dead"));
 
     // Requeued twice, as after a crash before the publish: the job is the same.
     let _lock = letters.lock().await.unwrap();
@@ -99,7 +97,7 @@ async fn failures_and_dead_letters_are_read() {
     letters.mark_requeued(&[dead.id]).await.unwrap();
     assert_eq!(letters.known(&[job.id()]).await.unwrap(), HashMap::from([(job.id(), false)]));
 
-    closed(store.partitions.seal(job.partition, None, 0).await.unwrap());
+    closed(world.seal(job.partition, 0).await);
     world.partition(true).await;
     world.execute("update pagemill.dead_letters set requeued_at = null, published_at = null").await;
     let requeued = letters.requeue(&all).await.unwrap();

@@ -1,10 +1,12 @@
-//! Stored responses read again on a real PostgreSQL: fenced, resumable, with the proof going on.
+//! Stored responses read again on a real PostgreSQL: an attempt of its own, whose rows are staged and proved.
 
 mod common;
 
 use common::{World, closed, page};
 use pagemill_core::{PageJob, Slice, Verdict};
-use pagemill_store::{AttemptResponses, DataTable, PageWrite, Rewritten, Slices, compress};
+use pagemill_store::{
+    AttemptResponses, DataTable, PageWrite, PartitionRow, Reload, Slices, compress, decompress,
+};
 
 fn ids(from: i64, to: i64) -> Vec<i64> {
     (from..to).collect()
@@ -22,10 +24,6 @@ fn with_response(
     PageWrite { body: Some(compress(b"{}")), ..page(job, number, of, value, requested, total) }
 }
 
-fn wrote(rows: u64) -> Rewritten {
-    Rewritten { rows, superseded: false }
-}
-
 impl World {
     /// The table, as a definition of this decode_hash fills it.
     fn decoded_by(&self, decode_hash: i64) -> DataTable {
@@ -37,78 +35,86 @@ impl World {
     }
 
     async fn assert_agrees(&self, partition: i64) {
-        let recount = self
-            .store
-            .partitions
-            .recount(&self.table, &self.store.partitions.get(partition).await.unwrap())
-            .await;
-        let recount = recount.unwrap();
-        assert!(recount.agrees(), "{recount:?}");
+        let partition = self.store.partitions.get(partition).await.unwrap();
+        let recount = self.store.partitions.recount(&self.table, &partition).await.unwrap();
+        assert!(recount.agrees() && recount.superseded_by.is_none(), "{recount:?}");
+    }
+
+    /// A sealed pull of 15 rows on two pages, of one value.
+    async fn pulled(&self, value: i64, requested: i64) -> PageJob {
+        let job = self.partition(true).await;
+        let pages = [
+            with_response(&job, 1, &ids(0, 10), value, requested, 15),
+            with_response(&job, 2, &ids(10, 15), value, requested + 1, 15),
+        ];
+        self.store.pages.write(&self.table, &pages).await.unwrap();
+        assert_eq!(closed(self.seal(job.partition, 0).await).verdict, Verdict::Complete);
+        job
+    }
+
+    async fn reload(&self, attempt: i64) -> Vec<(PartitionRow, i64)> {
+        match self.store.responses.open_reload(attempt).await.unwrap() {
+            Reload::Open(opened) => opened,
+            other => panic!("not open: {other:?}"),
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_read_again_goes_over_its_own_rows_only() {
+async fn a_reload_replaces_the_rows_at_once() {
     let world = World::new().await;
-    let (store, table) = (&world.store, &world.table);
-    let job = world.partition(false).await;
-    // Row 9 came on both pages, on the second one later.
-    let pages =
-        [with_response(&job, 1, &ids(0, 10), 1, 1, 19), with_response(&job, 2, &ids(9, 19), 1, 2, 19)];
-    store.pages.write(table, &pages).await.unwrap();
-    closed(store.partitions.seal(job.partition, None, 0).await.unwrap());
-    // A newer attempt has rows 0 to 4, and is not sealed.
-    let newer = world.partition(true).await;
-    store.pages.write(table, &[page(&newer, 1, &ids(0, 5), 5, 100, 19)]).await.unwrap();
-
-    let again = |value| [page(&job, 1, &ids(0, 10), value, 1, 19)];
-    assert_eq!(store.responses.rewrite(table, &again(2)).await.unwrap(), wrote(4));
-    let rows = world.rows().await;
-    assert!(rows.iter().all(|(id, value)| match id {
-        0..5 => *value == 5,
-        5..9 => *value == 2,
-        _ => *value == 1,
-    }));
+    let job = world.pulled(1, 1).await;
+    let opened = world.reload(job.partition).await;
+    let (copy, of) = &opened[0];
     assert_eq!(
-        store.responses.rewrite(table, &again(2)).await.unwrap(),
-        wrote(0),
-        "an unchanged row is not written"
+        (opened.len(), *of, copy.reload_of, copy.run),
+        (1, job.partition, Some(job.partition), job.run)
     );
-    // Another request than the ledger has: the page was fetched again meanwhile.
-    let stale = page(&job, 2, &ids(9, 19), 7, 1, 19);
-    assert_eq!(store.responses.rewrite(table, &[stale]).await.unwrap(), wrote(0));
-    // It keeps its fence: a request in between goes over it.
-    let between = page(&newer, 2, &ids(5, 10), 3, 3, 19);
-    store.pages.write(table, &[between]).await.unwrap();
-    assert_eq!(world.rows().await[5], (5, 3));
+    let again =
+        |number, of: &[i64], requested| with_response(&copy.job(number, 0), number, of, 4, requested, 15);
+    world.store.pages.write(&world.table, &[again(1, &ids(0, 10), 1)]).await.unwrap();
+    assert!(world.rows().await.iter().all(|(_, value)| *value == 1), "readers see what was sealed");
+    world.store.pages.write(&world.table, &[again(2, &ids(10, 15), 2)]).await.unwrap();
+    closed(world.seal(copy.id, 0).await);
+    assert!(world.rows().await.iter().all(|(_, value)| *value == 4));
+    // The pull is verified by its reload.
+    world.assert_agrees(job.partition).await;
+    // Both are one pull.
+    let whole = world.store.responses.whole_attempts(&world.table, &Slices::default()).await.unwrap();
+    assert_eq!(whole.iter().map(|a| a.partition.id).collect::<Vec<_>>(), [job.partition]);
 }
 
-/// What a sealed pull no longer has may have been deleted: an older attempt must not bring it back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_superseded_attempt_writes_nothing() {
+async fn a_slice_that_is_being_pulled_is_not_reloaded() {
     let world = World::new().await;
-    let (store, table) = (&world.store, &world.table);
-    let older = world.partition(false).await;
-    store.pages.write(table, &[with_response(&older, 1, &ids(0, 10), 1, 1, 10)]).await.unwrap();
-    closed(store.partitions.seal(older.partition, None, 0).await.unwrap());
+    let job = world.pulled(1, 1).await;
     let newer = world.partition(true).await;
-    let attempts = world.in_table(table).await;
-    assert_eq!(
-        attempts.iter().map(|a| a.partition.id).collect::<Vec<_>>(),
-        [older.partition, newer.partition]
-    );
-    store.pages.write(table, &[with_response(&newer, 1, &ids(0, 8), 1, 2, 8)]).await.unwrap();
-    closed(store.partitions.seal(newer.partition, None, 0).await.unwrap());
-    let again = [page(&older, 1, &ids(0, 10), 2, 1, 10)];
-    assert_eq!(
-        store.responses.rewrite(table, &again).await.unwrap(),
-        Rewritten { rows: 0, superseded: true }
-    );
-    assert!(world.rows().await.iter().all(|(_, value)| *value == 1));
-    let attempts = world.in_table(table).await;
-    assert_eq!(attempts.iter().map(|a| a.partition.id).collect::<Vec<_>>(), [newer.partition]);
-    let whole = store.responses.whole_attempts(table, &Slices::default()).await.unwrap();
-    assert_eq!(whole.len(), 2, "both can be compared");
+    let reload = world.store.responses.open_reload(job.partition).await.unwrap();
+    assert!(matches!(reload, Reload::Pulled(run) if run == newer.run), "{reload:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pull_goes_before_a_reload() {
+    let world = World::new().await;
+    let job = world.pulled(1, 1).await;
+    let opened = world.reload(job.partition).await;
+    let newer = world.pulled(2, 10).await;
+    let reload = world.store.partitions.get(opened[0].0.id).await.unwrap();
+    assert_eq!(reload.reason.as_deref(), Some("superseded by a newer run"));
+    let reload = world.store.responses.open_reload(job.partition).await.unwrap();
+    assert!(matches!(reload, Reload::Replaced), "its rows are no longer in the table: {reload:?}");
+    world.assert_agrees(newer.partition).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_that_was_left_gives_way_to_the_next() {
+    let world = World::new().await;
+    let job = world.pulled(1, 1).await;
+    let left = world.reload(job.partition).await;
+    let next = world.reload(job.partition).await;
+    let reason = world.store.partitions.get(left[0].0.id).await.unwrap().reason;
+    assert_eq!(reason.as_deref(), Some("superseded by a newer reload"));
+    assert_ne!(next[0].0.id, left[0].0.id);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -122,59 +128,49 @@ async fn responses_record_the_definition_that_decoded_them() {
     store.pages.write(&first, &pages).await.unwrap();
     // Without a response.
     store.pages.write(&first, &[page(&job, 3, &ids(20, 30), 1, 3, 30)]).await.unwrap();
-    closed(store.partitions.seal(job.partition, None, 0).await.unwrap());
+    closed(world.seal(job.partition, 0).await);
     let counts = |a: &[AttemptResponses]| (a[0].pages, a[0].responses, a[0].stale);
     assert_eq!(counts(&world.in_table(&first).await), (3, 2, 0));
     assert_eq!(counts(&world.in_table(&second).await), (3, 2, 2));
-    store.responses.rewrite(&second, &[page(&job, 2, &ids(10, 20), 2, 2, 30)]).await.unwrap();
-    assert_eq!(counts(&world.in_table(&second).await), (3, 2, 1));
-    assert_eq!(store.responses.pages(job.partition, Some(&second)).await.unwrap(), [1]);
-    assert_eq!(store.responses.pages(job.partition, None).await.unwrap(), [2, 1], "the latest request first");
+    assert_eq!(store.responses.pages(job.partition).await.unwrap(), [2, 1], "the latest request first");
     let responses = store.responses.get(job.partition, &[1]).await.unwrap();
-    assert_eq!(responses[0].body.as_deref(), Ok(&b"{}"[..]));
-    assert_eq!(responses[0].key_hashes, pages[0].key_hashes);
+    assert_eq!(decompress(&responses[0].body).unwrap(), b"{}");
     let other = Slices { accounts: vec!["8".into()], days: None };
     assert!(store.responses.attempts_in_table(&second, &other).await.unwrap().is_empty());
 }
 
-/// `verify` holds the table against the certificate: both go on with what is read again, and so
-/// does the certificate of the whole that a part belongs to.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_proof_goes_on_with_what_is_read_again() {
+async fn a_split_attempt_is_reloaded_with_its_parts() {
     let world = World::new().await;
     let (store, table) = (&world.store, &world.table);
-    let job = world.partition(false).await;
-    let pages =
-        [with_response(&job, 1, &ids(0, 10), 1, 1, 15), with_response(&job, 2, &ids(10, 15), 1, 2, 15)];
-    store.pages.write(table, &pages).await.unwrap();
-    assert_eq!(closed(store.partitions.seal(job.partition, None, 0).await.unwrap()).verdict, Verdict::Sealed);
-    world.assert_agrees(job.partition).await;
-    store.responses.rewrite(table, &[page(&job, 1, &ids(0, 10), 4, 1, 15)]).await.unwrap();
-    world.assert_agrees(job.partition).await;
-
     let whole = world.partition(true).await;
     store.pages.write(table, &[with_response(&whole, 1, &ids(0, 10), 1, 3, 15)]).await.unwrap();
     let slice =
         |kind: &str| Slice { part: [("kind".to_owned(), kind.to_owned())].into(), ..whole.slice.clone() };
     let parts = store.partitions.split(whole.partition, &[slice("a"), slice("b")]).await.unwrap();
+    let write = |job: &PageJob, of: Vec<i64>, value| with_response(job, 1, &of, value, 4, of.len() as u64);
     for (part, of) in parts.iter().zip([ids(0, 8), ids(8, 15)]) {
-        store
-            .pages
-            .write(table, &[with_response(&part.job(1, 0), 1, &of, 1, 4, of.len() as u64)])
-            .await
-            .unwrap();
-        closed(store.partitions.seal(part.id, Some(table), 0).await.unwrap());
+        store.pages.write(table, &[write(&part.job(1, 0), of, 1)]).await.unwrap();
+        closed(world.seal(part.id, 0).await);
     }
-    closed(store.partitions.seal(whole.partition, Some(table), 0).await.unwrap());
+    closed(world.seal(whole.partition, 0).await);
     world.assert_agrees(whole.partition).await;
-    let of_table = world.in_table(table).await;
-    assert_eq!(of_table.len(), 3, "the whole's own first page, and its parts");
-    store.responses.rewrite(table, &[page(&parts[1].job(1, 0), 1, &ids(8, 15), 9, 4, 7)]).await.unwrap();
-    store.responses.rewrite(table, &[page(&whole, 1, &ids(0, 10), 9, 3, 15)]).await.unwrap();
-    assert_eq!(world.rows().await[7..9], [(7, 1), (8, 9)]);
+    assert_eq!(world.in_table(table).await.len(), 3, "the whole's own first page, and its parts");
+
+    let opened = world.reload(whole.partition).await;
+    let copies: Vec<(Option<i64>, i64)> = opened.iter().map(|(copy, of)| (copy.root, *of)).collect();
+    let root = Some(opened[0].0.id);
+    assert_eq!(copies, [(None, whole.partition), (root, parts[0].id), (root, parts[1].id)]);
+    let jobs: Vec<PageJob> = opened.iter().map(|(copy, _)| copy.job(1, 0)).collect();
+    store.pages.write(table, &[with_response(&jobs[0], 1, &ids(0, 10), 9, 3, 15)]).await.unwrap();
+    store.pages.write(table, &[write(&jobs[1], ids(0, 8), 9), write(&jobs[2], ids(8, 15), 9)]).await.unwrap();
+    for job in jobs.iter().rev() {
+        closed(world.seal(job.partition, 0).await);
+    }
+    assert!(world.rows().await.iter().all(|(_, value)| *value == 9));
     world.assert_agrees(whole.partition).await;
-    // Only the parts are compared.
+    // Only the parts of the pull are compared.
     let compared = store.responses.whole_attempts(table, &Slices::default()).await.unwrap();
     let ids: Vec<i64> = compared.iter().map(|a| a.partition.id).collect();
-    assert_eq!(ids, [job.partition, parts[0].id, parts[1].id]);
+    assert_eq!(ids, [parts[0].id, parts[1].id]);
 }

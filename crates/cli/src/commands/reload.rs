@@ -67,17 +67,19 @@ async fn load(database: &Database, args: &Args) -> anyhow::Result<Reloaded> {
             bar.set_message(slice.to_string());
         }
     };
-    let reloaded = reload(&database.store, &resolved, &filter, args.all, &observe).await;
+    let apply_at_most = database.config.consumer.apply_timeout.get();
+    let reloaded = reload(&database.store, &resolved, &filter, args.all, apply_at_most, &observe).await;
     bar.finish_and_clear();
     reloaded
 }
 
 fn print_reloaded(r: &Reloaded, out: &mut Out) -> std::io::Result<()> {
     for failed in r.failed.iter().take(NAMED) {
-        eprintln!("{} page {}: left as it is: {}", failed.slice, failed.page, failed.error);
+        let page = failed.page.map_or_else(String::new, |page| format!(" page {page}"));
+        eprintln!("{}{page}: {}", failed.slice, failed.error);
     }
     if r.failed.len() > NAMED {
-        eprintln!("and {} pages more", r.failed.len() - NAMED);
+        eprintln!("and {} errors more", r.failed.len() - NAMED);
     }
     writeln!(
         out,
@@ -87,15 +89,17 @@ fn print_reloaded(r: &Reloaded, out: &mut Out) -> std::io::Result<()> {
     if r.without_response > 0 {
         writeln!(
             out,
-            "{} pages have no stored response (keep_responses = false): they are as they were",
+            "{} pages have no stored response (keep_responses = false): their slices are as they were",
             r.without_response
         )?;
     }
     if r.pruned > 0 {
-        writeln!(out, "the responses of {} pages were pruned: they are as they were", r.pruned)?;
+        writeln!(out, "the responses of {} pages were pruned: their slices are as they were", r.pruned)?;
     }
     if !r.failed.is_empty() {
-        writeln!(out, "{} pages could not be read: they are as they were", r.failed.len())?;
+        let mut slices: Vec<&str> = r.failed.iter().map(|failed| failed.slice.as_str()).collect();
+        slices.dedup();
+        writeln!(out, "{} slices could not be read again: they are as they were", slices.len())?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ const WRITERS: u32 = 3;
 const STALLED_AFTER: &str = "2m";
 const REPAIR_ROUNDS: u32 = 3;
 const KEEP_RESPONSES: bool = true;
+const APPLY_TIMEOUT: &str = "30m";
 
 /// Names of the keys, all of which the environment may set.
 pub(super) const KEYS: &[&str] = &[
@@ -26,6 +27,7 @@ pub(super) const KEYS: &[&str] = &[
     "stalled_after",
     "repair_rounds",
     "keep_responses",
+    "apply_timeout",
 ];
 
 /// `[consumer]`
@@ -52,6 +54,8 @@ pub struct ConsumerSettings {
     pub repair_rounds: u32,
     /// True if each page's response is kept, compressed.
     pub keep_responses: bool,
+    /// The longest time in which a proved attempt's rows may be put into the table.
+    pub apply_timeout: ConfigDuration,
 }
 
 /// A number, or from the quota.
@@ -77,6 +81,7 @@ impl Default for ConsumerSettings {
             stalled_after: duration(STALLED_AFTER),
             repair_rounds: REPAIR_ROUNDS,
             keep_responses: KEEP_RESPONSES,
+            apply_timeout: duration(APPLY_TIMEOUT),
         }
     }
 }

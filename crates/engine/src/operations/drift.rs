@@ -4,7 +4,7 @@ use std::collections::{HashMap, hash_map::Entry};
 
 use jiff::civil::Date;
 use pagemill_core::{Column, ColumnShape, Kind, Rows};
-use pagemill_store::{AttemptResponses, PartitionState, Store};
+use pagemill_store::{AttemptResponses, PartitionState, Store, decompress};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
@@ -166,10 +166,11 @@ async fn read(
 ) -> anyhow::Result<Result<(), String>> {
     let partition = &attempt.partition;
     let at_once = (ROWS / partition.page_size).clamp(1, 100) as usize;
-    for pages in store.responses.pages(partition.id, None).await?.chunks(at_once) {
+    for pages in store.responses.pages(partition.id).await?.chunks(at_once) {
         for stored in store.responses.get(partition.id, pages).await? {
             let job = partition.job(stored.page, 0);
-            let read = stored.body.and_then(|body| {
+            let body = decompress(&stored.body).map_err(|e| format!("the stored response is damaged: {e}"));
+            let read = body.and_then(|body| {
                 stream.definition.decode(&job, body.into()).map_err(|failure| failure.message)
             });
             match read {

@@ -1,10 +1,15 @@
 //! Decodes the stored responses again after a definition changed: the typed columns are rebuilt, and no
 //! request is sent.
 
+use std::time::Duration;
+
 use anyhow::Context;
-use pagemill_core::{DateWord, Slice};
+use pagemill_core::{DateWord, Slice, Verdict};
 use pagemill_source::Definition;
-use pagemill_store::{AttemptResponses, DataTable, PageWrite, PartitionRow, Slices, Store, StoredResponse};
+use pagemill_store::{
+    Applied, AttemptResponses, DataTable, PageWrite, PartitionRow, ProofReport, Proving, Reload, Slices,
+    Store, StoredResponse, decompress,
+};
 use serde::Serialize;
 
 use crate::{error::UsageError, sources::ResolvedSource};
@@ -13,6 +18,8 @@ use crate::{error::UsageError, sources::ResolvedSource};
 const ROWS: u32 = 2_000;
 /// Pages of one transaction.
 const PAGES: u32 = 100;
+/// Before a reload is applied again that had to wait for another attempt.
+const WAIT: Duration = Duration::from_millis(500);
 
 /// Selects slices whose stored responses are decoded again or compared.
 #[derive(Clone, Debug, Default)]
@@ -46,17 +53,17 @@ pub struct Reloaded {
     pub pages: u64,
     /// Rows in those pages.
     pub rows: u64,
-    /// Rows of the table that the reload changed or added.
+    /// Rows of the table that the reload changed, added or deleted.
     pub changed_rows: u64,
     /// Values among those rows that do not follow their column's grammar, and are NULL.
     pub became_null: u64,
     /// Attempts that this definition had read already.
     pub skipped: u64,
-    /// Pages whose response was not kept (`keep_responses = false`): they are as they were.
+    /// Pages whose response was not kept (`keep_responses = false`): their slices are as they were.
     pub without_response: u64,
-    /// Pages whose response was pruned: they are as they were.
+    /// Pages whose response was pruned: their slices are as they were.
     pub pruned: u64,
-    /// Pages that could not be read, and are as they were.
+    /// What could not be read again; these slices are as they were.
     pub failed: Vec<FailedPage>,
 }
 
@@ -79,16 +86,16 @@ pub enum ReloadEvent<'a> {
 /// Receives the events of a reload.
 pub type ReloadObserver<'a> = &'a (dyn Fn(ReloadEvent<'_>) + Send + Sync);
 
-/// A page that could not be read again.
+/// A slice that could not be read again, or a page of it.
 #[derive(Debug, Serialize)]
 pub struct FailedPage {
     /// The slice.
     pub slice: String,
     /// The attempt.
     pub partition: i64,
-    /// The page's number.
-    pub page: u32,
-    /// Why the response could not be decoded.
+    /// The page's number, if a page is at fault.
+    pub page: Option<u32>,
+    /// Why.
     pub error: String,
 }
 
@@ -137,17 +144,19 @@ impl SliceFilter {
     }
 }
 
-/// Migrates the tables, and reads the stored responses again: all of them, or those that another
-/// definition has read. What was done stays done: a reload that was broken off goes on from there.
+/// Migrates the tables, and reads the stored responses again: of all attempts whose rows the tables have, or of those of
+/// which another definition has read a page. Each reload is an attempt of its own: its rows are staged, proved and put into
+/// the table as those of a pull are, or not at all.
 ///
 /// # Errors
 /// [`UsageError`] for what the config does not name; a table that does not fit its definition; PostgreSQL being
-/// away. A page that cannot be read is no error: it is reported, and left as it is.
+/// away. An attempt that cannot be read is no error: it is reported, and the table stays as it is.
 pub async fn reload(
     store: &Store,
     resolved: &[ResolvedSource],
     filter: &SliceFilter,
     all: bool,
+    apply_at_most: Duration,
     observe: ReloadObserver<'_>,
 ) -> anyhow::Result<Reloaded> {
     let selected = filter.select(store, resolved).await?;
@@ -159,113 +168,199 @@ pub async fn reload(
     observe(ReloadEvent::Migrated(&migrated.changes));
     let mut work = Vec::new();
     for stream in &selected {
-        for attempt in store.responses.attempts_in_table(&stream.table, &stream.slices).await? {
-            work.push((stream, attempt));
-        }
+        let attempts = store.responses.attempts_in_table(&stream.table, &stream.slices).await?;
+        let whole = |attempt: &AttemptResponses| attempt.partition.root.unwrap_or(attempt.partition.id);
+        let wholes = attempts.chunk_by(|a, b| whole(a) == whole(b));
+        work.extend(wholes.map(|family| Work { stream, whole: whole(&family[0]), family: family.to_vec() }));
     }
-    store.open_months(work.iter().map(|(_, attempt)| &attempt.partition.slice)).await?;
-    let planned = work.iter().map(|(_, attempt)| pages_of(attempt, all)).sum();
+    let slices = work.iter().flat_map(|work| &work.family).map(|attempt| &attempt.partition.slice);
+    store.open_months(slices).await?;
     let mut reloaded = Reloaded::default();
+    work.retain(|work| reloaded.is_to_be_read(work, all));
+    let planned = work.iter().map(Work::pages).sum();
     let mut done = 0;
-    for (stream, attempt) in work {
-        let slice = &attempt.partition.slice;
+    for work in &work {
+        let slice = &work.family[0].partition.slice;
         let progress = |more| observe(ReloadEvent::Progress { slice, done: done + more, planned });
-        let read = reloaded.attempt(store, stream, &attempt, all, &progress).await?;
-        done += read;
+        reloaded.attempt(store, work, apply_at_most, &progress).await?;
+        done += work.pages();
     }
     Ok(reloaded)
 }
 
-/// Pages of an attempt that are read again.
-fn pages_of(attempt: &AttemptResponses, all: bool) -> u64 {
-    if all { attempt.responses } else { attempt.stale }
+/// An attempt whose responses are read again, with its parts.
+struct Work<'a> {
+    stream: &'a SelectedStream<'a>,
+    whole: i64,
+    family: Vec<AttemptResponses>,
+}
+
+impl Work<'_> {
+    fn pages(&self) -> u64 {
+        self.family.iter().map(|attempt| attempt.responses).sum()
+    }
+}
+
+/// Why a slice stays as it is.
+struct Left {
+    /// The page that cannot be read, if it is for one.
+    page: Option<u32>,
+    error: String,
+}
+
+impl Left {
+    fn whole(error: impl Into<String>) -> Vec<Self> {
+        vec![Self { page: None, error: error.into() }]
+    }
 }
 
 impl Reloaded {
-    /// Reads an attempt's stored responses again; returns how many. `observe` sees how many were read
-    /// before each batch.
+    /// Counts the attempts that need not or cannot be read again.
+    fn is_to_be_read(&mut self, work: &Work<'_>, all: bool) -> bool {
+        let mut lacking = 0;
+        for AttemptResponses { partition, pages, responses, .. } in &work.family {
+            let (count, without) = match partition.responses_pruned_at {
+                Some(_) => (&mut self.pruned, (partition.progress.done as u64).saturating_sub(*responses)),
+                None => (&mut self.without_response, pages - responses),
+            };
+            *count += without;
+            lacking += without;
+        }
+        let stale: u64 = work.family.iter().map(|attempt| attempt.stale).sum();
+        let is_current = lacking == 0 && stale == 0 && !all;
+        self.skipped += u64::from(is_current);
+        lacking == 0 && !is_current
+    }
+
+    /// Reads an attempt's stored responses again. `observe` sees how many were read before each batch.
     async fn attempt(
         &mut self,
         store: &Store,
-        stream: &SelectedStream<'_>,
-        attempt: &AttemptResponses,
-        all: bool,
+        work: &Work<'_>,
+        apply_at_most: Duration,
         observe: &(dyn Fn(u64) + Send + Sync),
-    ) -> anyhow::Result<u64> {
-        let partition = &attempt.partition;
-        match partition.responses_pruned_at {
-            Some(_) => self.pruned += (partition.progress.done as u64).saturating_sub(attempt.responses),
-            None => self.without_response += attempt.pages - attempt.responses,
-        }
-        if pages_of(attempt, all) == 0 {
-            self.skipped += u64::from(attempt.responses > 0);
-            return Ok(0);
-        }
-        self.partitions += 1;
-        let numbers = store.responses.pages(partition.id, (!all).then_some(&stream.table)).await?;
-        let at_once = (ROWS / partition.page_size).clamp(1, PAGES) as usize;
-        let mut done = 0;
-        for numbers in numbers.chunks(at_once) {
-            observe(done);
-            let responses = store.responses.get(partition.id, numbers).await?;
-            if self.batch(store, stream, partition, responses).await? {
-                break;
+    ) -> anyhow::Result<()> {
+        let opened = match store.responses.open_reload(work.whole).await? {
+            Reload::Open(opened) => opened,
+            Reload::Pulled(run) => {
+                let why = format!("run {run} is pulling it: reload when that run has ended");
+                self.leave(work, Left::whole(why));
+                return Ok(());
             }
-            done += numbers.len() as u64;
+            Reload::Replaced => {
+                let why = "its days are shared with another pull: pull it again";
+                self.leave(work, Left::whole(why));
+                return Ok(());
+            }
+        };
+        let copy = opened[0].0.id;
+        let stored = self.store_pages(store, work.stream, &opened, observe).await?;
+        let left = match stored {
+            Ok(()) => self.replace(store, work.stream, &opened, apply_at_most).await?,
+            Err(left) => Some(left),
+        };
+        if let Some(left) = left {
+            let reason = left.first().map_or_else(String::new, |left| left.error.clone());
+            store.partitions.abandon(copy, &format!("reload: {reason}")).await?;
+            self.leave(work, left);
+        } else {
+            self.partitions += 1;
         }
-        Ok(done)
+        Ok(())
     }
 
-    /// Rewrites pages in one transaction. Returns whether a newer attempt took the slice over.
-    async fn batch(
+    /// Stores the pages of a reload as the definition reads them now. The inner error names pages that cannot be read.
+    async fn store_pages(
         &mut self,
         store: &Store,
         stream: &SelectedStream<'_>,
-        partition: &PartitionRow,
-        responses: Vec<StoredResponse>,
-    ) -> anyhow::Result<bool> {
-        let mut pages = Vec::with_capacity(responses.len());
-        let mut other_keys = Vec::new();
-        for response in responses {
-            let (page, mut keys) = (response.page, response.key_hashes.clone());
-            match read(stream, partition, response) {
-                Ok(write) => {
-                    let mut now = write.key_hashes.clone();
-                    keys.sort_unstable();
-                    now.sort_unstable();
-                    if keys != now {
-                        other_keys.push(page);
+        opened: &[(PartitionRow, i64)],
+        observe: &(dyn Fn(u64) + Send + Sync),
+    ) -> anyhow::Result<Result<(), Vec<Left>>> {
+        let mut done = 0;
+        for (partition, of) in opened {
+            let at_once = (ROWS / partition.page_size).clamp(1, PAGES) as usize;
+            for numbers in store.responses.pages(*of).await?.chunks(at_once) {
+                observe(done);
+                let (mut writes, mut left) = (Vec::with_capacity(numbers.len()), Vec::new());
+                for response in store.responses.get(*of, numbers).await? {
+                    let page = response.page;
+                    match read(stream, partition, response) {
+                        Ok(write) => writes.push(write),
+                        Err(error) => left.push(Left { page: Some(page), error }),
                     }
-                    pages.push(write);
                 }
-                Err(error) => self.fail(partition, page, error),
+                if !left.is_empty() {
+                    return Ok(Err(left));
+                }
+                store.pages.write(&stream.table, &writes).await?;
+                done += numbers.len() as u64;
+                if partition.parts.is_none() {
+                    self.count(&writes);
+                }
             }
         }
-        if !other_keys.is_empty() {
-            for page in store.responses.pages_in_table(&stream.table, partition, &other_keys).await? {
-                pages.retain(|write| write.job.page != page);
-                let error = format!(
-                    "its rows have other keys now, and would stand beside the old ones: drop or rename the table {} and \
-                     reload, or pull the slice again",
-                    stream.table.name()
-                );
-                self.fail(partition, page, error);
-            }
-        }
-        let rewritten = store.responses.rewrite(&stream.table, &pages).await?;
-        if !rewritten.superseded {
-            self.pages += pages.len() as u64;
-            self.rows += pages.iter().map(|page| page.rows.len() as u64).sum::<u64>();
-            self.changed_rows += rewritten.rows;
-            let cast_failures = pages.iter().flat_map(|page| &page.cast_failures);
-            self.became_null += cast_failures.map(|cast| u64::from(cast.count)).sum::<u64>();
-        }
-        Ok(rewritten.superseded)
+        Ok(Ok(()))
     }
 
-    fn fail(&mut self, partition: &PartitionRow, page: u32, error: String) {
+    fn count(&mut self, writes: &[PageWrite]) {
+        self.pages += writes.len() as u64;
+        self.rows += writes.iter().map(|write| write.rows.len() as u64).sum::<u64>();
+        let cast_failures = writes.iter().flat_map(|write| &write.cast_failures);
+        self.became_null += cast_failures.map(|cast| u64::from(cast.count)).sum::<u64>();
+    }
+
+    /// Proves a reload, the parts before their wholes, and puts its rows into the table; or says why not.
+    async fn replace(
+        &mut self,
+        store: &Store,
+        stream: &SelectedStream<'_>,
+        opened: &[(PartitionRow, i64)],
+        apply_at_most: Duration,
+    ) -> anyhow::Result<Option<Vec<Left>>> {
+        for (partition, _) in opened.iter().rev() {
+            let proving = store.partitions.prove(partition.id, Some(&stream.table), 0).await?;
+            match proving {
+                Some(Proving::Ended(ProofReport { verdict: Verdict::Complete, .. })) => {}
+                Some(Proving::Ended(ProofReport { verdict: Verdict::Incomplete(reason), .. })) => {
+                    return Ok(Some(Left::whole(reason.to_string())));
+                }
+                Some(Proving::Repair(..) | Proving::Restage(_)) | None => {
+                    return Ok(Some(Left::whole("a pull or another reload of it has begun meanwhile")));
+                }
+            }
+        }
+        let whole = opened[0].0.id;
+        loop {
+            match store.partitions.apply(&stream.table, whole, apply_at_most).await? {
+                Some(Applied::Sealed(report)) => {
+                    let replaced = report.replaced;
+                    self.changed_rows += replaced.added + replaced.changed + replaced.gone;
+                    store.partitions.record_digest(&stream.table, whole).await?;
+                    store.partitions.clear_staged(&stream.table, whole).await?;
+                    return Ok(None);
+                }
+                Some(Applied::Waiting) => tokio::time::sleep(WAIT).await,
+                Some(Applied::Superseded(_, run)) => {
+                    return Ok(Some(Left::whole(format!("run {run} has sealed newer data"))));
+                }
+                Some(Applied::Restage(_)) | None => {
+                    return Ok(Some(Left::whole("its responses do not come to the rows that were proved")));
+                }
+            }
+        }
+    }
+
+    fn leave(&mut self, work: &Work<'_>, left: Vec<Left>) {
+        let partition = &work.family[0].partition;
         let slice = partition.slice.to_string();
-        self.failed.push(FailedPage { slice, partition: partition.id, page, error });
+        let failed = left.into_iter().map(|Left { page, error }| FailedPage {
+            slice: slice.clone(),
+            partition: partition.id,
+            page,
+            error,
+        });
+        self.failed.extend(failed);
     }
 }
 
@@ -276,6 +371,8 @@ fn read(
     response: StoredResponse,
 ) -> Result<PageWrite, String> {
     let job = partition.job(response.page, 0);
-    let page = stream.definition.decode(&job, response.body?.into()).map_err(|failure| failure.message)?;
-    Ok(PageWrite::new(&stream.table, job, page, response.requested_at, None))
+    let body = decompress(&response.body).map_err(|e| format!("the stored response is damaged: {e}"))?;
+    let page = stream.definition.decode(&job, body.into()).map_err(|failure| failure.message)?;
+    let write = PageWrite::new(&stream.table, job, page, response.requested_at, Some(response.body));
+    Ok(PageWrite { request_id: response.request_id, ..write })
 }

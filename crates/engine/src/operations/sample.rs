@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use jiff::civil::Date;
-use pagemill_core::{FetchedPage, Lane, PageJob, Slice};
+use pagemill_core::{FetchedPage, Lane, PageJob, Slice, WriteMode};
 use pagemill_source::{Client, Credential, Definition, Fetch, Stream};
 
 /// How long a report that the API prepares first is waited for.
@@ -29,7 +29,8 @@ pub fn sample_job(definition: &Definition, stream: &Stream, account: &str, day: 
         attempt: 0,
         lane: Lane::default(),
         cursor: None,
-        stands_on: None,
+        write_mode: WriteMode::Direct,
+        baseline: None,
     }
 }
 

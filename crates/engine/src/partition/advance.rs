@@ -1,22 +1,31 @@
 use pagemill_core::PageJob;
 use pagemill_queue::PageQueue;
-use pagemill_store::{Following, Progress};
+use pagemill_store::{Following, PartitionRow, Progress};
 
 use super::PartitionDriver;
 use crate::error::ServiceError;
 
 impl<Q: PageQueue> PartitionDriver<Q> {
     /// Advances a partition after these pages of it are done or dead. In a chain the next page is published;
-    /// after a first page all others are; after the last page the partition is sealed.
+    /// after a first page all others are; after the last page the partition is proved. Returns the whole attempt if that
+    /// has ended.
     ///
     /// A permanent error closes the partition as incomplete, with the reason.
-    pub(crate) async fn advance(&self, progress: &Progress, pages: &[&PageJob]) -> Result<(), ServiceError> {
+    pub(crate) async fn advance(
+        &self,
+        progress: &Progress,
+        pages: &[&PageJob],
+    ) -> Result<Option<PartitionRow>, ServiceError> {
         let advanced = self.try_advance(progress, pages).await;
-        self.or_close_incomplete(progress.partition, advanced).await.map(drop)
+        Ok(self.or_close_incomplete(progress.partition, advanced).await?.unwrap_or_else(|ended| ended))
     }
 
-    async fn try_advance(&self, progress: &Progress, pages: &[&PageJob]) -> Result<(), ServiceError> {
-        let Some(job) = pages.first() else { return Ok(()) };
+    async fn try_advance(
+        &self,
+        progress: &Progress,
+        pages: &[&PageJob],
+    ) -> Result<Option<PartitionRow>, ServiceError> {
+        let Some(job) = pages.first() else { return Ok(None) };
         let slice = &job.slice;
         let mut ended = progress.has_ended();
         if self.table(slice).is_some_and(|table| table.is_chained()) {
@@ -26,10 +35,7 @@ impl<Q: PageQueue> PartitionDriver<Q> {
         } else if !ended && !progress.published && pages.iter().any(|job| job.page == progress.first_page) {
             ended |= self.expand_or_split(progress.partition).await?;
         }
-        if ended {
-            self.seal(progress.partition, slice).await?;
-        }
-        Ok(())
+        if ended { self.prove(progress.partition, slice).await } else { Ok(None) }
     }
 
     /// Publishes the page after a done one of a chain. Returns whether a cursor loop ended the chain.

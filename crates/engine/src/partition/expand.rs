@@ -41,7 +41,7 @@ impl<Q: PageQueue> PartitionDriver<Q> {
         for partition in partitions.into_iter().filter(|partition| !partition.progress.published) {
             let id = partition.id;
             let remaining = self.remaining(partition).await;
-            if let Some(Some(remaining)) = self.or_close_incomplete(id, remaining).await? {
+            if let Ok(Some(remaining)) = self.or_close_incomplete(id, remaining).await? {
                 let PartitionRow { slice, lane, .. } = &remaining.partition;
                 lanes.entry((slice.source.clone(), *lane == Lane::Low)).or_default().push(remaining);
             }
@@ -54,7 +54,7 @@ impl<Q: PageQueue> PartitionDriver<Q> {
             fail::fail_point!("after-expansion");
             for Remaining { partition, planned, .. } in lane {
                 let marked = self.store.partitions.mark_published(partition.id).await.map_err(Into::into);
-                self.or_close_incomplete(partition.id, marked).await?;
+                let _ = self.or_close_incomplete(partition.id, marked).await?;
                 let (total, pages) = (partition.progress.total.unwrap_or(0), planned.count());
                 tracing::info!(partition = partition.id, slice = %partition.slice, total, pages, "expanded");
             }
@@ -65,7 +65,9 @@ impl<Q: PageQueue> PartitionDriver<Q> {
     /// The pages of a partition that are still to be published; `None` while its total is unknown.
     async fn remaining(&self, partition: PartitionRow) -> Result<Option<Remaining>, ServiceError> {
         let partition = match self.table(&partition.slice) {
-            Some(table) => self.store.partitions.stand(table, &partition, self.keeps_responses).await?,
+            Some(table) => {
+                self.store.partitions.find_baseline(table, &partition, self.keeps_responses).await?
+            }
             None => partition,
         };
         let Some(planned) = partition.planned() else { return Ok(None) };

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pagemill_queue::PageQueue;
-use pagemill_store::Reissued;
+use pagemill_store::{PartitionRow, Reissued};
 
 use super::{ExpandMode, PartitionDriver};
 use crate::{app::App, error::ServiceError};
@@ -42,30 +42,31 @@ pub async fn rescue_stalled_partitions<Q: PageQueue>(
 }
 
 impl<Q: PageQueue> PartitionDriver<Q> {
-    /// Publishes a partition's reissued pages, or takes the step that it lacks instead: its split, its seal.
+    /// Publishes a partition's reissued pages, or takes the step that it lacks instead: its split, its proof.
     /// Returns how many page jobs were published.
     async fn rescue(&self, reissued: Reissued) -> Result<u64, ServiceError> {
         let id = reissued.partition.id;
         let rescued = self.try_rescue(reissued).await;
-        Ok(self.or_close_incomplete(id, rescued).await?.unwrap_or(0))
+        let (published, ended) =
+            self.or_close_incomplete(id, rescued).await?.unwrap_or_else(|ended| (0, ended));
+        self.apply_after(ended.as_slice()).await?;
+        Ok(published)
     }
 
-    async fn try_rescue(&self, reissued: Reissued) -> Result<u64, ServiceError> {
+    async fn try_rescue(&self, reissued: Reissued) -> Result<(u64, Option<PartitionRow>), ServiceError> {
         let Reissued { partition, jobs } = reissued;
         if self.is_too_deep(&partition) && !partition.progress.published {
             self.split(&partition).await?;
-            self.seal(partition.id, &partition.slice).await?;
-            return Ok(0);
+            return Ok((0, self.prove(partition.id, &partition.slice).await?));
         }
         if jobs.is_empty() {
-            self.seal(partition.id, &partition.slice).await?;
-            return Ok(0);
+            return Ok((0, self.prove(partition.id, &partition.slice).await?));
         }
         self.publish(&jobs).await?;
         if partition.progress.total.is_some() || partition.progress.done > 0 {
             self.store.partitions.mark_published(partition.id).await?;
         }
-        Ok(jobs.len() as u64)
+        Ok((jobs.len() as u64, None))
     }
 }
 

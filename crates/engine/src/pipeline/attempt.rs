@@ -6,7 +6,7 @@ use pagemill_core::{Budget, Failure, FailureClass, PageJob, PageOutcome};
 use pagemill_queue::PageQueue;
 use pagemill_source::Fetch;
 use pagemill_store::{
-    PageStart, PageWrite, Progress, StandingPage, StoreError, StoreErrorKind, UnchangedPage,
+    BaselinePage, PageStart, PageWrite, Progress, StoreError, StoreErrorKind, UnchangedPage,
 };
 
 use super::{Pipeline, delivered::DeliveredJob, quarantine::Permit, record};
@@ -40,7 +40,7 @@ async fn try_attempt<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) 
     let table = source.tables.get(&job.slice.stream).ok_or_else(|| unknown_stream(job))?;
     let permit = admit(pipeline, page).await?;
     let token = source.credentials.token(&job.slice.account).await?;
-    let known = standing_page_of(pipeline, page).await?;
+    let known = baseline_page_of(pipeline, page).await?;
     let slot = source.quota.acquire(&job.slice).await?;
     let sent_at = *page.sent_at.get_or_init(Instant::now);
     pipeline.counters.sent();
@@ -113,12 +113,12 @@ async fn admit<Q: PageQueue>(pipeline: &Pipeline<Q>, page: &DeliveredJob) -> Res
 }
 
 /// The page whose response may come again unchanged.
-async fn standing_page_of<Q: PageQueue>(
+async fn baseline_page_of<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     page: &DeliveredJob,
-) -> Result<Option<StandingPage>, StoreError> {
-    match page.job.may_stand_on(page.delivery.redelivered) {
-        Some(attempt) => pipeline.store.pages.standing_page(attempt, page.job.page).await,
+) -> Result<Option<BaselinePage>, StoreError> {
+    match page.job.comparable_attempt(page.delivery.redelivered) {
+        Some(attempt) => pipeline.store.pages.baseline_page(attempt, page.job.page).await,
         None => Ok(None),
     }
 }

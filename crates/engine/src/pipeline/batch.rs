@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use pagemill_core::{Failure, PageOutcome};
 use pagemill_pool as pool;
 use pagemill_queue::PageQueue;
-use pagemill_store::{Next, PageWrite};
+use pagemill_store::{Next, PageWrite, PartitionRow};
 use tokio::{task::JoinSet, time::Instant};
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     delivered::DeliveredJob,
     session::{BusyWorkers, Session},
 };
-use crate::error::ServiceError;
+use crate::{error::ServiceError, stop::Stop};
 
 /// Few large transactions cost PostgreSQL much less than many small ones: while others are on their way, a
 /// page waits for them.
@@ -61,11 +61,11 @@ pub(super) async fn gather<Q: PageQueue>(
             },
             writer = pipeline.writers.clone().acquire_owned(), if due => {
                 if let Some(batch) = waiting.take(most) {
-                    let pipeline = pipeline.clone();
+                    let (pipeline, stop) = (pipeline.clone(), session.stop.clone());
                     concluding.spawn(async move {
                         let concluded = conclude::conclude_batch(&pipeline, batch).await;
                         drop(writer);
-                        concluded
+                        apply(&pipeline, concluded?, &stop).await
                     });
                 }
             }
@@ -112,8 +112,24 @@ fn take<Q: PageQueue>(
     {
         session.exhaust_quota(wait);
     }
-    let pipeline = pipeline.clone();
-    concluding.spawn(async move { conclude::conclude(&pipeline, ended).await });
+    let (pipeline, stop) = (pipeline.clone(), session.stop.clone());
+    concluding.spawn(async move {
+        let ended = conclude::conclude(&pipeline, ended).await?;
+        apply(&pipeline, ended, &stop).await
+    });
+}
+
+/// Applies what is proved once these attempts have ended; their last deliveries are settled. A cancelled process leaves it
+/// to the others.
+async fn apply<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    ended: Vec<PartitionRow>,
+    stop: &Stop,
+) -> Result<(), ServiceError> {
+    tokio::select! {
+        applied = pipeline.partitions.apply_after(&ended) => applied,
+        () = stop.cancelled() => Ok(()),
+    }
 }
 
 /// The longest time that a page may wait for others.

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, iter};
 use futures_util::future;
 use pagemill_core::{PageJob, PageOutcome, Settlement, body_id, settlement_for};
 use pagemill_queue::{Address, Delivery, Message, PageQueue, QueueError, QueueErrorKind};
-use pagemill_store::{PageWrite, Progress};
+use pagemill_store::{PageWrite, PartitionRow, Progress};
 
 use super::{
     Pipeline, dead_letters,
@@ -35,21 +35,22 @@ pub(crate) struct EndedJob {
     pub(crate) progress: Option<Progress>,
 }
 
-/// Concludes a page that has nothing to store.
+/// Concludes a page that has nothing to store. Returns the attempts that have ended, to be applied.
 pub(crate) async fn conclude<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     ended: EndedJob,
-) -> Result<(), ServiceError> {
+) -> Result<Vec<PartitionRow>, ServiceError> {
     let EndedJob { page, outcome, progress } = ended;
     let recorded = record::record_outcome(pipeline, &page.job, outcome, progress).await;
     conclude_recorded(pipeline, vec![page], recorded.map(|recorded| vec![recorded])).await
 }
 
-/// Concludes fetched pages of one stream: one transaction records them all.
+/// Concludes fetched pages of one stream: one transaction records them all. Returns the attempts that have ended, to be
+/// applied.
 pub(crate) async fn conclude_batch<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     batch: Vec<ReadyPage>,
-) -> Result<(), ServiceError> {
+) -> Result<Vec<PartitionRow>, ServiceError> {
     let (mut pages, mut writes, mut permits) = (Vec::new(), Vec::new(), Vec::new());
     for ReadyPage { page, write, permit } in batch {
         pages.push(page);
@@ -57,9 +58,9 @@ pub(crate) async fn conclude_batch<Q: PageQueue>(
         permits.push(permit);
     }
     let recorded = record::record_batch(pipeline, &writes).await;
-    conclude_recorded(pipeline, pages, recorded).await?;
+    let ended = conclude_recorded(pipeline, pages, recorded).await?;
     drop(permits);
-    Ok(())
+    Ok(ended)
 }
 
 /// Concludes a message that is no page job: there is no page to record and no partition to advance.
@@ -92,13 +93,13 @@ async fn conclude_recorded<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     pages: Vec<DeliveredJob>,
     recorded: Result<Vec<RecordedOutcome>, ServiceError>,
-) -> Result<(), ServiceError> {
+) -> Result<Vec<PartitionRow>, ServiceError> {
     let advanced = match recorded {
-        Ok(outcomes) => advance(pipeline, &pages, &outcomes).await.map(|()| outcomes),
+        Ok(outcomes) => advance(pipeline, &pages, &outcomes).await.map(|ended| (outcomes, ended)),
         Err(error) => Err(error),
     };
-    let outcomes = match advanced {
-        Ok(outcomes) => outcomes,
+    let (outcomes, mut ended) = match advanced {
+        Ok(advanced) => advanced,
         Err(error) => {
             pipeline.quarantine.forget_starts(&pipeline.store, &pages).await;
             future::join_all(pages.into_iter().map(|page| nack(page.delivery))).await;
@@ -111,15 +112,18 @@ async fn conclude_recorded<Q: PageQueue>(
             let settlement = settlement_for(&outcome, attempts, &pipeline.policy);
             apply(pipeline, page, &outcome, attempts, settlement).await
         });
-    future::join_all(settling).await.into_iter().collect()
+    for settled in future::join_all(settling).await {
+        ended.extend(settled?);
+    }
+    Ok(ended)
 }
 
-/// Advances each partition whose progress a page has changed, or may have.
+/// Advances each partition whose progress a page has changed, or may have. Returns the attempts that have ended.
 async fn advance<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     pages: &[DeliveredJob],
     outcomes: &[RecordedOutcome],
-) -> Result<(), ServiceError> {
+) -> Result<Vec<PartitionRow>, ServiceError> {
     let mut partitions: BTreeMap<i64, (&Progress, Vec<&PageJob>)> = BTreeMap::new();
     for (page, recorded) in iter::zip(pages, outcomes) {
         let Some(progress) = &recorded.progress else { continue };
@@ -129,39 +133,43 @@ async fn advance<Q: PageQueue>(
         }
         jobs.push(&page.job);
     }
+    let mut ended = Vec::new();
     for (progress, jobs) in partitions.into_values() {
-        pipeline.partitions.advance(progress, &jobs).await?;
+        ended.extend(pipeline.partitions.advance(progress, &jobs).await?);
     }
-    Ok(())
+    Ok(ended)
 }
 
-/// Settles a delivery as was decided.
+/// Settles a delivery as was decided. Returns the whole attempt if that has ended thereby.
 async fn apply<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     page: DeliveredJob,
     outcome: &PageOutcome,
     attempts: u32,
     settlement: Settlement,
-) -> Result<(), ServiceError> {
+) -> Result<Option<PartitionRow>, ServiceError> {
     let schedule = &pipeline.policy.schedule;
     if matches!(settlement, Settlement::Snooze(_) | Settlement::Nack) {
         pipeline.quarantine.forget_starts(&pipeline.store, std::slice::from_ref(&page)).await;
     }
     let DeliveredJob { delivery, job, sent_at, .. } = page;
     let job = outcome.next_job(job, attempts);
+    let mut ended = None;
     match settlement {
         Settlement::Ack => {}
         Settlement::Retry { tier } => retry(pipeline, &delivery, message(&job), tier).await?,
         Settlement::Snooze(wait) => {
             retry(pipeline, &delivery, message(&job), schedule.tier_within(wait)).await?;
         }
-        Settlement::DeadLetter(failure) => dead_letters::dead_letter(pipeline, &job, &failure).await?,
+        Settlement::DeadLetter(failure) => {
+            ended = dead_letters::dead_letter(pipeline, &job, &failure).await?
+        }
         Settlement::DeadLetterMessage(reason) => {
             dead_letters::dead_letter_message(pipeline, &job.slice.source, message(&job), &reason).await?;
         }
         Settlement::Nack => {
             nack(delivery).await;
-            return Ok(());
+            return Ok(None);
         }
     }
     ack(delivery).await;
@@ -170,7 +178,7 @@ async fn apply<Q: PageQueue>(
     {
         source.times.record_page(sent_at.elapsed());
     }
-    Ok(())
+    Ok(ended)
 }
 
 /// Publishes a message to a retry tier, from which it returns to its delivery's lane.

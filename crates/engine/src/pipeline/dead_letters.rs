@@ -2,24 +2,25 @@
 
 use pagemill_core::{Failure, PageJob};
 use pagemill_queue::{Message, PageQueue};
+use pagemill_store::PartitionRow;
 
 use super::Pipeline;
 use crate::{error::ServiceError, partition::message, reconcile::publish_letter};
 
 /// Records a page as dead, publishes it to the dead-letter queue, and closes its partition if that was
-/// its last page.
+/// its last page. Returns the whole attempt if that has ended.
 pub(super) async fn dead_letter<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     job: &PageJob,
     failure: &Failure,
-) -> Result<(), ServiceError> {
+) -> Result<Option<PartitionRow>, ServiceError> {
     let Some(record) = pipeline.store.dead_letters.record(job, failure).await? else {
-        return ensure_letter_queued(pipeline, job).await;
+        return ensure_letter_queued(pipeline, job).await.map(|()| None);
     };
     publish_letter(&pipeline.store, &pipeline.queue, &job.slice.source, message(job), &record).await?;
     match &record.progress {
         Some(progress) => pipeline.partitions.advance(progress, &[job]).await,
-        None => Ok(()),
+        None => Ok(None),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use pagemill_core::PageJob;
 use pagemill_queue::{Delivery, PageQueue};
+use pagemill_store::PartitionRow;
 
 use super::{Pipeline, conclude};
 pub(crate) use super::{
@@ -24,16 +25,25 @@ pub(crate) fn page_job(delivery: Delivery) -> DeliveredJob {
     DeliveredJob::new(delivery, job)
 }
 
-/// Concludes fetched pages, stream by stream.
+/// Applies what is proved once these attempts have ended.
+pub(crate) async fn apply<Q: PageQueue>(
+    pipeline: &Pipeline<Q>,
+    ended: &[PartitionRow],
+) -> Result<(), ServiceError> {
+    pipeline.partitions.apply_after(ended).await
+}
+
+/// Concludes fetched pages, stream by stream. Returns the attempts that have ended.
 pub(crate) async fn conclude_batch<Q: PageQueue>(
     pipeline: &Pipeline<Q>,
     mut fetched: Vec<ReadyPage>,
-) -> Result<(), ServiceError> {
+) -> Result<Vec<PartitionRow>, ServiceError> {
+    let mut ended = Vec::new();
     while let Some(first) = fetched.first() {
         let stream = first.page.job.slice.stream.clone();
         let (batch, rest) = fetched.into_iter().partition(|ready| ready.page.job.slice.stream == stream);
         fetched = rest;
-        conclude::conclude_batch(pipeline, batch).await?;
+        ended.extend(conclude::conclude_batch(pipeline, batch).await?);
     }
-    Ok(())
+    Ok(ended)
 }

@@ -14,10 +14,19 @@ use super::{
     sessions::{ReplicaCounts, serve},
     sizing::size,
 };
-use crate::{app::App, identity::identity, partition::rescue, pipeline::Pipeline, reconcile, stop::Stop};
+use crate::{
+    app::App,
+    identity::identity,
+    partition::{apply, rescue},
+    pipeline::Pipeline,
+    reconcile,
+    stop::Stop,
+};
 
 const HEARTBEAT: Duration = Duration::from_secs(3);
 const IDLE_CHECK: Duration = Duration::from_millis(500);
+/// How often proved partitions are looked for that no worker has applied.
+const SWEEP: Duration = Duration::from_secs(10);
 
 /// Runs until stopped, or until no partition is open if `until_idle`. PostgreSQL or the broker may
 /// come and go meanwhile: nothing is held, nothing is charged, and work goes on by itself.
@@ -58,7 +67,7 @@ async fn supervise<Q: PageQueue>(
     stop: &Stop,
 ) -> Infallible {
     let stalled_after = app.settings.stalled_after.get();
-    let (mut beats, mut idles) = (ticks(HEARTBEAT), ticks(IDLE_CHECK));
+    let (mut beats, mut idles, mut sweeps) = (ticks(HEARTBEAT), ticks(IDLE_CHECK), ticks(SWEEP));
     let mut rescued_at = Instant::now();
     loop {
         tokio::select! {
@@ -68,6 +77,11 @@ async fn supervise<Q: PageQueue>(
                     Ok(replica_counts) => drop(counts_sender.send_replace(replica_counts)),
                     // The sessions begin when PostgreSQL is there, and find out by themselves when it is gone.
                     Err(error) => tracing::warn!(%error, "the heartbeat failed"),
+                }
+            }
+            _ = sweeps.tick() => {
+                if let Err(error) = apply::apply_proved(app, &pipeline.queue).await {
+                    tracing::warn!(%error, "the sweep of proved partitions failed");
                 }
             }
             _ = idles.tick() => {
@@ -89,6 +103,9 @@ async fn rescue_and_reconcile<Q: PageQueue>(pipeline: &Pipeline<Q>, app: &App, s
         Ok(()) => reconcile::reconcile_sources(app, &pipeline.queue).await,
         failed => failed,
     };
+    if let Err(error) = app.store.partitions.clear_unneeded_staged().await {
+        tracing::warn!(%error, "staged rows could not be deleted");
+    }
     if let Err(error) = rescued {
         tracing::warn!(%error, "the rescue of stalled partitions failed");
     }

@@ -1,7 +1,7 @@
 //! Cuts the days of a stream into partitions, and decides how long their seals hold.
 
 use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
-use pagemill_core::{DateScope, Restate, TimeOfDay, due_if_sealed_before, partition_dates};
+use pagemill_core::{DateScope, Restate, TimeOfDay, due_if_requested_before, partition_dates};
 use pagemill_source::Stream;
 
 use super::request::Lookback;
@@ -51,9 +51,9 @@ impl<'a> StreamDays<'a> {
         partition_dates(self.days_per_partition, from, to, last)
     }
 
-    /// A seal older than this is not the last word on a partition that ends on `day`.
-    pub(crate) fn due_if_sealed_before(&self, day: Date, today: Date) -> Option<Timestamp> {
-        due_if_sealed_before(day, today, self.zone, self.ready_at, self.restate)
+    /// A seal of requests before this is not the last word on a partition that ends on `day`.
+    pub(crate) fn due_if_requested_before(&self, day: Date, today: Date) -> Option<Timestamp> {
+        due_if_requested_before(day, today, self.zone, self.ready_at, self.restate)
     }
 }
 

@@ -150,7 +150,7 @@ fn forecast_of<'a>(
                 state,
                 run: run.map(|run| run.to_string()),
                 sealed_at,
-                provisional: wanted.due_if_sealed_before.is_some_and(|due| due > seen.at),
+                provisional: wanted.due_if_requested_before.is_some_and(|due| due > seen.at),
                 rows: known.rows,
                 requests: known.pages,
             }
@@ -228,11 +228,13 @@ mod tests {
                 to: date(2026, 3, day),
                 part: BTreeMap::new(),
             },
+            row_account: "a".into(),
+            date_scope: "within",
             lane: Lane::High,
             page_size: 100,
             subset: None,
             chained: false,
-            due_if_sealed_before: due.map(|d| d.parse().unwrap()),
+            due_if_requested_before: due.map(|d| d.parse().unwrap()),
         }
     }
 

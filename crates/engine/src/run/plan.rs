@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use jiff::civil::Date;
-use pagemill_core::{Lane, Slice};
+use pagemill_core::{Lane, Slice, TableShape};
 use pagemill_source::Paging;
 use pagemill_store::{NewPartition, Planned, Store};
 use serde_json::json;
@@ -53,7 +53,13 @@ pub(super) async fn resolve(
             let what = format!("more than {MOST_PARTITIONS} partitions: request fewer days at a time");
             return Err(PlanError(what).into());
         }
-        wanted.extend(cells.iter().flat_map(|cell| accounts.iter().map(|account| of_account(cell, account))));
+        for cell in &cells {
+            let shape = source.definition.stream(&cell.slice.stream)?.table_shape();
+            if accounts.len() > 1 && shape.account.is_none() {
+                return Err(PlanError(without_account_column(source.name(), &cell.slice.stream)).into());
+            }
+            wanted.extend(accounts.iter().map(|account| of_account(cell, account, shape)));
+        }
     }
     let request = pagemill_store::RunPlanRequest {
         requested: json!({
@@ -114,22 +120,33 @@ fn cells(
                 to: last,
                 part: Default::default(),
             },
+            row_account: String::new(),
+            date_scope: definition.table_shape().dates.name(),
             // The newest goes first.
             lane: if nth == 0 { Lane::High } else { Lane::Low },
             page_size: definition.page_size(),
             chained,
             subset: request.pages,
-            due_if_sealed_before: days.due_if_sealed_before(last, today),
+            due_if_requested_before: days.due_if_requested_before(last, today),
         }));
     }
     cells.sort_by_key(|cell| Reverse(cell.slice.to));
     Ok(cells)
 }
 
-fn of_account(cell: &NewPartition, account: &str) -> NewPartition {
+fn of_account(cell: &NewPartition, account: &str, shape: &TableShape) -> NewPartition {
     let mut partition = cell.clone();
     account.clone_into(&mut partition.slice.account);
+    shape.row_account(account).clone_into(&mut partition.row_account);
     partition
+}
+
+fn without_account_column(source: &str, stream: &str) -> String {
+    format!(
+        "{source}.{stream}: several accounts, but no column of its table holds the account, so the rows of one would replace \
+         those of another: add a column to the definition, such as {{ name = \"account\", param = \"account\", key = true }}, or \
+         request one account with --account"
+    )
 }
 
 /// Those requested, each of which the config must name; or all that it names.

@@ -98,7 +98,7 @@ impl ResolvedSource {
             chained: stream.paging() != Paging::Numbered,
             sums: stream.sums().to_vec(),
             window: stream.max_result_window(),
-            deletes_missing: stream.deletes_missing(),
+            keeps_missing: stream.keeps_missing(),
             monthly: stream.is_monthly(),
         };
         Ok(table.ruled(rules).decoded_by(stream.decode_hash()))

@@ -117,9 +117,19 @@ impl Observer {
     }
 
     /// The rows of a slice in its data table.
-    pub(super) async fn rows(&self, (stream, day): &Key) -> Rows {
-        let sql =
-            format!("select id, (amount * 100)::bigint as cents from public.step_{stream} where day = $1");
+    pub(super) async fn rows(&self, key: &Key) -> Rows {
+        self.rows_of(key, "").await
+    }
+
+    /// The rows of a slice that readers see.
+    pub(super) async fn sealed_rows(&self, key: &Key) -> Rows {
+        self.rows_of(key, "_sealed").await
+    }
+
+    async fn rows_of(&self, (stream, day): &Key, view: &str) -> Rows {
+        let sql = format!(
+            "select id, (amount * 100)::bigint as cents from public.step_{stream}{view} where day = $1"
+        );
         let day: Date = day.parse().expect("a day");
         let rows = self.client.query(&sql, &[&day]).await.expect("the table can be read");
         rows.iter().map(|row| (row.get("id"), row.get("cents"))).collect()
@@ -175,9 +185,20 @@ impl Ledger {
         Self { partitions, pages }
     }
 
+    /// Partitions that are to be sealed yet.
+    pub(super) fn unclosed(&self) -> impl Iterator<Item = &Partition> {
+        self.partitions.values().filter(|partition| matches!(partition.state.as_str(), "open" | "proved"))
+    }
+
     /// Open partitions.
     pub(super) fn open(&self) -> impl Iterator<Item = &Partition> {
         self.partitions.values().filter(|partition| partition.state == "open")
+    }
+
+    /// The newest sealed attempt at each slice.
+    pub(super) fn newest_sealed(&self) -> BTreeMap<&Key, &Partition> {
+        let sealed = self.partitions.values().filter(|partition| partition.state == "sealed");
+        sealed.map(|partition| (&partition.key, partition)).collect()
     }
 
     /// The newest attempt at each slice.

@@ -13,7 +13,7 @@ use crate::{
     app::App,
     error::ServiceError,
     operations::requeue,
-    partition::{ExpandMode, PartitionDriver, rescue},
+    partition::{ExpandMode, PartitionDriver, apply::apply_proved, rescue},
     pipeline::{Pipeline, parts},
     reconcile,
     run::{plan::plan, request::RunRequest},
@@ -102,7 +102,7 @@ pub(super) async fn consume(app: App, queue: StepQueue, most: usize) -> anyhow::
         }
         // A session that ends early returns what it has fetched.
         let concluded = match worked {
-            Ok(()) => parts::conclude_batch(&pipeline, fetched).await,
+            Ok(()) => conclude_batch(&pipeline, &queue, fetched).await,
             Err(error) => Err(error),
         };
         if let Err(error) = concluded {
@@ -122,7 +122,7 @@ async fn work(
     let page = parts::page_job(delivery);
     // A suspected page waits until it is alone, so nothing may be at hand.
     if page.job.needs_check(page.delivery.redelivered) {
-        parts::conclude_batch(pipeline, std::mem::take(fetched)).await?;
+        conclude_batch(pipeline, queue, std::mem::take(fetched)).await?;
     }
     for source in app.sources.iter() {
         source.quota.forget_clock().await;
@@ -136,12 +136,13 @@ async fn work(
             let is_alone = matches!(permit, parts::Permit::Alone(_));
             fetched.push(parts::ReadyPage { page, write: *write, permit });
             if is_alone {
-                parts::conclude_batch(pipeline, std::mem::take(fetched)).await?;
+                conclude_batch(pipeline, queue, std::mem::take(fetched)).await?;
             }
             Ok(())
         }
         parts::Attempt::Ended(outcome, progress) => {
-            parts::conclude(pipeline, parts::EndedJob { page, outcome, progress }).await
+            let ended = parts::conclude(pipeline, parts::EndedJob { page, outcome, progress }).await?;
+            apply(pipeline, queue, &ended).await
         }
         parts::Attempt::Unavailable(error) => {
             let unstored = parts::EndedJob { page, outcome: PageOutcome::Unavailable, progress: None };
@@ -149,6 +150,28 @@ async fn work(
             Err(error)
         }
     }
+}
+
+async fn conclude_batch(
+    pipeline: &Pipeline<StepQueue>,
+    queue: &StepQueue,
+    fetched: Vec<parts::ReadyPage>,
+) -> Result<(), ServiceError> {
+    let ended = parts::conclude_batch(pipeline, fetched).await?;
+    apply(pipeline, queue, &ended).await
+}
+
+/// The deliveries are settled; the process may die before it applies what is proved.
+async fn apply(
+    pipeline: &Pipeline<StepQueue>,
+    queue: &StepQueue,
+    ended: &[PartitionRow],
+) -> Result<(), ServiceError> {
+    for attempt in ended {
+        queue.gate.pass("apply").await;
+        parts::apply(pipeline, std::slice::from_ref(attempt)).await?;
+    }
+    Ok(())
 }
 
 /// A producer, as [`crate::run::produce`] is one: plans, runs the first pages, publishes all others.
@@ -172,7 +195,7 @@ pub(super) async fn produce(
         let delivery = queue.own(&partition.job(partition.progress.first_page, 0));
         let mut fetched = Vec::new();
         work(&app, &pipeline, &queue, delivery, &mut fetched).await?;
-        parts::conclude_batch(&pipeline, fetched).await?;
+        conclude_batch(&pipeline, &queue, fetched).await?;
     }
     let expanded: Vec<PartitionRow> = std::iter::from_fn(|| expansions.try_recv().ok()).collect();
     PartitionDriver::new(&app, queue.clone(), ExpandMode::Immediate).expand(expanded).await?;
@@ -183,7 +206,9 @@ pub(super) async fn produce(
 /// A consumer's rescue of stalled partitions.
 pub(super) async fn rescue(app: App, queue: StepQueue) -> anyhow::Result<()> {
     queue.gate.pass("rescue").await;
+    apply_proved(&app, &queue).await?;
     rescue::rescue_stalled_partitions(&app, &queue, app.settings.stalled_after.get()).await?;
+    app.store.partitions.clear_unneeded_staged().await?;
     Ok(reconcile::reconcile_sources(&app, &queue).await?)
 }
 

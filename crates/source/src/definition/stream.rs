@@ -25,7 +25,7 @@ pub struct Stream {
     pub(super) days_per_partition: u32,
     pub(super) ready_at: Option<TimeOfDay>,
     pub(super) restate: Vec<Restate>,
-    pub(super) deletes_missing: bool,
+    pub(super) keeps_missing: bool,
     pub(super) monthly: bool,
     pub(super) splits: Vec<Split>,
     pub(super) table: TableShape,
@@ -113,9 +113,9 @@ impl Stream {
         &self.sums.columns
     }
 
-    /// Whether rows that a later, sealed pull no longer contains are deleted.
-    pub fn deletes_missing(&self) -> bool {
-        self.deletes_missing
+    /// Whether rows that a later, sealed pull no longer contains stay in the table, marked as gone.
+    pub fn keeps_missing(&self) -> bool {
+        self.keeps_missing
     }
 
     /// Whether the table is partitioned by the months of its date.

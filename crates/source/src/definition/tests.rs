@@ -232,7 +232,7 @@ days_per_partition = 7
 [stream.whole]
 pager = { kind = "single" }
 dates = "none"
-missing_rows = "delete"
+missing_rows = "keep"
 restate = []
 query = { level = "ALL" }
 "#;
@@ -254,7 +254,7 @@ fn streams_share_their_defaults() {
         (daily.days_per_partition(), whole.days_per_partition(), daily.max_result_window()),
         (7, 1, Some(1000))
     );
-    assert_eq!((daily.deletes_missing(), whole.deletes_missing()), (false, true));
+    assert_eq!((daily.keeps_missing(), whole.keeps_missing()), (false, true));
     assert_eq!((daily.sums(), whole.table_shape().dates.clone()), (&[1, 2][..], DateScope::Whole));
     let window = |within_days, every_days| Restate { within_days, every_days };
     assert_eq!((daily.restate(), whole.restate()), (&[window(7, 1), window(30, 7)][..], &[][..]));
@@ -267,12 +267,12 @@ fn streams_share_their_defaults() {
 #[test]
 fn a_config_goes_over_all_streams() {
     let definition = shared(
-        "restate = \"3d\"\nmissing_rows = \"keep\"\nready_at = \"09:00 UTC\"\ndefaults.pager.size = 50\nstream.daily.path = \"/d\"",
+        "restate = \"3d\"\nmissing_rows = \"delete\"\nready_at = \"09:00 UTC\"\ndefaults.pager.size = 50\nstream.daily.path = \"/d\"",
     )
     .unwrap();
     for stream in definition.streams() {
         assert_eq!(stream.restate(), [Restate { within_days: 3, every_days: 1 }]);
-        assert!(!stream.deletes_missing());
+        assert!(!stream.keeps_missing());
         assert_eq!(stream.ready_at().unwrap().zone_or(definition.zone()).iana_name(), Some("UTC"));
     }
     assert_eq!(definition.stream("daily").unwrap().page_size(), 50);
@@ -321,7 +321,7 @@ const WRONG_SHARED: &[(&str, &str, &str)] = &[
         "\"delete\"\npartition_by = \"month\"",
         "demo.toml line 38, key stream.whole.partition_by: the rows know no date",
     ),
-    ("\"delete\"", "\"drop\"", "demo.toml line 37, key stream.whole.missing_rows: unknown variant `drop`"),
+    ("\"keep\"", "\"drop\"", "demo.toml line 37, key stream.whole.missing_rows: unknown variant `drop`"),
     ("page = \"{page}\"", "page = \"{token}\"", "demo.toml line 26, key defaults.query: {page} is nowhere"),
     (
         "page = \"{page}\"",

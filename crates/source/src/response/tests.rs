@@ -1,5 +1,5 @@
 use jiff::civil::date;
-use pagemill_core::{FailureClass, PageJob, Slice};
+use pagemill_core::{FailureClass, PageJob, Slice, WriteMode};
 use toml::Table;
 
 use super::*;
@@ -76,7 +76,8 @@ fn job() -> PageJob {
         attempt: 0,
         lane: pagemill_core::Lane::High,
         cursor: None,
-        stands_on: None,
+        write_mode: WriteMode::Direct,
+        baseline: None,
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     error::StoreError,
-    partitions::{PARTITION_COLUMNS, PartitionRow},
+    partitions::{CONFLICT, PARTITION_COLUMNS, PartitionRow},
     retry::with_retry,
     runs::PLAN_LOCK,
 };
@@ -116,18 +116,14 @@ async fn reopen(
     Ok(generation.map(|generation| dead.at(dead.page, generation as u32)))
 }
 
-/// The newest run that pulled a partition's slice again.
+/// The newest run that pulled a partition's slice again, or sealed a slice that conflicts with it.
 async fn newer_run(tx: &Transaction<'_>, partition: i64) -> Result<Option<i64>, StoreError> {
-    let newer = tx
-        .query_opt(
-            "select newer.run from pagemill.partitions p join pagemill.partitions whole on whole.id = coalesce(p.root, p.id) \
-             join pagemill.partitions newer on (newer.source, newer.stream, newer.account, newer.from_date, newer.to_date) \
-                 = (whole.source, whole.stream, whole.account, whole.from_date, whole.to_date) and newer.id > whole.id and newer.parent is null \
-             where p.id = $1 order by newer.id desc limit 1",
-            &[&partition],
-        )
-        .await?;
-    Ok(newer.map(|row| row.get("run")))
+    let sql = format!(
+        "select o.run from pagemill.partitions x join pagemill.partitions p on p.id = coalesce(x.root, x.id) \
+         join pagemill.partitions o on {CONFLICT} and o.parent is null and (o.id > p.id or o.id <> p.id and p.write_mode = 'direct' and o.state = 'sealed') \
+         where x.id = $1 order by o.id desc limit 1"
+    );
+    Ok(tx.query_opt(&sql, &[&partition]).await?.map(|row| row.get("run")))
 }
 
 /// The generation that an earlier requeue, which died before its publish, gave the page. A rescue may have

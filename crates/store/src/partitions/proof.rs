@@ -1,6 +1,7 @@
 //! Facts of a partition that has ended, and what they prove.
 
 use deadpool_postgres::Transaction;
+use jiff::Timestamp;
 use pagemill_core::{
     CursorLoop, IncompleteReason, PartsFacts, SealFacts, SumDiffers, Verdict, verdict, verdict_of_parts,
 };
@@ -23,8 +24,13 @@ const PAGES: &str = "with pages as (\
     counted as (select count(*) as keys, count(distinct key) as distinct_keys from (select unnest(key_hashes) as key from done) k) \
     select (select keys from counted), (select distinct_keys from counted), (select total from newest), \
            (select count(*) from done where total <> (select total from newest)) as moved, count(*) filter (where state = 'dead') as dead, \
-           (select sum(content_hash)::text from done) as content_hash, sum(requests)::bigint as requests \
+           (select sum(content_hash)::text from done) as content_hash, sum(requests)::bigint as requests, \
+           (select case when count(*) = count(decode_hash) and min(decode_hash) = max(decode_hash) then min(decode_hash) end from done) as decode_hash, \
+           (select min(requested_at) from done) as requested_from, (select coalesce(max(requested_at) > now() + interval '1 s', false) from done) as is_ahead \
     from pages";
+
+const PARTS_AHEAD: &str = "select exists (select from pagemill.partitions p join pagemill.pages g on g.partition = p.id \
+    where p.root = $1 and g.state = 'done' and g.requested_at > now() + interval '1 s') as is_ahead";
 
 const CURSOR_LOOP: &str = "select min(page) as earlier, max(page) as page from pagemill.pages where partition = $1 and page between $2 and $3 \
     and next_hash is not null group by next_hash having count(*) > 1 order by max(page) limit 1";
@@ -46,6 +52,12 @@ pub(super) struct Proof {
     pub(super) counted: Option<i64>,
     pub(super) rows: u64,
     pub(super) warnings: Vec<String>,
+    /// The decode hash of all pages; `None` where they were not all read by one.
+    pub(super) decode_hash: Option<i64>,
+    /// The earliest request.
+    pub(super) requested_from: Option<Timestamp>,
+    /// True if a page was requested at a time that has not come yet: the database's clock has stepped back.
+    pub(super) is_ahead: bool,
     /// As the ledger keeps it.
     pub(super) facts: Value,
 }
@@ -94,8 +106,18 @@ impl Proof {
             "sums": sums, "quality": quality.to_json(), "warnings": warnings,
         });
         let rows = facts.distinct_keys;
-        let counted = (verdict == Verdict::Sealed && total.is_none()).then_some(rows as i64);
-        Ok(Self { verdict, total, counted, rows, warnings, facts: json })
+        let counted = (verdict == Verdict::Complete && total.is_none()).then_some(rows as i64);
+        Ok(Self {
+            verdict,
+            total,
+            counted,
+            rows,
+            warnings,
+            decode_hash: row.get("decode_hash"),
+            requested_from: row.get("requested_from"),
+            is_ahead: row.get("is_ahead"),
+            facts: json,
+        })
     }
 
     /// `None` while a part is open.
@@ -107,7 +129,7 @@ impl Proof {
         let total = partition.progress.total.unwrap_or(0);
         let parts = tx
             .query(
-                "select state, total, proof, reason, part, from_date, to_date from pagemill.partitions where parent = $1 order by id",
+                "select state, total, proof, reason, part, from_date, to_date, decode_hash, requested_from from pagemill.partitions where parent = $1 order by id",
                 &[&partition.id],
             )
             .await?;
@@ -147,14 +169,25 @@ impl Proof {
             "content_hash": format!("{:016x}", hashes.fold(0, u64::wrapping_add)),
             "repair_rounds": added("repair_rounds"), "warnings": warnings,
         });
-        let rows = facts.parts_total;
-        Ok(Some(Self { verdict, total: Some(total), counted: None, rows, warnings, facts: json }))
+        let decode_hash: Option<i64> = parts.first().and_then(|part| part.get("decode_hash"));
+        let same = parts.iter().all(|part| part.get::<_, Option<i64>>("decode_hash") == decode_hash);
+        Ok(Some(Self {
+            verdict,
+            total: Some(total),
+            counted: None,
+            rows: facts.parts_total,
+            warnings,
+            decode_hash: decode_hash.filter(|_| same),
+            requested_from: parts.iter().filter_map(|part| part.get("requested_from")).min(),
+            is_ahead: tx.query_one(PARTS_AHEAD, &[&partition.id]).await?.get("is_ahead"),
+            facts: json,
+        }))
     }
 }
 
 /// How many parts are incomplete, and why the first of them is.
 fn incomplete_parts(partition: &PartitionRow, parts: &[Row]) -> Option<(u64, String)> {
-    let mut incomplete = parts.iter().filter(|r| r.get::<_, &str>("state") != "sealed");
+    let mut incomplete = parts.iter().filter(|r| !matches!(r.get::<_, &str>("state"), "proved" | "sealed"));
     let first = incomplete.next()?;
     let slice = pagemill_core::Slice {
         from: first.get("from_date"),

@@ -8,7 +8,11 @@ use serde_json::Value;
 use tokio_postgres::types::ToSql;
 
 use super::Partitions;
-use super::row::{PartitionRow, PartitionState};
+use super::{
+    cells::attempt_in_table,
+    conflicts::CONFLICTING_CELL,
+    row::{PARTITION_COLUMNS, PartitionRow, PartitionState},
+};
 use crate::{error::StoreError, identifier::quote, rows::read_rows, table::DataTable};
 
 /// A partition's certificate, recounted from its data table and held against the ledger.
@@ -30,13 +34,13 @@ pub struct Recount {
     pub ledger_keys: u64,
     /// Rows of the partition in the table whose key the ledger has.
     pub table_keys: u64,
-    /// Rows in the table that the last pull did not contain (kept: `missing_rows = "keep"`).
+    /// Rows of the slice in the table that the pull did not contain.
     pub older_rows: u64,
     /// Over the rows as the seal found them: 64 bits, hexadecimal.
     pub content_hash: Option<String>,
     /// The content hash, recounted from the table.
     pub table_content_hash: String,
-    /// The newer run that pulled the slice again, if one did.
+    /// The run whose rows the table has instead, of the slice or of a part of it.
     pub superseded_by: Option<String>,
     /// Parts that it was split into.
     pub parts: Option<u32>,
@@ -59,7 +63,7 @@ impl Recount {
     pub fn agrees(&self) -> bool {
         self.state == PartitionState::Sealed
             && Some(self.table_keys as i64) == self.total
-            && (self.pruned_on.is_some() || self.table_keys == self.ledger_keys)
+            && (self.pruned_on.is_some() || self.table_keys == self.ledger_keys && self.older_rows == 0)
             && self.content_hash.as_ref().is_none_or(|sealed| *sealed == self.table_content_hash)
     }
 
@@ -81,7 +85,8 @@ const PAGES: &str = "select g.key_hashes, g.requests, g.request_id, g.state = 'd
 
 impl Partitions {
     /// Recounts a partition from its data table: hashes its rows as the decoder did and looks each
-    /// key up among the ledger's.
+    /// key up among the ledger's. Ledger and table are read in one snapshot. If a reload has replaced the partition's
+    /// rows, the reload is recounted in its place.
     pub async fn recount(&self, table: &DataTable, partition: &PartitionRow) -> Result<Recount, StoreError> {
         let mut client = self.database.client().await?;
         let tx = client
@@ -91,15 +96,12 @@ impl Partitions {
             .start()
             .await?;
         tx.batch_execute("set local statement_timeout = '30min'").await?;
-        let s = &partition.slice;
-        let superseded_by = tx
-            .query_opt(
-                "select run::text as run from pagemill.partitions where source = $1 and stream = $2 and account = $3 and from_date = $4 \
-                 and to_date = $5 and id > $6 and parent is null order by id desc limit 1",
-                &[&s.source, &s.stream, &s.account, &s.from, &s.to, &partition.id],
-            )
-            .await?
-            .map(|r| r.get("run"));
+        let superseded_by = superseding_run(&tx, partition).await?;
+        let partition = match (&superseded_by, attempt_in_table(&tx, partition.id).await?) {
+            (None, Some(attempt)) => read_partition(&tx, attempt).await?,
+            _ => read_partition(&tx, partition.id).await?,
+        };
+        let partition = &partition;
         let proof: Option<Value> = tx
             .query_one("select proof from pagemill.partitions where id = $1", &[&partition.id])
             .await?
@@ -109,7 +111,7 @@ impl Partitions {
         let found = FoundRows::read(&tx, table, partition, &ledger.keys).await?;
         Ok(Recount {
             partition: partition.id,
-            slice: s.to_string(),
+            slice: partition.slice.to_string(),
             state: partition.state,
             reason: partition.reason.clone(),
             total: partition.progress.total,
@@ -129,6 +131,23 @@ impl Partitions {
             pruned_on: partition.pruned_at.map(day),
         })
     }
+}
+
+/// The run of a newer attempt that has sealed the slice, or a part of it.
+async fn superseding_run(
+    tx: &Transaction<'_>,
+    partition: &PartitionRow,
+) -> Result<Option<String>, StoreError> {
+    let sql = format!(
+        "select a.run::text as run from pagemill.partitions p join pagemill.sealed_cells c on {CONFLICTING_CELL} \
+         join pagemill.partitions a on a.id = c.attempt where p.id = $1 and a.id > p.id and a.run <> p.run order by a.id desc limit 1"
+    );
+    Ok(tx.query_opt(&sql, &[&partition.id]).await?.map(|row| row.get("run")))
+}
+
+async fn read_partition(tx: &Transaction<'_>, id: i64) -> Result<PartitionRow, StoreError> {
+    let sql = format!("select {PARTITION_COLUMNS} from pagemill.partitions p where p.id = $1");
+    Ok(PartitionRow::from_row(&tx.query_one(&sql, &[&id]).await?))
 }
 
 /// What the ledger has of a partition's pages.

@@ -30,7 +30,7 @@ impl Partitions {
         let sql = format!(
             "update pagemill.partitions p set progressed_at = now() where p.id = (\
                  select q.id from pagemill.partitions q join pagemill.runs r on r.id = q.run \
-                 where q.state = 'open' and q.source = $1 and q.progressed_at < now() - make_interval(secs => $2) \
+                 where q.state = 'open' and q.reload_of is null and q.source = $1 and q.progressed_at < now() - make_interval(secs => $2) \
                    and (q.published_at is not null or r.lease_until is null or r.lease_until < now()) \
                  order by q.progressed_at limit 1 for update of q skip locked) \
              returning {PARTITION_COLUMNS}"
@@ -54,7 +54,7 @@ impl Partitions {
         let client = self.database.client().await?;
         let statement = client
             .prepare_cached(
-                "select exists (select from pagemill.partitions where state = 'open' and source = any($1)) as found",
+                "select exists (select from pagemill.partitions where state in ('open', 'proved') and parent is null and reload_of is null and source = any($1)) as found",
             )
             .await?;
         Ok(client.query_one(&statement, &[&sources]).await?.get("found"))

@@ -7,7 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use pagemill_core::{Lane, PageJob, PageRange, Slice};
+use pagemill_core::{Lane, PageJob, PageRange, Slice, WriteMode};
 use serde::Serialize;
 use serde_json::Value;
 use tokio_postgres::{
@@ -63,19 +63,27 @@ impl Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PartitionState {
-    /// Pages or its seal are missing.
+    /// Pages or their proof are missing.
     Open,
-    /// Proved complete.
+    /// Proved complete; its rows are about to be put into the table.
+    Proved,
+    /// Proved complete, but so many rows would go that a second look or an operator decides.
+    Held,
+    /// Proved complete, and the table has its rows.
     Sealed,
     /// Closed without a proof, for a reason.
     Incomplete,
 }
 
 impl PartitionState {
-    /// `open`, `sealed` or `incomplete`, as in the ledger and in JSON.
+    const ALL: [Self; 5] = [Self::Open, Self::Proved, Self::Held, Self::Sealed, Self::Incomplete];
+
+    /// `open`, `proved`, `held`, `sealed` or `incomplete`, as in the ledger and in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Open => "open",
+            Self::Proved => "proved",
+            Self::Held => "held",
             Self::Sealed => "sealed",
             Self::Incomplete => "incomplete",
         }
@@ -91,8 +99,7 @@ impl Display for PartitionState {
 impl<'a> FromSql<'a> for PartitionState {
     fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
         let name = <&str>::from_sql(ty, raw)?;
-        let state =
-            [Self::Open, Self::Sealed, Self::Incomplete].into_iter().find(|state| state.name() == name);
+        let state = Self::ALL.into_iter().find(|state| state.name() == name);
         state.ok_or_else(|| format!("unknown state of a partition: {name}").into())
     }
 
@@ -124,6 +131,8 @@ pub struct PartitionRow {
     pub chained: bool,
     /// The partition that this one is a part of.
     pub parent: Option<i64>,
+    /// The whole attempt that this one is a part of.
+    pub root: Option<i64>,
     /// Number of parts that stand for its pages beyond the first; 0 if it could not be split.
     pub parts: Option<u32>,
     /// Rounds in which pages were fetched again because the proof failed.
@@ -134,8 +143,14 @@ pub struct PartitionRow {
     pub pruned_at: Option<Timestamp>,
     /// When earlier attempts at its slice were pruned.
     pub older_pruned_at: Option<Timestamp>,
-    /// The sealed attempt whose rows stood in the table untouched before its pages were published.
-    pub stands_on: Option<i64>,
+    /// How its rows are written.
+    pub write_mode: WriteMode,
+    /// The sealed attempt whose rows were in the table unchanged before its pages were published.
+    pub baseline: Option<i64>,
+    /// The account as the table's rows name it.
+    pub row_account: String,
+    /// The attempt whose stored responses are its pages, if it is a reload.
+    pub reload_of: Option<i64>,
     /// Counters.
     pub progress: Progress,
 }
@@ -147,7 +162,8 @@ pub(crate) const PROGRESS_COLUMNS: &str =
 /// Columns that [`PartitionRow::from_row`] reads, of `pagemill.partitions p`.
 pub(crate) const PARTITION_COLUMNS: &str = "p.id, p.done, p.dead, p.total, p.first_page, p.last_page, p.published_at is not null as published, \
     p.run, p.source, p.stream, p.account, p.from_date, p.to_date, p.lane, p.page_size, p.state, p.reason, p.subset_first is not null as subset, \
-    p.part, p.chained, p.parent, p.parts, p.repair_rounds, p.responses_pruned_at, p.pruned_at, p.older_pruned_at, p.stands_on";
+    p.part, p.chained, p.parent, p.root, p.parts, p.repair_rounds, p.responses_pruned_at, p.pruned_at, p.older_pruned_at, \
+    p.write_mode, p.baseline_attempt, p.row_account, p.reload_of";
 
 impl PartitionRow {
     pub(crate) fn from_row(row: &Row) -> Self {
@@ -169,12 +185,16 @@ impl PartitionRow {
             subset: row.get("subset"),
             chained: row.get("chained"),
             parent: row.get("parent"),
+            root: row.get("root"),
             parts: row.get::<_, Option<i32>>("parts").map(|n| n as u32),
             repair_rounds: row.get::<_, i32>("repair_rounds") as u32,
             responses_pruned_at: row.get("responses_pruned_at"),
             pruned_at: row.get("pruned_at"),
             older_pruned_at: row.get("older_pruned_at"),
-            stands_on: row.get("stands_on"),
+            write_mode: write_mode_from(row.get("write_mode")),
+            baseline: row.get("baseline_attempt"),
+            row_account: row.get("row_account"),
+            reload_of: row.get("reload_of"),
             progress: Progress::from_row(row),
         }
     }
@@ -192,7 +212,8 @@ impl PartitionRow {
             attempt: 0,
             lane: self.lane,
             cursor: None,
-            stands_on: self.stands_on,
+            write_mode: self.write_mode,
+            baseline: self.baseline,
         }
     }
 
@@ -222,4 +243,8 @@ pub(crate) fn lane_name(lane: Lane) -> &'static str {
 
 pub(crate) fn lane_from(name: &str) -> Lane {
     if name == "low" { Lane::Low } else { Lane::High }
+}
+
+pub(crate) fn write_mode_from(name: &str) -> WriteMode {
+    if name == "direct" { WriteMode::Direct } else { WriteMode::Staged }
 }

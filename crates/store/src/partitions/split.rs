@@ -21,8 +21,8 @@ impl Partitions {
             let whole = PartitionRow::from_row(&row);
             for slice in parts {
                 tx.execute(
-                    "insert into pagemill.partitions (run, source, stream, account, from_date, to_date, part, lane, page_size, parent, root) \
-                     select $1, $2, $3, $4, $5, $6, $7, $8, $9, p.id, coalesce(p.root, p.id) from pagemill.partitions p where p.id = $10",
+                    "insert into pagemill.partitions (run, source, stream, account, from_date, to_date, part, lane, page_size, date_scope, row_account, write_mode, reload_of, parent, root) \
+                     select $1, $2, $3, $4, $5, $6, $7, $8, $9, p.date_scope, p.row_account, p.write_mode, null, p.id, coalesce(p.root, p.id) from pagemill.partitions p where p.id = $10",
                     &[
                         &whole.run,
                         &slice.source,

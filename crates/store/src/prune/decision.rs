@@ -41,12 +41,13 @@ const CLOSED: &str = "select w.id, extract(epoch from now() - w.closed_at)::floa
         exists (select from pagemill.partitions f where coalesce(f.root, f.id) = w.id and f.state = 'open') as has_open, \
         exists (select from pagemill.partitions f join pagemill.dead_letters d on d.partition = f.id \
                 where coalesce(f.root, f.id) = w.id and d.dropped_at is null and d.published_at is null) as dead_wait, \
-        not n.newer or (w.state = 'sealed' and not n.newer_sealed) as stands \
+        not n.newer or exists (select from pagemill.sealed_cells c where c.attempt = w.id) \
+            or exists (select from pagemill.partitions b where b.state in ('open', 'proved', 'held') and b.baseline_attempt = w.id) as stands \
     from pagemill.partitions w \
-    cross join lateral (select count(*) > 0 as newer, coalesce(bool_or(n.state = 'sealed'), false) as newer_sealed \
+    cross join lateral (select count(*) > 0 as newer \
         from pagemill.partitions n where (n.source, n.stream, n.account, n.from_date, n.to_date) \
             = (w.source, w.stream, w.account, w.from_date, w.to_date) and n.id > w.id and n.parent is null) n \
-    where w.parent is null and w.state <> 'open' and w.id > $1 \
+    where w.parent is null and w.state in ('sealed', 'incomplete') and w.id > $1 \
         and w.closed_at <= now() - make_interval(secs => $2) and (w.pruned_at is null or n.newer) \
     order by w.id limit $3";
 

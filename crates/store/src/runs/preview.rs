@@ -7,10 +7,10 @@ use pagemill_core::PageRange;
 
 use super::{
     NewPartition, RunPlanRequest, Runs,
-    newest::{NEWEST_COLUMNS, Newest},
+    slices::{Decision, SliceFacts, read_facts},
     unfinished,
 };
-use crate::{error::StoreError, partitions::PartitionState};
+use crate::error::StoreError;
 
 /// What [`Runs::plan`] would find now.
 #[derive(Clone, Debug)]
@@ -58,8 +58,8 @@ pub enum PlanDecision {
     Incomplete(i64),
 }
 
-/// The newest attempt at each wanted slice, and the newest total of its stream and account, a day.
-const PREVIEW: &str = "with wanted as (\
+/// The total of the newest attempt at each wanted slice, and the newest total of its stream and account, a day.
+const EXPECTED: &str = "with wanted as (\
         select * from unnest($1::text[], $2::text[], $3::text[], $4::date[], $5::date[]) \
             with ordinality as w (source, stream, account, from_date, to_date, nth)), \
     known as (\
@@ -68,10 +68,9 @@ const PREVIEW: &str = "with wanted as (\
             where p.source = w.source and p.stream = w.stream and p.account = w.account \
                 and p.state = 'sealed' and p.total is not null and p.parent is null \
             order by p.from_date desc, p.to_date desc, p.id desc limit 1) k) \
-    select newest.*, ceil(known.per_day * (w.to_date - w.from_date + 1))::bigint as expected \
+    select newest.total, ceil(known.per_day * (w.to_date - w.from_date + 1))::bigint as expected \
     from wanted w \
-    left join lateral (select {columns}, last_page - first_page + 1 as planned, done + dead as ended, total \
-        from pagemill.partitions p \
+    left join lateral (select p.total from pagemill.partitions p \
         where p.source = w.source and p.stream = w.stream and p.account = w.account \
             and p.from_date = w.from_date and p.to_date = w.to_date and p.parent is null \
         order by id desc limit 1) newest on true \
@@ -98,23 +97,21 @@ impl Runs {
         let accounts: Vec<&str> = slices().map(|s| s.account.as_str()).collect();
         let from: Vec<_> = slices().map(|s| s.from).collect();
         let to: Vec<_> = slices().map(|s| s.to).collect();
-        let sql = PREVIEW.replace("{columns}", NEWEST_COLUMNS);
-        let rows = tx.query(&sql, &[&sources, &streams, &accounts, &from, &to]).await?;
+        let expected = tx.query(EXPECTED, &[&sources, &streams, &accounts, &from, &to]).await?;
+        let facts = read_facts(&tx, wanted).await?;
 
         let mut open = Vec::new();
-        let mut partitions = Vec::with_capacity(rows.len());
-        for (row, wanted) in rows.iter().zip(wanted) {
-            let newest = row.get::<_, Option<i64>>("id").map(|_| Newest::from_row(row));
-            let decision = decide(newest.as_ref(), wanted, request.again, continues);
+        let mut partitions = Vec::with_capacity(wanted.len());
+        for ((row, wanted), facts) in expected.iter().zip(wanted).zip(&facts) {
+            let (adopted, decision) = decide(facts, wanted, request.again, continues);
             let own: Option<i64> = row.get("total");
             let rows = own.or(row.get("expected")).map(|n| n as u64);
             let pages = match decision {
                 PlanDecision::Due { .. } => pages(rows, wanted),
                 PlanDecision::Open(_) => {
-                    open.extend(newest.map(|n| n.id));
-                    let planned = row.get::<_, Option<i32>>("planned").map(|n| n as u64);
-                    let ended = row.get::<_, i32>("ended") as u64;
-                    planned.unwrap_or_else(|| pages(rows, wanted)).saturating_sub(ended)
+                    open.extend(adopted);
+                    let attempt = facts.unclosed.iter().find(|attempt| Some(attempt.id) == adopted);
+                    attempt.and_then(|attempt| attempt.remaining).unwrap_or_else(|| pages(rows, wanted))
                 }
                 PlanDecision::Sealed { .. } | PlanDecision::Incomplete(_) => 0,
             };
@@ -131,23 +128,25 @@ impl Runs {
     }
 }
 
-/// As [`Runs::plan`] decides.
+/// As [`Runs::plan`] decides; with the attempt that would be adopted.
 fn decide(
-    newest: Option<&Newest>,
+    facts: &SliceFacts,
     wanted: &NewPartition,
     again: bool,
     continues: Option<i64>,
-) -> PlanDecision {
-    let Some(newest) = newest else { return PlanDecision::Due { sealed_at: None } };
-    let sealed_at = newest.closed_at.filter(|_| newest.state == PartitionState::Sealed);
-    match (newest.state, sealed_at) {
-        (PartitionState::Open, _) if newest.subset == wanted.subset => PlanDecision::Open(newest.run),
-        (_, Some(at)) if continues.is_some() || (newest.is_final(wanted) && !again) => {
-            PlanDecision::Sealed { run: newest.run, at }
+) -> (Option<i64>, PlanDecision) {
+    let decision = facts.decide(wanted, again && continues.is_none());
+    let sealed = facts.sealed.as_ref().map(|sealed| (sealed.run, sealed.at));
+    match (decision, continues, sealed) {
+        (Decision::Adopt(id), ..) => {
+            let run = facts.unclosed.iter().find(|attempt| attempt.id == id).map_or(0, |attempt| attempt.run);
+            (Some(id), PlanDecision::Open(run))
         }
+        (Decision::Sealed, _, Some((run, at))) => (None, PlanDecision::Sealed { run, at }),
         // A run that is continued pulls only what it has open.
-        _ if continues.is_some() => PlanDecision::Incomplete(newest.run),
-        _ => PlanDecision::Due { sealed_at },
+        (_, Some(continued), Some((run, at))) if run == continued => (None, PlanDecision::Sealed { run, at }),
+        (_, Some(continued), _) => (None, PlanDecision::Incomplete(continued)),
+        (_, None, sealed) => (None, PlanDecision::Due { sealed_at: sealed.map(|(_, at)| at) }),
     }
 }
 
@@ -183,11 +182,13 @@ mod tests {
         };
         let wanted = |subset: Option<(u32, u32)>| NewPartition {
             slice: slice.clone(),
+            row_account: "a".into(),
+            date_scope: "within",
             lane: Lane::High,
             page_size: 100,
             subset: subset.map(|(first, last)| PageRange { first, last }),
             chained: false,
-            due_if_sealed_before: None,
+            due_if_requested_before: None,
         };
         for (rows, subset, expected) in [
             (None, None, 1),

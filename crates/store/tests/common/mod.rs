@@ -3,14 +3,14 @@
 
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use jiff::{SignedDuration, Timestamp, civil::date};
 use pagemill_core::{Column, ColumnShape, DateScope, Kind, Lane, PageJob, Rows, Slice, TableShape, Verdict};
 use pagemill_store::{
-    DataTable, NewPartition, Next, PageWrite, RunPlanRequest, SealReport, Sealing, Store, StoreConfig,
-    StreamRules,
+    Applied, DataTable, NewPartition, Next, PageWrite, ProofReport, Proving, RunPlanRequest, SealReport,
+    Store, StoreConfig, StreamRules,
 };
 use tokio_postgres::NoTls;
 
@@ -81,16 +81,42 @@ impl World {
         };
         let wanted = NewPartition {
             slice,
+            row_account: "7".into(),
+            date_scope: "within",
             lane: Lane::High,
             page_size: 10,
             subset: None,
             chained: self.table.is_chained(),
-            due_if_sealed_before: None,
+            due_if_requested_before: None,
         };
         let requested = serde_json::json!({ "again": again });
         let request = RunPlanRequest { requested, again, owner: "test".into() };
         let planned = self.store.runs.plan(&request, &[wanted]).await.unwrap();
         planned.open[0].partition.job(1, 0)
+    }
+
+    /// Proves a partition that has ended; a whole one that is proved is applied, and must be sealed then.
+    pub(crate) async fn seal(&self, partition: i64, rounds: u32) -> Option<Proving> {
+        let proving = self.store.partitions.prove(partition, Some(&self.table), rounds).await.unwrap();
+        if let Some(Proving::Ended(ProofReport { verdict: Verdict::Complete, partition, .. })) = &proving
+            && partition.parent.is_none()
+        {
+            self.apply(partition.id).await;
+        }
+        proving
+    }
+
+    /// Applies a proved partition, which must be sealed then.
+    pub(crate) async fn apply(&self, partition: i64) -> SealReport {
+        let store = &self.store.partitions;
+        match store.apply(&self.table, partition, Duration::from_secs(60)).await.unwrap() {
+            Some(Applied::Sealed(report)) => {
+                store.record_digest(&self.table, partition).await.unwrap();
+                store.clear_staged(&self.table, partition).await.unwrap();
+                report
+            }
+            other => panic!("not sealed: {other:?}"),
+        }
     }
 
     pub(crate) async fn connect(&self) -> tokio_postgres::Client {
@@ -177,7 +203,7 @@ fn page_of(job: &PageJob, number: u32, rows: Rows, requested: i64) -> PageWrite 
     PageWrite {
         job: job.at(number, 0),
         key_hashes: rows.key_hashes(&[0, 1, 2]),
-        content_hash: rows.content_hash(),
+        row_hashes: rows.row_hashes(),
         rows,
         total: None,
         next: Next::Numbered,
@@ -191,25 +217,25 @@ fn page_of(job: &PageJob, number: u32, rows: Rows, requested: i64) -> PageWrite 
     }
 }
 
-/// The report of a partition that must be closed now.
-pub(crate) fn closed(sealing: Option<Sealing>) -> SealReport {
-    match sealing {
-        Some(Sealing::Closed(report)) => report,
+/// The report of a partition that must have ended now.
+pub(crate) fn closed(proving: Option<Proving>) -> ProofReport {
+    match proving {
+        Some(Proving::Ended(report)) => report,
         other => panic!("not closed: {other:?}"),
     }
 }
 
 /// The pages ordered anew: number and generation.
-pub(crate) fn repair(sealing: Option<Sealing>) -> Vec<(u32, u32)> {
-    match sealing {
-        Some(Sealing::Repair(order, _)) => order.jobs.iter().map(|j| (j.page, j.generation)).collect(),
+pub(crate) fn repair(proving: Option<Proving>) -> Vec<(u32, u32)> {
+    match proving {
+        Some(Proving::Repair(order, _)) => order.jobs.iter().map(|j| (j.page, j.generation)).collect(),
         other => panic!("no repair: {other:?}"),
     }
 }
 
-pub(crate) fn reason(report: SealReport) -> String {
+pub(crate) fn reason(report: ProofReport) -> String {
     match report.verdict {
         Verdict::Incomplete(reason) => reason.to_string(),
-        Verdict::Sealed => panic!("sealed"),
+        Verdict::Complete => panic!("complete"),
     }
 }

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Where a process may die within a step.
-const CRASH_POINTS: [&str; 9] = [
+const CRASH_POINTS: [&str; 12] = [
     "before-expansion",
     "after-expansion",
     "before-commit",
@@ -18,7 +18,10 @@ const CRASH_POINTS: [&str; 9] = [
     "before-ack",
     "before-repair",
     "after-repair",
-    "inside-seal",
+    "inside-proof",
+    "before-apply",
+    "inside-apply",
+    "after-apply",
     "requeue-before-publish",
 ];
 
@@ -95,8 +98,7 @@ impl World<'_> {
         let key = self.any_slice("numbered");
         let mut rows = self.machines.api.rows(&key);
         let count = rows.len();
-        // A day that becomes empty keeps its rows as yet.
-        let wanted = if count < 15 { self.rng.usize(1..9) } else { self.rng.usize(15..33) };
+        let wanted = if count < 15 { self.rng.usize(0..9) } else { self.rng.usize(15..33) };
         if self.machines.api.had_count(&key, wanted) {
             return;
         }

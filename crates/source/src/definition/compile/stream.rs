@@ -54,7 +54,7 @@ pub(super) fn compile(source: &Shared<'_>, name: &str, mut document: StreamDoc) 
         days_per_partition,
         ready_at: document.ready_at,
         restate: document.restate,
-        deletes_missing: document.missing_rows == MissingDoc::Delete,
+        keeps_missing: document.missing_rows == MissingDoc::Keep,
         monthly,
         splits: splits.map(|(i, document)| split(source, i, document)).collect::<Result<_, _>>()?,
         table: table::compile(table, shape, document.account_column, document.dates)?,

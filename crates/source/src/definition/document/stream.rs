@@ -87,8 +87,8 @@ pub(crate) struct StreamDoc {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum MissingDoc {
     #[default]
-    Keep,
     Delete,
+    Keep,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]

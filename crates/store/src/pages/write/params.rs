@@ -19,6 +19,7 @@ pub(super) struct LedgerParams<'a> {
     rows: Vec<i32>,
     key_hashes: Vec<i64>,
     totals: Vec<Option<i64>>,
+    row_hashes: Vec<i64>,
     content_hashes: Vec<i64>,
     request_ids: Vec<Option<&'a str>>,
     requested_at: Vec<Timestamp>,
@@ -33,6 +34,7 @@ pub(super) struct LedgerParams<'a> {
     response_pages: Vec<i32>,
     responses: Vec<&'a [u8]>,
     keeps_response: Vec<bool>,
+    baselines: Vec<Option<i64>>,
 }
 
 impl<'a> LedgerParams<'a> {
@@ -46,7 +48,8 @@ impl<'a> LedgerParams<'a> {
             p.rows.push(page.key_hashes.len() as i32);
             p.key_hashes.extend_from_slice(&page.key_hashes);
             p.totals.push(page.total.map(whole));
-            p.content_hashes.push(page.content_hash);
+            p.row_hashes.extend_from_slice(&page.row_hashes);
+            p.content_hashes.push(page.row_hashes.iter().copied().fold(0, i64::wrapping_add));
             p.request_ids.push(page.request_id.as_deref());
             p.requested_at.push(page.requested_at);
             p.cast_failures.push((!page.cast_failures.is_empty()).then(|| json!(page.cast_failures)));
@@ -61,6 +64,7 @@ impl<'a> LedgerParams<'a> {
             p.digests_before.push(page.body_digest.map(|digest| digest.before as i32));
             p.digests_after.push(page.body_digest.map(|digest| digest.after as i32));
             p.keeps_response.push(page.unchanged.is_some_and(|same| same.keeps_response));
+            p.baselines.push(page.job.baseline);
             if let Some(body) = &page.body {
                 p.response_partitions.push(page.job.partition);
                 p.response_pages.push(page.job.page as i32);
@@ -70,7 +74,7 @@ impl<'a> LedgerParams<'a> {
         p
     }
 
-    pub(super) fn pages(&self) -> [&(dyn ToSql + Sync); 17] {
+    pub(super) fn pages(&self) -> [&(dyn ToSql + Sync); 18] {
         [
             &self.partitions,
             &self.pages,
@@ -89,6 +93,7 @@ impl<'a> LedgerParams<'a> {
             &self.digests,
             &self.digests_before,
             &self.digests_after,
+            &self.row_hashes,
         ]
     }
 
@@ -102,7 +107,7 @@ impl<'a> LedgerParams<'a> {
     }
 
     /// Parameters of unchanged pages: what is not taken from their earlier page.
-    pub(super) fn unchanged(&self) -> [&(dyn ToSql + Sync); 6] {
+    pub(super) fn unchanged(&self) -> [&(dyn ToSql + Sync); 7] {
         [
             &self.partitions,
             &self.pages,
@@ -110,6 +115,7 @@ impl<'a> LedgerParams<'a> {
             &self.request_ids,
             &self.requested_at,
             &self.keeps_response,
+            &self.baselines,
         ]
     }
 

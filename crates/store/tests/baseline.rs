@@ -1,5 +1,5 @@
-//! A day that did not change, on a real PostgreSQL: where rows stand untouched, an unchanged response
-//! is stored by the ledger alone; where anybody wrote them, pages are read as ever.
+//! A day that did not change, on a real PostgreSQL: where the baseline's rows are as they were, an unchanged response
+//! is stored by the ledger alone; where anybody wrote them, all rows are staged.
 
 mod common;
 
@@ -21,28 +21,18 @@ fn read(job: &PageJob, number: u32, value: i64, requested: i64) -> PageWrite {
 }
 
 impl World {
-    /// Until every transaction has ended that began before the last page was stored, other tests' on this server
-    /// among them: as long as one runs, it might have been at the rows.
-    async fn settled(&self) {
-        let sql = "select coalesce(max(written::text::bigint), 0) < pg_snapshot_xmin(pg_current_snapshot())::text::bigint \
-            from pagemill.pages";
-        while self.text(sql).await != "t" {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    }
-
-    /// Opens an attempt whose first page is read; what it stands on.
+    /// Opens an attempt whose first page is read; its first other job, and its baseline.
     async fn opened(&self, value: i64, requested: i64) -> (PageJob, Option<i64>) {
         let job = self.partition(true).await;
         self.store.pages.write(&self.table, &[read(&job, 1, value, requested)]).await.unwrap();
         let partition = self.store.partitions.get(job.partition).await.unwrap();
-        let stands_on = self.store.partitions.stand(&self.table, &partition, true).await.unwrap().stands_on;
-        assert_eq!(self.store.partitions.get(job.partition).await.unwrap().stands_on, stands_on);
-        (job, stands_on)
+        let found = self.store.partitions.find_baseline(&self.table, &partition, true).await.unwrap();
+        assert_eq!(self.store.partitions.get(job.partition).await.unwrap().baseline, found.baseline);
+        (found.job(2, 0), found.baseline)
     }
 
     async fn same(&self, job: &PageJob, number: u32, on: i64, requested: i64) -> PageWrite {
-        let page = self.store.pages.standing_page(on, number).await.unwrap().unwrap();
+        let page = self.store.pages.baseline_page(on, number).await.unwrap().unwrap();
         let at = jiff::Timestamp::from_second(requested).unwrap();
         PageWrite::unchanged(
             job.at(number, 0),
@@ -52,9 +42,13 @@ impl World {
         )
     }
 
+    async fn sealed_at_least(&self, job: &PageJob) {
+        let report = closed(self.seal(job.partition, 0).await);
+        assert_eq!((report.verdict, report.rows), (Verdict::Complete, u64::from(PAGES) * 10));
+    }
+
     async fn sealed(&self, job: &PageJob) {
-        let report = closed(self.store.partitions.seal(job.partition, Some(&self.table), 0).await.unwrap());
-        assert_eq!((report.verdict, report.rows), (Verdict::Sealed, u64::from(PAGES) * 10));
+        self.sealed_at_least(job).await;
         let partition = self.store.partitions.get(job.partition).await.unwrap();
         let recount = self.store.partitions.recount(&self.table, &partition).await.unwrap();
         assert!(recount.agrees(), "{recount:?}");
@@ -66,14 +60,13 @@ impl World {
         let rest: Vec<PageWrite> = (2..=PAGES).map(|n| read(&job, n, value, requested)).collect();
         assert_eq!(self.store.pages.write(&self.table, &rest).await.unwrap().stored, vec![true; rest.len()]);
         self.sealed(&job).await;
-        self.settled().await;
         job
     }
 
-    /// A pull in which every page but the first says the same as an attempt's; it stands on that.
+    /// A pull in which every page but the first says the same as its baseline's.
     async fn pulled_on(&self, attempt: i64, requested: i64) -> PageJob {
-        let (job, stands_on) = self.opened(1, requested).await;
-        assert_eq!(stands_on, Some(attempt));
+        let (job, baseline) = self.opened(1, requested).await;
+        assert_eq!(baseline, Some(attempt));
         let mut rest = Vec::new();
         for number in 2..=PAGES {
             rest.push(self.same(&job, number, attempt, requested).await);
@@ -81,7 +74,6 @@ impl World {
         let written = self.store.pages.write(&self.table, &rest).await.unwrap();
         assert_eq!((written.stored, written.progress[0].done), (vec![true; 11], i64::from(PAGES)));
         self.sealed(&job).await;
-        self.settled().await;
         job
     }
 
@@ -110,7 +102,7 @@ async fn an_unchanged_day_is_stored_by_the_ledger_alone() {
     let first = world.pulled(1, 100).await;
     let said = world.said(first.partition).await;
     assert!(said[1].ends_with(&format!("page {PAGES} of 1")), "{}", said[1]);
-    // Each stands on the one before, which is no longer the one that wrote the rows.
+    // The baseline of each is the one before, which is no longer the one that wrote the rows.
     let mut before = first;
     for requested in [200, 300, 400] {
         let again = world.pulled_on(before.partition, requested).await;
@@ -125,7 +117,7 @@ async fn an_unchanged_day_is_stored_by_the_ledger_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_changed_is_read_and_the_day_after_stands_again() {
+async fn what_changed_is_staged_and_the_next_pull_has_a_baseline_again() {
     let world = World::new().await;
     let first = world.pulled(1, 100).await;
     let (second, on) = world.opened(1, 200).await;
@@ -137,7 +129,6 @@ async fn what_changed_is_read_and_the_day_after_stands_again() {
     let written = world.store.pages.write(&world.table, &batch).await.unwrap();
     assert_eq!((written.stored, written.progress[0].done), (vec![true; 11], i64::from(PAGES)));
     world.sealed(&second).await;
-    world.settled().await;
     let values: Vec<i64> = world.rows().await.into_iter().map(|(_, value)| value).collect();
     assert_eq!(values.iter().filter(|value| **value == 9).count(), 10);
     world.pulled_on(second.partition, 300).await;
@@ -145,33 +136,40 @@ async fn what_changed_is_read_and_the_day_after_stands_again() {
 
 /// Rows that anybody wrote since are read again and repaired.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_that_somebody_was_at_do_not_stand() {
+async fn rows_that_somebody_has_changed_are_no_baseline() {
     for done in [
         "update test_rows set value = 7 where id = 42",
-        "update test_rows set value = value where id = 42",
         "delete from test_rows where id = 42",
         "insert into test_rows select '7', '2026-01-15', 9999, 8, 0, 0, now()",
         "delete from test_rows where id = 42; insert into test_rows select '7', '2026-01-15', 9999, 8, 0, 0, now()",
-        // As from another server's backup.
-        "update pagemill.pages set written = '9000000', horizon = '9000000'",
-        "update pagemill.pages set horizon = written where page = 3",
-        "update pagemill.pages set decode_hash = 77 where page = 3",
-        "update pagemill.pages set body_digest = null where page = 3",
+        "update pagemill.pages set row_hashes = null where page = 3",
+        "update pagemill.partitions set decode_hash = 77",
+        "update pagemill.partitions set digest = null",
         "delete from pagemill.responses where page = 3",
         "delete from pagemill.pages where page = 3",
-        "update pagemill.streams set migrated_at = now()",
         "update pagemill.partitions set pruned_at = now()",
-        "update pagemill.partitions set state = 'incomplete'",
+        "delete from pagemill.sealed_cells",
     ] {
         let world = World::new().await;
         world.pulled(1, 100).await;
         world.execute(done).await;
-        let (job, stands_on) = world.opened(1, 200).await;
-        assert_eq!(stands_on, None, "{done}");
+        let (job, baseline) = world.opened(1, 200).await;
+        assert_eq!(baseline, None, "{done}");
         let rest: Vec<PageWrite> = (2..=PAGES).map(|n| read(&job, n, 1, 200)).collect();
         world.store.pages.write(&world.table, &rest).await.unwrap();
         world.sealed(&job).await;
+        // Repaired, it is the next one's baseline.
+        world.pulled_on(job.partition, 300).await;
     }
+}
+
+/// What another server's dump brings back is as good: nothing of the server's own is compared.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_are_written_as_they_were_are_still_the_baseline() {
+    let world = World::new().await;
+    let first = world.pulled(1, 100).await;
+    world.execute("create table copy as select * from test_rows; truncate test_rows; insert into test_rows select * from copy").await;
+    world.pulled_on(first.partition, 200).await;
 }
 
 /// A look that comes again, since whoever looked first died before the pages were published, has the last word.
@@ -179,38 +177,40 @@ async fn rows_that_somebody_was_at_do_not_stand() {
 async fn a_second_look_has_the_last_word() {
     let world = World::new().await;
     let first = world.pulled(1, 100).await;
-    let (job, stands_on) = world.opened(1, 200).await;
-    assert_eq!(stands_on, Some(first.partition));
+    let (job, baseline) = world.opened(1, 200).await;
+    assert_eq!(baseline, Some(first.partition));
     let before = world.same(&job, 2, first.partition, 200).await;
     world.execute("update test_rows set value = 7 where id = 42").await;
     let partition = world.store.partitions.get(job.partition).await.unwrap();
-    let looked = world.store.partitions.stand(&world.table, &partition, true).await.unwrap();
-    assert_eq!((looked.stands_on, looked.job(2, 0).stands_on), (None, None));
-    assert_eq!(world.store.partitions.get(job.partition).await.unwrap().stands_on, None);
-    assert_eq!(
-        world.store.pages.write(&world.table, &[before]).await.unwrap().stored,
-        [false],
-        "it is to be read"
-    );
+    let looked = world.store.partitions.find_baseline(&world.table, &partition, true).await.unwrap();
+    assert_eq!((looked.baseline, looked.job(2, 0).baseline), (None, None));
+    assert_eq!(world.store.partitions.get(job.partition).await.unwrap().baseline, None);
+    let stored = world.store.pages.write(&world.table, &[before]).await.unwrap().stored;
+    assert_eq!(stored, [false], "it is to be read");
+    // Jobs of before the second look stage all their rows.
+    let rest: Vec<PageWrite> = (2..=PAGES).map(|n| read(&job, n, 1, 200)).collect();
+    assert_eq!(world.store.pages.write(&world.table, &rest).await.unwrap().stored, vec![true; rest.len()]);
+    assert_eq!(world.count("pagemill.staged_test_rows").await, 120);
+    world.sealed(&job).await;
+    assert!(world.rows().await.iter().all(|(_, value)| *value == 1));
 }
 
-/// A transaction that was under way when the second pull looked at the rows comes to one afterwards.
+/// A row that somebody changes after the look at the baseline is not what the attempt leads from.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_transaction_of_before_is_seen() {
+async fn rows_that_go_after_the_look_are_noticed() {
     let world = World::new().await;
-    let slow = world.connect().await;
     let first = world.pulled(1, 100).await;
-    slow.batch_execute("begin; select pg_current_xact_id()").await.unwrap();
-    let (second, stands_on) = world.opened(1, 200).await;
-    assert_eq!(stands_on, Some(first.partition));
-    slow.batch_execute("update test_rows set value = 7 where id = 42; commit").await.unwrap();
+    let (job, baseline) = world.opened(1, 200).await;
+    assert_eq!(baseline, Some(first.partition));
     for number in 2..=PAGES {
-        let page = world.same(&second, number, first.partition, 200).await;
+        let page = world.same(&job, number, first.partition, 200).await;
         world.store.pages.write(&world.table, &[page]).await.unwrap();
     }
-    closed(world.store.partitions.seal(second.partition, Some(&world.table), 0).await.unwrap());
-    let (_, stands_on) = world.opened(1, 300).await;
-    assert_eq!(stands_on, None);
+    world.execute("update test_rows set value = 7 where id = 42").await;
+    world.sealed_at_least(&job).await;
+    // The seal did not see it; the next pull does.
+    let (_, baseline) = world.opened(1, 300).await;
+    assert_eq!(baseline, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -243,7 +243,7 @@ async fn what_is_no_longer_there_cannot_be_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn months_stand_as_well() {
+async fn months_are_baselines_as_well() {
     let world = World::ruled(StreamRules { monthly: true, ..StreamRules::default() }).await;
     let first = world.pulled(1, 100).await;
     world.pulled_on(first.partition, 200).await;
