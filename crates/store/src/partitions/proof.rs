@@ -5,7 +5,7 @@ use pagemill_core::{
     CursorLoop, IncompleteReason, PartsFacts, SealFacts, SumDiffers, Verdict, verdict, verdict_of_parts,
 };
 use rust_decimal::Decimal;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio_postgres::Row;
 
 use super::{
@@ -36,6 +36,10 @@ const SUMS: &str = "with pages as (\
     stated as (select name, value::numeric as value from jsonb_each_text(\
         (select facts->'stated' from pages where facts ? 'stated' order by requested_at desc limit 1)) as s(name, value)) \
     select name, stated.value::text as stated, stored.value::text as stored from stored full join stated using (name) order by name";
+
+/// The sums of the closed parts, added up. A part that is split itself has the sums of its own parts.
+const SUMS_OF_PARTS: &str = "select name, sum(value::numeric)::text as value \
+    from pagemill.partitions p, jsonb_each_text(p.proof->'sums') as s(name, value) where p.parent = $1 group by name order by name";
 
 /// What a partition is closed with.
 pub(super) struct Proof {
@@ -83,7 +87,7 @@ impl Proof {
         let verdict = verdict(&facts);
         let quality = quality::of_pages(tx, partition, last).await?;
         let warnings = quality.warnings(tx, partition, facts.distinct_keys).await?;
-        let sums: serde_json::Map<String, Value> = sums
+        let sums: Map<String, Value> = sums
             .iter()
             .filter_map(|r| Some((r.get("name"), r.get::<_, Option<&str>>("stored")?.into())))
             .collect();
@@ -124,8 +128,9 @@ impl Proof {
         facts.incomplete = incomplete_parts(partition, &parts);
         let proofs: Vec<Value> =
             parts.iter().map(|r| r.get::<_, Option<Value>>("proof").unwrap_or_default()).collect();
+        let sums = sums_of_parts(tx, partition).await?;
         if let Some(table) = table {
-            facts.sums_differ = sums_of_parts(tx, partition, table, &proofs).await?;
+            facts.sums_differ = differences(tx, partition, table, &sums).await?;
         }
         let verdict = match partition.parts {
             Some(0) => Verdict::Incomplete(IncompleteReason::TooDeep {
@@ -145,7 +150,7 @@ impl Proof {
             "total": total, "parts": facts.parts, "parts_total": facts.parts_total, "pages": added("pages") + 1,
             "keys": added("keys"), "distinct_keys": added("distinct_keys"), "requests": added("requests") + 1,
             "content_hash": format!("{:016x}", hashes.fold(0, u64::wrapping_add)),
-            "repair_rounds": added("repair_rounds"), "warnings": warnings,
+            "repair_rounds": added("repair_rounds"), "sums": sums, "warnings": warnings,
         });
         let rows = facts.parts_total;
         Ok(Some(Self { verdict, total: Some(total), counted: None, rows, warnings, facts: json }))
@@ -174,12 +179,21 @@ fn differs(metric: String, stated: Option<&str>, stored: Option<&str>) -> Option
     (!same).then(|| SumDiffers { metric, stated: stated.to_owned(), stored: stored.to_owned() })
 }
 
-/// Where the whole's first page states sums, the parts' sums must add up to them.
+/// The parts' sums, added up by PostgreSQL, whose decimals lose no digit.
 async fn sums_of_parts(
     tx: &Transaction<'_>,
     partition: &PartitionRow,
+) -> Result<Map<String, Value>, StoreError> {
+    let rows = tx.query(SUMS_OF_PARTS, &[&partition.id]).await?;
+    Ok(rows.iter().map(|r| (r.get("name"), r.get::<_, &str>("value").into())).collect())
+}
+
+/// Where the whole's first page states sums, the parts' sums must add up to them.
+async fn differences(
+    tx: &Transaction<'_>,
+    partition: &PartitionRow,
     table: &DataTable,
-    proofs: &[Value],
+    sums: &Map<String, Value>,
 ) -> Result<Vec<SumDiffers>, StoreError> {
     let first = partition.progress.first_page as i32;
     let row = tx
@@ -189,14 +203,12 @@ async fn sums_of_parts(
         )
         .await?;
     let stated: Option<Value> = row.and_then(|r| r.get("stated"));
-    let mut differ = Vec::new();
-    for name in table.rules.sums.iter().map(|&i| &table.shape.columns[i].name) {
-        let Some(stated) = stated.as_ref().and_then(|s| s[name].as_str()) else { continue };
-        let stored: Decimal =
-            proofs.iter().filter_map(|p| p["sums"][name].as_str()?.parse::<Decimal>().ok()).sum();
-        differ.extend(differs(name.clone(), Some(stated), Some(&stored.to_string())));
-    }
-    Ok(differ)
+    let names = table.rules.sums.iter().map(|&column| &table.shape.columns[column].name);
+    let differ = names.filter_map(|name| {
+        let stated = stated.as_ref()?[name].as_str();
+        differs(name.clone(), stated, sums.get(name).and_then(Value::as_str))
+    });
+    Ok(differ.collect())
 }
 
 /// The sum of the pages' content hashes, as 64 bits in hexadecimal.
