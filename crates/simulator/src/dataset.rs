@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use jiff::civil::Date;
 
 use crate::{
@@ -13,14 +15,16 @@ use crate::{
 /// Sets the draws of what goes apart from others of the same seed.
 const REMOVAL: u64 = 0x9e37;
 
-/// The rows of a level that an account has on a day, in the report's order: those that came later stand
-/// in front, those that went are left out.
+/// The rows of a level that an account has on a day, in the report's order: rows that were inserted stand in
+/// front, rows that were swapped in stand at the end, and rows that went are left out.
 pub(crate) struct Dataset {
     day: Day,
     level: Level,
     /// Rows without any change.
     base: u64,
     added: u64,
+    /// Rows that came for others in a swap. Their indexes begin at twice `base`: at most `base` rows are inserted.
+    swapped_in: u64,
     /// Indexes of rows that went, ascending; all are below `base`.
     removed: Vec<u64>,
 }
@@ -40,16 +44,20 @@ impl Dataset {
             let change = changes.iter().find(|change| change.kind == kind && level != Level::Account);
             change.map(|change| change.rate)
         };
-        let added = share(FaultKind::Insert).map_or(0, |share| (share * base as f64).ceil() as u64);
-        let removed = share(FaultKind::Remove).map_or(Vec::new(), |share| {
+        let count = |kind| share(kind).map_or(0, |share| (share * base as f64).ceil() as u64);
+        let (added, swapped) = (count(FaultKind::Insert), count(FaultKind::Swap));
+        let mut removed: Vec<u64> = share(FaultKind::Remove).map_or(Vec::new(), |share| {
             let goes = |index: &u64| Random::at(config.seed ^ REMOVAL, *index).share() < share;
             (0..base).filter(goes).collect()
         });
-        Self { day, level, base, added, removed }
+        // A row that is removed anyway is swapped for none, so that a swap never changes the count.
+        let swapped_in = swapped - removed.iter().filter(|index| **index < swapped).count() as u64;
+        removed = (0..swapped).chain(removed.into_iter().filter(|index| *index >= swapped)).collect();
+        Self { day, level, base, added, swapped_in, removed }
     }
 
     pub(crate) fn count(&self) -> u64 {
-        self.base - self.removed.len() as u64 + self.added
+        self.base - self.removed.len() as u64 + self.added + self.swapped_in
     }
 
     /// The row at this place, from 0.
@@ -63,11 +71,16 @@ impl Dataset {
 
     /// Creatives in the order of their ids.
     pub(crate) fn by_id(self) -> impl Iterator<Item = Row> {
+        let every = (0..self.base + self.added).chain(self.swapped_in());
         let held = move |index: &u64| self.removed.binary_search(index).is_err();
-        let end = self.base + self.added;
-        let small = (0..end).filter(|index| !is_large(*index));
-        let all = small.chain((0..end).filter(|index| is_large(*index)));
+        let small = every.clone().filter(|index| !is_large(*index));
+        let all = small.chain(every.filter(|index| is_large(*index)));
         all.filter(held).map(move |index| self.day.row(index))
+    }
+
+    /// Indexes of the rows that came in a swap.
+    fn swapped_in(&self) -> Range<u64> {
+        2 * self.base..2 * self.base + self.swapped_in
     }
 
     /// What the changes add to the day's sums, and what they take away.
@@ -76,7 +89,8 @@ impl Dataset {
             let metrics = indexes.map(|index| self.day.entity(self.level, index).metrics);
             metrics.fold(Metrics::default(), Metrics::plus)
         };
-        (sum(&mut (self.base..self.base + self.added)), sum(&mut self.removed.iter().copied()))
+        let mut more = (self.base..self.base + self.added).chain(self.swapped_in());
+        (sum(&mut more), sum(&mut self.removed.iter().copied()))
     }
 
     fn index(&self, place: u64) -> u64 {
@@ -84,6 +98,10 @@ impl Dataset {
             return self.base + place;
         }
         let place = place - self.added;
+        let stayed = self.base - self.removed.len() as u64;
+        if place >= stayed {
+            return 2 * self.base + place - stayed;
+        }
         // Before the r-th removed row stand its index - r others.
         let (mut before, mut end) = (0, self.removed.len());
         while before < end {
@@ -130,6 +148,20 @@ mod tests {
     }
 
     #[test]
+    fn a_swap_keeps_the_count() {
+        let before: Vec<_> = held(1_000, Level::Creative, &[]).rows().collect();
+        let swapped = held(1_000, Level::Creative, &["swap=0.001"]);
+        let after: Vec<_> = swapped.rows().collect();
+        assert_eq!((after.len(), &after[..999]), (1_000, &before[1..]));
+        assert!(!before.contains(&after[999]));
+        let with_others = held(1_000, Level::Creative, &["insert=0.05", "remove=0.1"]).count();
+        let all = held(1_000, Level::Creative, &["insert=0.05", "remove=0.1", "swap=0.2"]);
+        let ids: BTreeSet<_> = all.rows().map(|row| row.creativity_id).collect();
+        assert_eq!((all.count(), ids.len() as u64), (with_others, with_others));
+        assert_eq!(all.by_id().map(|row| row.creativity_id).collect::<Vec<_>>(), Vec::from_iter(ids));
+    }
+
+    #[test]
     fn sums_follow_the_changes_on_every_level() {
         use Level::{Account, Campaign, Creative, Keyword, Note, SearchWord, Spu, Target, Unit};
         for level in [Account, Campaign, Unit, Creative, Keyword, Note, Spu, SearchWord, Target] {
@@ -137,7 +169,7 @@ mod tests {
                 |held: &Dataset| held.rows().fold(Metrics::default(), |sum, row| sum.plus(row.metrics));
             let before = held(1_234, level, &[]);
             assert_eq!(total(&before), before.day.total(), "{level:?}");
-            let after = held(1_234, level, &["insert=0.1", "remove=0.2"]);
+            let after = held(1_234, level, &["insert=0.1", "remove=0.2", "swap=0.1"]);
             let (more, less) = after.changed_sums();
             assert_eq!(total(&after), total(&before).plus(more).minus(less), "{level:?}");
             let ids: BTreeSet<_> = after.rows().map(|row| row.id(level)).collect();

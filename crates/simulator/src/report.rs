@@ -133,7 +133,7 @@ impl Report<'_> {
                 self.served(request, page())
             }
             // A change strikes what is held, never a response.
-            FaultKind::Insert | FaultKind::Remove => self.served(request, page()),
+            FaultKind::Insert | FaultKind::Remove | FaultKind::Swap => self.served(request, page()),
         }
     }
 

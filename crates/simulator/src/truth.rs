@@ -15,7 +15,7 @@ trim_scale(ctr::numeric), \"like\", \"comment\")), 1, 15))::bit(60)::bigint), 0)
 from {table} where {where}";
 
 /// The rows that the account has on the day, in ascending order of `creativity_id`: those that are there
-/// once the `insert` and `remove` among the faults have come to pass.
+/// once the `insert`, `remove` and `swap` among the faults have come to pass.
 pub fn truth(config: &SimulatorConfig, account: &str, date: Date) -> impl Iterator<Item = Row> + use<> {
     creatives(config, account, date).by_id()
 }
