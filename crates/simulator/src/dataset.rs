@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use jiff::civil::Date;
+use jiff::{ToSpan, civil::Date};
 
 use crate::{
     config::SimulatorConfig,
@@ -15,11 +15,14 @@ use crate::{
 /// Sets the draws of what goes apart from others of the same seed.
 const REMOVAL: u64 = 0x9e37;
 
-/// The rows of a level that an account has on a day, in the report's order: rows that were inserted stand in
-/// front, rows that were swapped in stand at the end, and rows that went are left out.
+/// The rows of a level that a report has on an account's day, in its order: rows of the day before stand in front,
+/// then rows that were inserted. Rows that were swapped in stand at the end, and rows that went are left out.
 pub(crate) struct Dataset {
     day: Day,
+    day_before: Day,
     level: Level,
+    /// Rows of the day before.
+    neighbours: u64,
     /// Rows without any change.
     base: u64,
     added: u64,
@@ -45,7 +48,9 @@ impl Dataset {
             change.map(|change| change.rate)
         };
         let count = |kind| share(kind).map_or(0, |share| (share * base as f64).ceil() as u64);
-        let (added, swapped) = (count(FaultKind::Insert), count(FaultKind::Swap));
+        let (neighbours, added, swapped) =
+            (count(FaultKind::NeighbourDay), count(FaultKind::Insert), count(FaultKind::Swap));
+        let day_before = Day::new(config, account, date.saturating_sub(1.day())).with_other_metrics();
         let mut removed: Vec<u64> = share(FaultKind::Remove).map_or(Vec::new(), |share| {
             let goes = |index: &u64| Random::at(config.seed ^ REMOVAL, *index).share() < share;
             (0..base).filter(goes).collect()
@@ -53,16 +58,19 @@ impl Dataset {
         // A row that is removed anyway is swapped for none, so that a swap never changes the count.
         let swapped_in = swapped - removed.iter().filter(|index| **index < swapped).count() as u64;
         removed = (0..swapped).chain(removed.into_iter().filter(|index| *index >= swapped)).collect();
-        Self { day, level, base, added, swapped_in, removed }
+        Self { day, day_before, level, neighbours, base, added, swapped_in, removed }
     }
 
     pub(crate) fn count(&self) -> u64 {
-        self.base - self.removed.len() as u64 + self.added + self.swapped_in
+        self.neighbours + self.base - self.removed.len() as u64 + self.added + self.swapped_in
     }
 
     /// The row at this place, from 0.
     pub(crate) fn row(&self, place: u64) -> Row {
-        self.day.entity(self.level, self.index(place))
+        match place.checked_sub(self.neighbours) {
+            Some(place) => self.day.entity(self.level, self.index(place)),
+            None => self.day_before.entity(self.level, place),
+        }
     }
 
     pub(crate) fn rows(&self) -> impl Iterator<Item = Row> {
@@ -85,12 +93,13 @@ impl Dataset {
 
     /// What the changes add to the day's sums, and what they take away.
     pub(crate) fn changed_sums(&self) -> (Metrics, Metrics) {
-        let sum = |indexes: &mut dyn Iterator<Item = u64>| {
-            let metrics = indexes.map(|index| self.day.entity(self.level, index).metrics);
+        let sum = |day: &Day, indexes: &mut dyn Iterator<Item = u64>| {
+            let metrics = indexes.map(|index| day.entity(self.level, index).metrics);
             metrics.fold(Metrics::default(), Metrics::plus)
         };
         let mut more = (self.base..self.base + self.added).chain(self.swapped_in());
-        (sum(&mut more), sum(&mut self.removed.iter().copied()))
+        let more = sum(&self.day, &mut more).plus(sum(&self.day_before, &mut (0..self.neighbours)));
+        (more, sum(&self.day, &mut self.removed.iter().copied()))
     }
 
     fn index(&self, place: u64) -> u64 {
@@ -148,6 +157,18 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_the_day_before_stand_in_front() {
+        let config = SimulatorConfig { rows: 1_000, ..Default::default() };
+        let on = |day| Dataset::new(&config, "1001", Level::Creative, date(2026, 11, day), &[]);
+        let rows: Vec<_> = held(1_000, Level::Creative, &["neighbour_day=0.0021"]).rows().collect();
+        assert_eq!(rows[3..], on(23).rows().collect::<Vec<_>>());
+        for (row, own) in rows[..3].iter().zip(on(22).rows()) {
+            assert_eq!((row.time, row.creativity_id), (own.time, own.creativity_id));
+            assert_ne!(row.metrics, own.metrics);
+        }
+    }
+
+    #[test]
     fn a_swap_keeps_the_count() {
         let before: Vec<_> = held(1_000, Level::Creative, &[]).rows().collect();
         let swapped = held(1_000, Level::Creative, &["swap=0.001"]);
@@ -169,10 +190,10 @@ mod tests {
                 |held: &Dataset| held.rows().fold(Metrics::default(), |sum, row| sum.plus(row.metrics));
             let before = held(1_234, level, &[]);
             assert_eq!(total(&before), before.day.total(), "{level:?}");
-            let after = held(1_234, level, &["insert=0.1", "remove=0.2", "swap=0.1"]);
+            let after = held(1_234, level, &["insert=0.1", "remove=0.2", "swap=0.1", "neighbour_day=0.1"]);
             let (more, less) = after.changed_sums();
             assert_eq!(total(&after), total(&before).plus(more).minus(less), "{level:?}");
-            let ids: BTreeSet<_> = after.rows().map(|row| row.id(level)).collect();
+            let ids: BTreeSet<_> = after.rows().map(|row| (row.time, row.id(level))).collect();
             assert_eq!(ids.len() as u64, after.count(), "{level:?}");
         }
     }

@@ -51,11 +51,13 @@ pub enum FaultKind {
     LoopCursor,
     /// Rows go and as many new ones come, once: right after a page was served. See [`Fault`].
     Swap,
+    /// Reports begin with rows of the day before. See [`Fault`].
+    NeighbourDay,
 }
 
 impl FaultKind {
     /// All of them, with the names they go by.
-    pub const ALL: [(Self, &str); 24] = [
+    pub const ALL: [(Self, &str); 25] = [
         (Self::Error500, "error_500"),
         (Self::Throttle, "throttle"),
         (Self::Reset, "reset"),
@@ -80,6 +82,7 @@ impl FaultKind {
         (Self::DeepPage, "deep_page"),
         (Self::LoopCursor, "loop_cursor"),
         (Self::Swap, "swap"),
+        (Self::NeighbourDay, "neighbour_day"),
     ];
 
     /// The name it goes by on the command line and in `/stats`.
@@ -94,7 +97,7 @@ impl FaultKind {
 
     /// True for a fault that changes what the API holds, instead of one response.
     pub(crate) fn is_change(self) -> bool {
-        matches!(self, Self::Insert | Self::Remove | Self::Swap)
+        matches!(self, Self::Insert | Self::Remove | Self::Swap | Self::NeighbourDay)
     }
 }
 
@@ -109,7 +112,8 @@ impl FromStr for FaultKind {
 
 /// One thing that goes wrong, and how often. Written `NAME=RATE`, `NAME=RATE@PAGE`, `fail_page=PAGE` or
 /// `deep_page=PAGE`. Of `insert`, `remove` and `swap` the rate is the share of a day's rows that come or go:
-/// they do right after the page, or a page beyond it, was first served; page 1 unless given.
+/// they do right after the page, or a page beyond it, was first served; page 1 unless given. Of `neighbour_day` it
+/// is the share of the rows of the day before that a report has too, from its first page on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fault {
     /// The kind of the fault.
