@@ -1,6 +1,7 @@
 //! Partitions: attempts at a slice of a stream.
 
 mod missing;
+mod outside;
 mod proof;
 mod quality;
 mod recount;

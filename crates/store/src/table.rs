@@ -42,6 +42,8 @@ pub struct StreamRules {
     pub window: Option<u32>,
     /// Rows that a sealed pull no longer contains are deleted.
     pub deletes_missing: bool,
+    /// The API's totals and sums count rows of other days or accounts, which are dropped.
+    pub drops_outside: bool,
     /// The table is partitioned by the months of its date.
     pub monthly: bool,
 }

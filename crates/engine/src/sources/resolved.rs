@@ -99,6 +99,7 @@ impl ResolvedSource {
             sums: stream.sums().to_vec(),
             window: stream.max_result_window(),
             deletes_missing: stream.deletes_missing(),
+            drops_outside: stream.drops_outside(),
             monthly: stream.is_monthly(),
         };
         Ok(table.ruled(rules).decoded_by(stream.decode_hash()))

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio_postgres::Row;
 
 use super::{
-    quality,
+    outside, quality,
     row::{PartitionRow, part_from},
 };
 use crate::{error::StoreError, table::DataTable};
@@ -46,8 +46,9 @@ pub(super) struct Proof {
     pub(super) verdict: Verdict,
     /// The API's latest word on the total.
     pub(super) total: Option<i64>,
-    /// Rows counted, of a sealed partition whose API states no total.
+    /// Rows counted, dropped ones included, of a sealed partition whose API states no total.
     pub(super) counted: Option<i64>,
+    /// Rows stored.
     pub(super) rows: u64,
     pub(super) warnings: Vec<String>,
     /// As the ledger keeps it.
@@ -55,7 +56,11 @@ pub(super) struct Proof {
 }
 
 impl Proof {
-    pub(super) async fn of_pages(tx: &Transaction<'_>, partition: &PartitionRow) -> Result<Self, StoreError> {
+    pub(super) async fn of_pages(
+        tx: &Transaction<'_>,
+        partition: &PartitionRow,
+        table: Option<&DataTable>,
+    ) -> Result<Self, StoreError> {
         let progress = &partition.progress;
         let last = progress.last_page.map_or(i32::MAX, |last| last as i32);
         let range: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
@@ -83,10 +88,12 @@ impl Proof {
                 .filter_map(|r| differs(r.get("name"), r.get("stated"), r.get("stored")))
                 .collect(),
             subset: partition.subset,
+            outside: outside::of_pages(tx, &range, table).await?,
         };
         let verdict = verdict(&facts);
         let quality = quality::of_pages(tx, partition, last).await?;
-        let warnings = quality.warnings(tx, partition, facts.distinct_keys).await?;
+        let mut warnings = quality.warnings(tx, partition, facts.distinct_keys).await?;
+        warnings.extend(outside::warning(partition, facts.outside.as_ref()));
         let sums: Map<String, Value> = sums
             .iter()
             .filter_map(|r| Some((r.get("name"), r.get::<_, Option<&str>>("stored")?.into())))
@@ -95,10 +102,11 @@ impl Proof {
             "total": total, "pages": progress.done, "keys": facts.keys, "distinct_keys": facts.distinct_keys,
             "pages_moved": facts.pages_moved, "pages_dead": facts.pages_dead,
             "content_hash": content_hash(row.get("content_hash")), "requests": row.get::<_, Option<i64>>("requests"), "repair_rounds": partition.repair_rounds,
-            "sums": sums, "quality": quality.to_json(), "warnings": warnings,
+            "sums": sums, "outside": outside::to_json(facts.outside.as_ref()), "quality": quality.to_json(), "warnings": warnings,
         });
         let rows = facts.distinct_keys;
-        let counted = (verdict == Verdict::Sealed && total.is_none()).then_some(rows as i64);
+        let counted = rows + facts.outside.as_ref().map_or(0, |outside| outside.rows);
+        let counted = (verdict == Verdict::Sealed && total.is_none()).then_some(counted as i64);
         Ok(Self { verdict, total, counted, rows, warnings, facts: json })
     }
 
@@ -141,18 +149,20 @@ impl Proof {
         };
         let added = |name: &str| proofs.iter().filter_map(|p| p[name].as_i64()).sum::<i64>();
         let hashes = proofs.iter().filter_map(|p| u64::from_str_radix(p["content_hash"].as_str()?, 16).ok());
-        let warnings: Vec<String> = proofs
+        let outside = outside::of_parts(&proofs, table);
+        let mut warnings: Vec<String> = proofs
             .iter()
             .flat_map(|p| p["warnings"].as_array().into_iter().flatten())
             .filter_map(|w| w.as_str().map(str::to_owned))
             .collect();
+        warnings.extend(outside::warning(partition, outside.as_ref()));
         let json = json!({
             "total": total, "parts": facts.parts, "parts_total": facts.parts_total, "pages": added("pages") + 1,
             "keys": added("keys"), "distinct_keys": added("distinct_keys"), "requests": added("requests") + 1,
             "content_hash": format!("{:016x}", hashes.fold(0, u64::wrapping_add)),
-            "repair_rounds": added("repair_rounds"), "sums": sums, "warnings": warnings,
+            "repair_rounds": added("repair_rounds"), "sums": sums, "outside": outside::to_json(outside.as_ref()), "warnings": warnings,
         });
-        let rows = facts.parts_total;
+        let rows = facts.parts_total.saturating_sub(outside.map_or(0, |outside| outside.rows));
         Ok(Some(Self { verdict, total: Some(total), counted: None, rows, warnings, facts: json }))
     }
 }

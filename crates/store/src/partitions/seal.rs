@@ -28,7 +28,7 @@ pub enum Sealing {
 pub struct SealReport {
     /// Which.
     pub partition: PartitionRow,
-    /// Rows, as the API states them or as they were counted.
+    /// Rows, as the API states them or as they were counted, without dropped ones.
     pub rows: u64,
     /// Sealed, or incomplete and why.
     pub verdict: Verdict,
@@ -75,13 +75,13 @@ impl Partitions {
         }
         let proof = match partition.parts {
             Some(_) => Proof::of_parts(&tx, &partition, table).await?,
-            None => Some(Proof::of_pages(&tx, &partition).await?),
+            None => Some(Proof::of_pages(&tx, &partition, table).await?),
         };
         let Some(mut proof) = proof else { return Ok(None) };
         // More pages were requested than there are, by a total that was the API's word only for a while.
         if proof.total < partition.progress.total && partition.progress.dead == 0 {
             partition = take_total(&tx, partition.id, proof.total).await?;
-            proof = Proof::of_pages(&tx, &partition).await?;
+            proof = Proof::of_pages(&tx, &partition, table).await?;
         }
         if let Verdict::Incomplete(reason) = &proof.verdict
             && reason.is_repairable()
