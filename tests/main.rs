@@ -12,6 +12,7 @@ mod layout;
 mod lost_jobs;
 mod misbehaviour;
 mod network;
+mod outside;
 mod plan;
 mod platforms;
 mod private_broker;

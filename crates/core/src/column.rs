@@ -1,4 +1,4 @@
-use std::cmp::Ordering;
+use std::{borrow::Cow, cmp::Ordering};
 
 use jiff::{Timestamp, civil::Date};
 use rust_decimal::Decimal;
@@ -81,6 +81,37 @@ impl Column {
             Self::Boolean(v) => v[row].is_none(),
             Self::Date(v) => v[row].is_none(),
             Self::Timestamptz(v) => v[row].is_none(),
+        }
+    }
+
+    /// A row's value as text; `None` for NULL.
+    pub(crate) fn text(&self, row: usize) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Bigint(v) => v[row].map(|n| n.to_string().into()),
+            Self::Numeric(v) => v[row].map(|d| d.to_string().into()),
+            Self::Text(v) => v.get(row).map(Cow::Borrowed),
+            Self::Boolean(v) => v[row].map(|b| b.to_string().into()),
+            Self::Date(v) => v[row].map(|d| d.to_string().into()),
+            Self::Timestamptz(v) => v[row].map(|t| t.to_string().into()),
+        }
+    }
+
+    /// A copy of the values of these rows, in this order.
+    pub(crate) fn select(&self, rows: &[usize]) -> Self {
+        fn values<T: Copy>(values: &[Option<T>], rows: &[usize]) -> Vec<Option<T>> {
+            rows.iter().map(|&row| values[row]).collect()
+        }
+        match self {
+            Self::Bigint(v) => Self::Bigint(values(v, rows)),
+            Self::Numeric(v) => Self::Numeric(values(v, rows)),
+            Self::Text(v) => {
+                let mut column = TextColumn::with_capacity(rows.len());
+                rows.iter().for_each(|&row| column.push(v.get(row)));
+                Self::Text(column)
+            }
+            Self::Boolean(v) => Self::Boolean(values(v, rows)),
+            Self::Date(v) => Self::Date(values(v, rows)),
+            Self::Timestamptz(v) => Self::Timestamptz(values(v, rows)),
         }
     }
 

@@ -35,6 +35,21 @@ pub struct SealFacts {
     pub sums_differ: Vec<SumDiffers>,
     /// True if only some pages were requested.
     pub subset: bool,
+    /// Rows of other days or accounts, which are not stored; `None` if there are none.
+    pub outside: Option<OutsideFacts>,
+}
+
+/// Rows that the API's responses hold although they belong to other days or accounts. They are never stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutsideFacts {
+    /// Rows in the current versions of all done pages.
+    pub rows: u64,
+    /// Distinct keys among them.
+    pub distinct_keys: u64,
+    /// A column of such a row, with its value: `time 2026-11-19`.
+    pub example: String,
+    /// True if the definition says that the API's total and sums count them (`outside = "drop"`).
+    pub dropped: bool,
 }
 
 /// A cursor that an earlier page named before: the API's pages go in circles.
@@ -93,6 +108,13 @@ pub enum IncompleteReason {
         /// Pages that stated another total.
         pages: u64,
     },
+    /// Rows of other days or accounts were in the responses.
+    OutsideRows {
+        /// So many,
+        rows: u64,
+        /// such as this one.
+        example: String,
+    },
     /// A key is on more than one row.
     RepeatedKeys(u64),
     /// Fewer or more distinct keys than the API's total.
@@ -132,7 +154,8 @@ pub enum IncompleteReason {
 }
 
 impl IncompleteReason {
-    /// True if fetching pages again may repair the partition.
+    /// True if fetching pages again may repair the partition. A request that brings rows of other days or accounts
+    /// brings them again.
     pub fn is_repairable(&self) -> bool {
         matches!(
             self,
@@ -143,12 +166,18 @@ impl IncompleteReason {
 
 /// Complete means: the distinct keys equal the stated total, the total did not move, no key
 /// came twice, and the sums are the API's own. Where no total is stated the chain of pages must have
-/// come to its end. Anything else is incomplete, never silently good.
+/// come to its end. Rows of other days or accounts count only where they may be dropped. Anything else is
+/// incomplete, never silently good.
 pub fn verdict(facts: &SealFacts) -> Verdict {
-    let &SealFacts { total, keys, distinct_keys, pages_moved, pages_dead, cursor_loop, subset, .. } = facts;
+    let &SealFacts { total, pages_moved, pages_dead, cursor_loop, subset, .. } = facts;
+    let outside = facts.outside.as_ref();
+    let keys = facts.keys + outside.map_or(0, |outside| outside.rows);
+    let distinct_keys = facts.distinct_keys + outside.map_or(0, |outside| outside.distinct_keys);
     let total = total.unwrap_or(distinct_keys);
     Verdict::Incomplete(if pages_dead > 0 {
         IncompleteReason::DeadPages(pages_dead)
+    } else if let Some(OutsideFacts { rows, example, dropped: false, .. }) = outside {
+        IncompleteReason::OutsideRows { rows: *rows, example: example.clone() }
     } else if subset {
         IncompleteReason::Subset
     } else if let Some(cursor_loop) = cursor_loop {
@@ -188,6 +217,11 @@ impl fmt::Display for IncompleteReason {
             Self::TotalMoved { pages } => {
                 write!(f, "the API's total moved while it was read ({pages} pages state another)")
             }
+            Self::OutsideRows { rows, example } => write!(
+                f,
+                "{rows} rows of other days or accounts, such as {example}, were not stored: correct the request, \
+                 or set outside = \"drop\" in the definition"
+            ),
             Self::RepeatedKeys(n) => write!(f, "{n} rows repeat a key that came before"),
             Self::KeysDiffer { total, distinct } => {
                 write!(f, "{distinct} distinct keys, but the API states {total} rows")
@@ -255,6 +289,31 @@ mod tests {
                 SealFacts { sums_differ: vec![fee()], ..good() },
                 "the stored sums are not the API's own: fee 5.20, stated 5.30",
             ),
+        ] {
+            assert_eq!(reason(verdict(&bad)), expected);
+        }
+    }
+
+    #[test]
+    fn rows_outside_the_slice_count_only_where_they_may_be_dropped() {
+        let facts = |rows, distinct_keys, dropped| SealFacts {
+            total: Some(250),
+            keys: 247,
+            distinct_keys: 247,
+            outside: Some(OutsideFacts { rows, distinct_keys, example: "time 2026-11-19".into(), dropped }),
+            ..SealFacts::default()
+        };
+        let outside = "3 rows of other days or accounts, such as time 2026-11-19, were not stored: correct the request, \
+                       or set outside = \"drop\" in the definition";
+        let moved = SealFacts { pages_moved: 1, subset: true, ..facts(3, 3, false) };
+        let Verdict::Incomplete(reason_of_moved) = verdict(&moved) else { panic!("sealed") };
+        assert_eq!((reason_of_moved.to_string().as_str(), reason_of_moved.is_repairable()), (outside, false));
+        assert_eq!(verdict(&facts(3, 3, true)), Verdict::Complete);
+        assert_eq!(verdict(&SealFacts { total: None, ..facts(3, 3, true) }), Verdict::Complete);
+        for (bad, expected) in [
+            (facts(3, 2, true), "1 rows repeat a key that came before"),
+            (facts(2, 2, true), "249 distinct keys, but the API states 250 rows"),
+            (SealFacts { subset: true, ..facts(3, 3, true) }, "subset"),
         ] {
             assert_eq!(reason(verdict(&bad)), expected);
         }

@@ -46,6 +46,7 @@ mod config_duration;
 mod date;
 mod failure;
 mod job;
+mod outside;
 mod page;
 mod page_outcome;
 mod partition_dates;
@@ -60,13 +61,14 @@ mod time_of_day;
 pub use body_digest::BodyDigest;
 pub use column::{Column, TextColumn};
 pub use completeness::{
-    CursorLoop, IncompleteReason, PageRange, PartsFacts, SealFacts, SumDiffers, Verdict, verdict,
-    verdict_of_parts,
+    CursorLoop, IncompleteReason, OutsideFacts, PageRange, PartsFacts, SealFacts, SumDiffers, Verdict,
+    verdict, verdict_of_parts,
 };
 pub use config_duration::{ConfigDuration, ConfigDurationError};
 pub use date::{DateWord, DateWordError};
 pub use failure::{Failure, FailureClass, QuotaScope, body_id, fingerprint};
 pub use job::{DecodeError, Lane, PageJob, Slice, WriteMode};
+pub use outside::OutsideRows;
 pub use page::{Budget, CastFailure, FetchedPage};
 pub use page_outcome::PageOutcome;
 pub use partition_dates::partition_dates;

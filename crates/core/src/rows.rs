@@ -37,6 +37,11 @@ impl Rows {
         &self.columns
     }
 
+    /// A copy of these rows, in this order.
+    pub(crate) fn select(&self, rows: &[usize]) -> Self {
+        Self { len: rows.len(), columns: self.columns.iter().map(|column| column.select(rows)).collect() }
+    }
+
     /// Orders two rows, of this page and another, by the key columns. Writers that sort by it lock
     /// rows in one order, so they never deadlock.
     pub fn compare_keys(&self, row: usize, other: &Self, other_row: usize, key: &[usize]) -> Ordering {

@@ -31,6 +31,11 @@ impl Day {
         Self { date, rows: config.rows, account, seed: creatives, metrics: mix(creatives ^ mix(day)) }
     }
 
+    /// The same rows with other numbers, as a report on another day may have them.
+    pub(crate) fn with_other_metrics(self) -> Self {
+        Self { metrics: mix(self.metrics), ..self }
+    }
+
     pub(crate) fn row(&self, index: u64) -> Row {
         let mut random = Random::at(self.seed, index);
         let traits = random.next();

@@ -49,11 +49,15 @@ pub enum FaultKind {
     DeepPage,
     /// The next page is one that was already seen.
     LoopCursor,
+    /// Rows go and as many new ones come, once: right after a page was served. See [`Fault`].
+    Swap,
+    /// Reports begin with rows of the day before. See [`Fault`].
+    NeighbourDay,
 }
 
 impl FaultKind {
     /// All of them, with the names they go by.
-    pub const ALL: [(Self, &str); 23] = [
+    pub const ALL: [(Self, &str); 25] = [
         (Self::Error500, "error_500"),
         (Self::Throttle, "throttle"),
         (Self::Reset, "reset"),
@@ -77,6 +81,8 @@ impl FaultKind {
         (Self::SilentZeros, "silent_zeros"),
         (Self::DeepPage, "deep_page"),
         (Self::LoopCursor, "loop_cursor"),
+        (Self::Swap, "swap"),
+        (Self::NeighbourDay, "neighbour_day"),
     ];
 
     /// The name it goes by on the command line and in `/stats`.
@@ -91,7 +97,7 @@ impl FaultKind {
 
     /// True for a fault that changes what the API holds, instead of one response.
     pub(crate) fn is_change(self) -> bool {
-        matches!(self, Self::Insert | Self::Remove)
+        matches!(self, Self::Insert | Self::Remove | Self::Swap | Self::NeighbourDay)
     }
 }
 
@@ -105,8 +111,9 @@ impl FromStr for FaultKind {
 }
 
 /// One thing that goes wrong, and how often. Written `NAME=RATE`, `NAME=RATE@PAGE`, `fail_page=PAGE` or
-/// `deep_page=PAGE`. Of `insert` and `remove` the rate is the share of a day's rows that come or go:
-/// they do right after it, or a page beyond it, was first served; page 1 unless given.
+/// `deep_page=PAGE`. Of `insert`, `remove` and `swap` the rate is the share of a day's rows that come or go:
+/// they do right after the page, or a page beyond it, was first served; page 1 unless given. Of `neighbour_day` it
+/// is the share of the rows of the day before that a report has too, from its first page on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fault {
     /// The kind of the fault.

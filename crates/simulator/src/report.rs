@@ -133,7 +133,9 @@ impl Report<'_> {
                 self.served(request, page())
             }
             // A change strikes what is held, never a response.
-            FaultKind::Insert | FaultKind::Remove => self.served(request, page()),
+            FaultKind::Insert | FaultKind::Remove | FaultKind::Swap | FaultKind::NeighbourDay => {
+                self.served(request, page())
+            }
         }
     }
 

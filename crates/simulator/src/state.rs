@@ -136,8 +136,9 @@ impl State {
     pub(crate) fn datasets(&self, request: &PageRequest, on: &[Fault]) -> Vec<Dataset> {
         let dataset = |date| {
             let changed = locked(&self.changed);
-            let passed = |fault: &&Fault| {
-                changed.contains(&(fault.kind, request.account.clone(), request.level, date))
+            let passed = |fault: &&Fault| match fault.kind {
+                FaultKind::NeighbourDay => date == request.start,
+                kind => changed.contains(&(kind, request.account.clone(), request.level, date)),
             };
             let changes: Vec<_> = on.iter().filter(passed).copied().collect();
             drop(changed);

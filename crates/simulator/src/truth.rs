@@ -3,7 +3,14 @@ use std::io::{self, Write};
 use jiff::civil::Date;
 use md5::{Digest, Md5};
 
-use crate::{config::SimulatorConfig, dataset::Dataset, level::Level, metrics::Metrics, row::Row};
+use crate::{
+    config::SimulatorConfig,
+    dataset::Dataset,
+    fault::{Fault, FaultKind},
+    level::Level,
+    metrics::Metrics,
+    row::Row,
+};
 
 /// The query whose result is [`truth_digest`] when a table holds exactly the truth. `{table}` and
 /// `{where}` are placeholders; put `true` for the latter if the table holds nothing else. It does not
@@ -15,14 +22,16 @@ trim_scale(ctr::numeric), \"like\", \"comment\")), 1, 15))::bit(60)::bigint), 0)
 from {table} where {where}";
 
 /// The rows that the account has on the day, in ascending order of `creativity_id`: those that are there
-/// once the `insert` and `remove` among the faults have come to pass.
+/// once the `insert`, `remove` and `swap` among the faults have come to pass.
 pub fn truth(config: &SimulatorConfig, account: &str, date: Date) -> impl Iterator<Item = Row> + use<> {
-    creatives(config, account, date).by_id()
+    dataset(config, Level::Creative, account, date).by_id()
 }
 
-/// What is held once all changes have come to pass.
-fn creatives(config: &SimulatorConfig, account: &str, date: Date) -> Dataset {
-    Dataset::new(config, account, Level::Creative, date, &config.faults)
+/// The day's own rows of a level, once all changes have come to pass.
+fn dataset(config: &SimulatorConfig, level: Level, account: &str, date: Date) -> Dataset {
+    let of_the_day = |fault: &&Fault| fault.kind != FaultKind::NeighbourDay;
+    let changes: Vec<_> = config.faults.iter().filter(of_the_day).copied().collect();
+    Dataset::new(config, account, level, date, &changes)
 }
 
 /// Writes the truth as tab-separated lines: `time`, `creativity_id`, `campaign_id`, `unit_id`, `note_id`,
@@ -42,7 +51,7 @@ pub fn truth_csv(config: &SimulatorConfig, account: &str, date: Date, mut out: i
 /// [`TRUTH_SQL`] returns it.
 pub fn truth_digest(config: &SimulatorConfig, account: &str, date: Date) -> String {
     let mut line = Vec::new();
-    let dataset = creatives(config, account, date);
+    let dataset = dataset(config, Level::Creative, account, date);
     let sum: u128 = dataset
         .rows()
         .map(|row| {
@@ -58,7 +67,7 @@ pub fn truth_digest(config: &SimulatorConfig, account: &str, date: Date) -> Stri
 /// sum of the hashes of `id|spend in hundredths|impressions|clicks`: `COUNT:SUM`, as the query of
 /// [`core_truth_sql`] returns it. The id of an account's only row is 0.
 pub fn core_truth(config: &SimulatorConfig, level: Level, account: &str, date: Date) -> String {
-    let dataset = Dataset::new(config, account, level, date, &config.faults);
+    let dataset = dataset(config, level, account, date);
     let rows = dataset.count();
     let sum: u128 = dataset
         .rows()

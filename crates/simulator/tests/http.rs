@@ -345,8 +345,8 @@ async fn faults_are_switched_while_it_runs() {
 async fn each_fault_does_what_it_says() {
     let simulator = start(|config| config.slow_for = Duration::from_millis(300)).await;
     let plain = Client::to(&simulator).await.page(1).await.1;
-    use FaultKind::{Insert, LoopCursor, Remove, SilentZeros, UnknownColumns};
-    let elsewhere = [Insert, Remove, UnknownColumns, SilentZeros, LoopCursor];
+    use FaultKind::{Insert, LoopCursor, NeighbourDay, Remove, SilentZeros, Swap, UnknownColumns};
+    let elsewhere = [Insert, Remove, Swap, NeighbourDay, UnknownColumns, SilentZeros, LoopCursor];
     for (kind, name) in FaultKind::ALL.into_iter().filter(|(kind, _)| !elsewhere.contains(kind)) {
         let page = if kind == FaultKind::RepeatedPage { 2 } else { 1 };
         simulator.set_fault(Fault { kind, rate: 1.0, page: Some(page) });
@@ -397,7 +397,9 @@ async fn each_fault_does_what_it_says() {
             FaultKind::RepeatedPage => assert_eq!(rows(&json().1.unwrap()), rows(&plain)),
             FaultKind::DeepPage => assert_eq!(json().1.unwrap()["code"], 10_002),
             // Each has a test of its own.
-            Insert | Remove | UnknownColumns | SilentZeros | LoopCursor => unreachable!(),
+            Insert | Remove | Swap | NeighbourDay | UnknownColumns | SilentZeros | LoopCursor => {
+                unreachable!()
+            }
             FaultKind::BadTotal => assert_eq!(json().1.unwrap()["data"]["total_count"], "-"),
             FaultKind::NoKey => assert!(json().1.unwrap()["data"]["data_list"][0]["creativity_id"].is_null()),
         }
@@ -664,6 +666,66 @@ async fn rows_come_and_go_once_after_a_page_was_served() {
         assert_eq!(client.json("POST", REPORT, "token", &other).await.1["data"]["total_count"], 250);
         assert_eq!(simulator.stats().faults.values().sum::<u64>(), 1);
     }
+}
+
+/// A client that reads page by page finds as many keys as the total states, each once. Yet it keeps a row that went,
+/// and misses one that moved onto the page that it had read.
+#[tokio::test]
+async fn a_swap_goes_unnoticed_by_the_total() {
+    let faults: Vec<Fault> = vec!["swap=0.004@1".parse().unwrap()];
+    let simulator = start(|config| config.faults = faults.clone()).await;
+    let mut client = Client::to(&simulator).await;
+    let ids = |rows: &[Value]| rows.iter().map(|row| row["creativity_id"].to_string()).collect::<Vec<_>>();
+    let mut read = Vec::new();
+    for page in 1..=3 {
+        let body = client.page(page).await.1;
+        assert_eq!(body["data"]["total_count"], 250);
+        read.extend(ids(rows(&body)));
+    }
+    let distinct: BTreeSet<_> = read.iter().collect();
+    assert_eq!((read.len(), distinct.len()), (250, 250));
+    let (held, last) = all(&mut client, "offline/creative", "/data/data_list", json!({})).await;
+    let sum: u64 = held.iter().map(|row| number(&row["fee"])).sum();
+    assert_eq!(sum, number(&last["data"]["aggregation_data"]["fee"]));
+    let held = ids(&held);
+    let missed: Vec<_> = held.iter().filter(|id| !read.contains(id)).collect();
+    let gone: Vec<_> = read.iter().filter(|id| !held.contains(id)).collect();
+    assert_eq!((held.len(), missed, gone), (250, vec![&held[99]], vec![&read[0]]));
+    assert_eq!(held.last(), read.last(), "the new row stands on the last page");
+    let (_, truth) = client.json("GET", "/truth?account=1001&date=2026-11-23", "", "").await;
+    let config = SimulatorConfig { rows: 250, faults, ..Default::default() };
+    assert_eq!(truth["digest"], truth_digest(&config, "1001", "2026-11-23".parse().unwrap()));
+    assert_eq!(simulator.stats().faults["swap"], 1);
+}
+
+#[tokio::test]
+async fn a_report_can_begin_with_rows_of_the_day_before() {
+    let simulator = start(|_| ()).await;
+    let mut client = Client::to(&simulator).await;
+    let (own, _) = all(&mut client, "offline/creative", "/data/data_list", json!({})).await;
+    simulator.set_fault("neighbour_day=0.01".parse().unwrap());
+    let (rows, last) = all(&mut client, "offline/creative", "/data/data_list", json!({})).await;
+    assert!(rows[..3].iter().all(|row| row["time"] == "2026-11-22"));
+    assert_eq!((&rows[3..], &last["data"]["total_count"]), (&own[..], &json!(253)));
+    let sum: u64 = rows.iter().map(|row| number(&row["fee"])).sum();
+    assert_eq!(sum, number(&last["data"]["aggregation_data"]["fee"]));
+    // Of several days the first one's neighbour comes, and each row once.
+    let (rows, _) = all(
+        &mut client,
+        "offline/creative",
+        "/data/data_list",
+        json!({"start_date": "2026-11-22", "end_date": "2026-11-23"}),
+    )
+    .await;
+    assert_eq!(
+        (rows.len(), &rows[0]["time"], &rows[3]["time"]),
+        (503, &json!("2026-11-21"), &json!("2026-11-22"))
+    );
+    let faults = vec!["neighbour_day=0.01".parse().unwrap()];
+    let day = "2026-11-23".parse().unwrap();
+    let config = SimulatorConfig { rows: 250, ..Default::default() };
+    let with_fault = SimulatorConfig { faults, ..config.clone() };
+    assert_eq!(truth_digest(&with_fault, "1001", day), truth_digest(&config, "1001", day));
 }
 
 #[tokio::test]

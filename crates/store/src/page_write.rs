@@ -1,7 +1,7 @@
 //! A page on its way into the store, and what it says besides its rows.
 
 use jiff::Timestamp;
-use pagemill_core::{BodyDigest, CastFailure, FetchedPage, PageJob, Rows};
+use pagemill_core::{BodyDigest, CastFailure, FetchedPage, OutsideRows, PageJob, Rows};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
@@ -12,7 +12,7 @@ use crate::table::DataTable;
 pub struct PageWrite {
     /// Which page.
     pub job: PageJob,
-    /// The page's rows.
+    /// The page's rows, without those of other days or accounts than its slice's.
     pub rows: Rows,
     /// Hashes of their keys, as [`Rows::key_hashes`] makes them.
     pub key_hashes: Vec<i64>,
@@ -22,7 +22,8 @@ pub struct PageWrite {
     pub total: Option<u64>,
     /// What the page says of the next page.
     pub next: Next,
-    /// Sums, and what the page says of its columns: `sums`, `stated`, `blank`, `absent`, `unmapped`.
+    /// Sums, rows of other days or accounts, and what the page says of its columns: `sums`, `stated`, `outside`,
+    /// `blank`, `absent`, `unmapped`.
     pub facts: Option<Value>,
     /// The API's id of the request.
     pub request_id: Option<String>,
@@ -59,11 +60,12 @@ pub enum Next {
 }
 
 impl PageWrite {
-    /// A page of a table's stream as it came, requested at a time on the database's clock.
+    /// A page of a table's stream as it came, requested at a time on the database's clock. Rows of other days or
+    /// accounts than the slice's are left out: another slice's seal answers for them.
     pub fn new(
         table: &DataTable,
         job: PageJob,
-        page: FetchedPage,
+        mut page: FetchedPage,
         requested_at: Timestamp,
         body: Option<Vec<u8>>,
     ) -> Self {
@@ -72,10 +74,13 @@ impl PageWrite {
             Some(next) => Next::Is(next),
             None => Next::Last,
         };
+        // The API's own sums count every row of its response.
+        let sums = sums_of(table, &page.rows);
+        let outside = page.rows.take_outside(&table.shape, &job.slice);
         Self {
             key_hashes: page.rows.key_hashes(&table.key),
             row_hashes: page.rows.row_hashes(),
-            facts: facts_of(table, &page),
+            facts: facts_of(table, &page, sums, outside.as_ref()),
             total: page.total,
             next,
             request_id: page.request_id,
@@ -120,7 +125,12 @@ impl PageWrite {
 }
 
 /// What the seal wants to know of a page beside its keys; nothing of an ordinary one.
-fn facts_of(table: &DataTable, page: &FetchedPage) -> Option<Value> {
+fn facts_of(
+    table: &DataTable,
+    page: &FetchedPage,
+    sums: Option<Value>,
+    outside: Option<&OutsideRows>,
+) -> Option<Value> {
     let columns = &table.shape.columns;
     let mut facts = Map::new();
     let mut add = |name: &str, fact: Value| {
@@ -128,15 +138,17 @@ fn facts_of(table: &DataTable, page: &FetchedPage) -> Option<Value> {
             facts.insert(name.to_owned(), fact);
         }
     };
-    let metrics = || table.rules.sums.iter().map(|&column| (&columns[column].name, column));
     if page.sums.iter().any(Option::is_some) {
-        let stated =
-            metrics().zip(&page.sums).filter_map(|((name, _), sum)| Some((name.clone(), text((*sum)?))));
+        let names = table.rules.sums.iter().map(|&column| &columns[column].name);
+        let stated = names.zip(&page.sums).filter_map(|(name, sum)| Some((name.clone(), text((*sum)?))));
         add("stated", Value::Object(stated.collect()));
     }
-    if !table.rules.sums.is_empty() {
-        let sums = metrics().filter_map(|(name, column)| Some((name.clone(), text(page.rows.sum(column)?))));
-        add("sums", Value::Object(sums.collect()));
+    if let Some(sums) = sums {
+        add("sums", sums);
+    }
+    if let Some(OutsideRows { rows, example }) = outside {
+        let keys = rows.key_hashes(&table.key);
+        add("outside", json!({ "rows": rows.len(), "keys": keys, "example": example }));
     }
     if !page.rows.is_empty() {
         let blank =
@@ -146,6 +158,13 @@ fn facts_of(table: &DataTable, page: &FetchedPage) -> Option<Value> {
         add("unmapped", json!(page.unmapped));
     }
     (!facts.is_empty()).then(|| facts.into())
+}
+
+/// Sums of the additive metrics, by their columns' names; `None` if there are no such metrics.
+fn sums_of(table: &DataTable, rows: &Rows) -> Option<Value> {
+    let metrics = table.rules.sums.iter();
+    let sum = |&column: &usize| Some((table.shape.columns[column].name.clone(), text(rows.sum(column)?)));
+    (!table.rules.sums.is_empty()).then(|| Value::Object(metrics.filter_map(sum).collect()))
 }
 
 /// Decimals are texts in JSON, so that they stay exact.

@@ -6,6 +6,7 @@ mod cells;
 mod conflicts;
 mod difference;
 mod gone;
+mod outside;
 mod proof;
 mod prove;
 mod quality;

@@ -50,6 +50,8 @@ pub struct StreamRules {
     pub window: Option<u32>,
     /// Rows that a sealed pull no longer contains stay, marked by `_gone_at`.
     pub keeps_missing: bool,
+    /// The API's totals and sums count rows of other days or accounts, which are dropped.
+    pub drops_outside: bool,
     /// The table is partitioned by the months of its date.
     pub monthly: bool,
 }

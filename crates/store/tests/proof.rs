@@ -3,7 +3,7 @@
 mod common;
 
 use common::{World, closed, page, reason, repair};
-use pagemill_core::{Slice, Verdict};
+use pagemill_core::{PageJob, Slice, Verdict};
 use pagemill_store::{Following, KnownPage, Next, PageWrite, StreamRules};
 use serde_json::json;
 
@@ -249,6 +249,45 @@ async fn parts_stand_for_a_whole_that_is_too_deep() {
                 assert_eq!((recount.parts, recount.ledger_keys), (Some(2), 16));
             }
         }
+    }
+}
+
+/// A part that is too deep itself proves the sums of its own parts, and the whole adds those up too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sums_add_up_over_two_levels_of_parts() {
+    let rules = StreamRules { window: Some(10), sums: vec![3], ..StreamRules::default() };
+    let world = World::ruled(rules).await;
+    let (store, table) = (&world.store, &world.table);
+    let part_of = |slice: &Slice, name: &str, value: &str| {
+        let mut part = slice.clone();
+        part.part.insert(name.to_owned(), value.to_owned());
+        part
+    };
+    let read = async |job: &PageJob, ids: &[i64], total, stated: &str, stored: &str| {
+        let facts = Some(json!({ "sums": { "value": stored }, "stated": { "value": stated } }));
+        let write = PageWrite { facts, ..page(job, 1, ids, 1, 1, total) };
+        store.pages.write(table, &[write]).await.unwrap();
+    };
+    let seal = async |partition| world.seal(partition, ROUNDS).await;
+    let whole = world.partition(false).await;
+    read(&whole, &ids(0, 10), 16, "16.5", "10.5").await;
+    let kinds = ["a", "b"].map(|kind| part_of(&whole.slice, "kind", kind));
+    let kinds = store.partitions.split(whole.partition, &kinds).await.unwrap();
+    let deep = kinds[0].job(1, 0);
+    read(&deep, &ids(0, 10), 12, "12.30", "10.5").await;
+    let sizes = ["s", "l"].map(|size| part_of(&deep.slice, "size", size));
+    let sizes = store.partitions.split(deep.partition, &sizes).await.unwrap();
+    for (part, ids, sum) in
+        [(&sizes[0], ids(0, 6), "6.10"), (&sizes[1], ids(6, 12), "6.2"), (&kinds[1], ids(12, 16), "4.2")]
+    {
+        read(&part.job(1, 0), &ids, ids.len() as u64, sum, sum).await;
+        assert_eq!(closed(seal(part.id).await).verdict, Verdict::Complete);
+    }
+    for (partition, sum) in [(deep.partition, "12.30"), (whole.partition, "16.50")] {
+        assert_eq!(closed(seal(partition).await).verdict, Verdict::Complete);
+        let row = store.partitions.get(partition).await.unwrap();
+        let recount = store.partitions.recount(table, &row).await.unwrap();
+        assert_eq!(recount.sums, json!({ "value": sum }));
     }
 }
 

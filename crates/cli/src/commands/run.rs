@@ -210,10 +210,19 @@ async fn print_result(app: &App, status: &RunStatus, out: &mut Out) -> anyhow::R
         status.throttled,
         status.seconds
     )?;
-    for partition in app.store.partitions.of_run(status.run.parse()?).await? {
+    let run = status.run.parse()?;
+    let dropped_rows = app.store.partitions.dropped_rows(run).await?;
+    for partition in app.store.partitions.of_run(run).await? {
         let total = partition.progress.total.unwrap_or(0);
+        let dropped = dropped_rows.get(&partition.id).copied().unwrap_or(0);
         let (slice, state) = (&partition.slice, &partition.state);
         match &partition.reason {
+            None if dropped > 0 => writeln!(
+                out,
+                "{slice}: {state}: the API states {total} rows, {} distinct keys are stored, \
+                 {dropped} rows of other days or accounts were dropped",
+                total - dropped as i64
+            )?,
             None => writeln!(
                 out,
                 "{slice}: {state}: the API states {total} rows, {total} distinct keys are stored"

@@ -55,16 +55,18 @@ fn describe(r: &Recount, verification: Verification) -> String {
     }
     let numbers = match &r.pruned_on {
         Some(day) => format!(
-            "its keys were pruned on {day}; the API stated {} rows, the table has {}",
+            "its keys were pruned on {day}; the API stated {} rows, the table has {}{}",
             describe_total(r),
-            r.table_keys
+            r.table_keys,
+            describe_dropped(r)
         ),
         None => format!(
-            "the API states {} rows, the ledger has {} distinct keys, the table has {} of them{}",
+            "the API states {} rows, the ledger has {} distinct keys, the table has {} of them{}{}",
             describe_total(r),
             r.ledger_keys,
             r.table_keys,
-            describe_older(r)
+            describe_older(r),
+            describe_dropped(r)
         ),
     };
     match (verification, r.pruned_on, &r.reason) {
@@ -90,4 +92,11 @@ fn describe_total(r: &Recount) -> String {
 
 fn describe_older(r: &Recount) -> String {
     if r.older_rows > 0 { format!(", and {} older rows", r.older_rows) } else { String::new() }
+}
+
+fn describe_dropped(r: &Recount) -> String {
+    match r.dropped_rows {
+        0 => String::new(),
+        rows => format!(", and {rows} rows of other days or accounts were dropped"),
+    }
 }

@@ -156,7 +156,7 @@ async fn compare_slice(
     Ok(drift)
 }
 
-/// Hands all rows of an attempt on, those of the latest request first. The inner error is a
+/// Hands all rows of an attempt on that belong to its slice, those of the latest request first. The inner error is a
 /// response that cannot be decoded.
 async fn read(
     store: &Store,
@@ -165,6 +165,7 @@ async fn read(
     mut rows: impl FnMut(&Rows),
 ) -> anyhow::Result<Result<(), String>> {
     let partition = &attempt.partition;
+    let shape = stream.definition.stream(stream.table.stream())?.table_shape();
     let at_once = (ROWS / partition.page_size).clamp(1, 100) as usize;
     for pages in store.responses.pages(partition.id).await?.chunks(at_once) {
         for stored in store.responses.get(partition.id, pages).await? {
@@ -174,7 +175,11 @@ async fn read(
                 stream.definition.decode(&job, body.into()).map_err(|failure| failure.message)
             });
             match read {
-                Ok(page) => rows(&page.rows),
+                Ok(mut page) => {
+                    // They were never stored.
+                    page.rows.take_outside(shape, &partition.slice);
+                    rows(&page.rows);
+                }
                 Err(why) => return Ok(Err(format!("page {} of run {}: {why}", stored.page, partition.run))),
             }
         }

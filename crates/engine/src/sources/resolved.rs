@@ -99,6 +99,7 @@ impl ResolvedSource {
             sums: stream.sums().to_vec(),
             window: stream.max_result_window(),
             keeps_missing: stream.keeps_missing(),
+            drops_outside: stream.drops_outside(),
             monthly: stream.is_monthly(),
         };
         Ok(table.ruled(rules).decoded_by(stream.decode_hash()))

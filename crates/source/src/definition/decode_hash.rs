@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// says how its file is read): reading once too often does no harm.
 const OF_SOURCE: [&str; 9] =
     ["title", "base_url", "auth", "rate", "limits", "params", "rules", "columns", "stream"];
-const OF_STREAM: [&str; 16] = [
+const OF_STREAM: [&str; 17] = [
     "title",
     "rate",
     "path",
@@ -26,6 +26,7 @@ const OF_STREAM: [&str; 16] = [
     "ready_at",
     "restate",
     "missing_rows",
+    "outside",
     "partition_by",
     "split_by",
 ];

@@ -3,7 +3,7 @@
 use toml::{Table, Value};
 
 /// Keys of a stream that a config may also set for the source as a whole.
-pub(super) const OVER_ALL: [&str; 3] = ["missing_rows", "ready_at", "restate"];
+pub(super) const OVER_ALL: [&str; 4] = ["missing_rows", "outside", "ready_at", "restate"];
 
 /// Puts the config's keys over a definition, and what streams share under each of them.
 pub(super) fn merged(mut definition: Table, overrides: &Table) -> Table {

@@ -26,6 +26,7 @@ pub struct Stream {
     pub(super) ready_at: Option<TimeOfDay>,
     pub(super) restate: Vec<Restate>,
     pub(super) keeps_missing: bool,
+    pub(super) drops_outside: bool,
     pub(super) monthly: bool,
     pub(super) splits: Vec<Split>,
     pub(super) table: TableShape,
@@ -116,6 +117,11 @@ impl Stream {
     /// Whether rows that a later, sealed pull no longer contains stay in the table, marked as gone.
     pub fn keeps_missing(&self) -> bool {
         self.keeps_missing
+    }
+
+    /// Whether rows of other days or accounts are dropped, and a partition is complete without them.
+    pub fn drops_outside(&self) -> bool {
+        self.drops_outside
     }
 
     /// Whether the table is partitioned by the months of its date.

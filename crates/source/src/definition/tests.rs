@@ -233,6 +233,7 @@ days_per_partition = 7
 pager = { kind = "single" }
 dates = "none"
 missing_rows = "keep"
+outside = "drop"
 restate = []
 query = { level = "ALL" }
 "#;
@@ -255,6 +256,7 @@ fn streams_share_their_defaults() {
         (7, 1, Some(1000))
     );
     assert_eq!((daily.keeps_missing(), whole.keeps_missing()), (false, true));
+    assert_eq!((daily.drops_outside(), whole.drops_outside()), (false, true));
     assert_eq!((daily.sums(), whole.table_shape().dates.clone()), (&[1, 2][..], DateScope::Whole));
     let window = |within_days, every_days| Restate { within_days, every_days };
     assert_eq!((daily.restate(), whole.restate()), (&[window(7, 1), window(30, 7)][..], &[][..]));
@@ -267,12 +269,12 @@ fn streams_share_their_defaults() {
 #[test]
 fn a_config_goes_over_all_streams() {
     let definition = shared(
-        "restate = \"3d\"\nmissing_rows = \"delete\"\nready_at = \"09:00 UTC\"\ndefaults.pager.size = 50\nstream.daily.path = \"/d\"",
+        "restate = \"3d\"\nmissing_rows = \"delete\"\noutside = \"incomplete\"\nready_at = \"09:00 UTC\"\ndefaults.pager.size = 50\nstream.daily.path = \"/d\"",
     )
     .unwrap();
     for stream in definition.streams() {
         assert_eq!(stream.restate(), [Restate { within_days: 3, every_days: 1 }]);
-        assert!(!stream.keeps_missing());
+        assert!(!stream.keeps_missing() && !stream.drops_outside());
         assert_eq!(stream.ready_at().unwrap().zone_or(definition.zone()).iana_name(), Some("UTC"));
     }
     assert_eq!(definition.stream("daily").unwrap().page_size(), 50);
@@ -280,6 +282,10 @@ fn a_config_goes_over_all_streams() {
     let monthly = shared("stream.daily.partition_by = \"month\"").unwrap();
     assert!(monthly.stream("daily").unwrap().is_monthly());
     for (overrides, said) in [
+        (
+            "outside = \"keep\"",
+            "config, key outside: unknown variant `keep`, expected `incomplete` or `drop`",
+        ),
         ("restate = \"soon\"", "config, key restate: 'soon' is not a restatement window"),
         ("defaults.pager.size = 0", "config, key defaults.pager.size: 0: a page holds"),
         ("response.sums = \"a..b\"", "config, key response.sums: \"a..b\" is no path"),
@@ -321,6 +327,8 @@ const WRONG_SHARED: &[(&str, &str, &str)] = &[
         "\"delete\"\npartition_by = \"month\"",
         "demo.toml line 38, key stream.whole.partition_by: the rows know no date",
     ),
+    ("\"drop\"", "\"dorp\"", "demo.toml line 38, key stream.whole.outside: unknown variant `dorp`"),
+    ("\"drop\"", "true", "demo.toml line 38, key stream.whole.outside: invalid type"),
     ("\"keep\"", "\"drop\"", "demo.toml line 37, key stream.whole.missing_rows: unknown variant `drop`"),
     ("page = \"{page}\"", "page = \"{token}\"", "demo.toml line 26, key defaults.query: {page} is nowhere"),
     (
@@ -394,6 +402,7 @@ fn the_schema_knows_every_key() {
         "pager",
         "split_by",
         "missing_rows",
+        "outside",
         "partition_by",
         "restate",
         "ready_at",
@@ -454,6 +463,7 @@ fn the_decode_hash_changes_with_what_responses_mean() {
     assert!(changed("Asia/Shanghai", "UTC"));
     assert!(!changed("api.example.com", "api.example.org"));
     assert!(!changed("path = \"/daily\"", "path = \"/v2/daily\""));
+    assert!(!changed("path = \"/daily\"", "path = \"/daily\"\noutside = \"drop\""), "of the seal");
     assert!(!changed("[columns]", "# a comment\n[columns]\nother = [{ name = \"x\", type = \"text\" }]"));
     let given = overridden("numbers = { percent = \"ratio\" }").unwrap();
     assert_ne!(given.stream("daily").unwrap().decode_hash(), decode_hash(SMALL), "an override of the config");

@@ -6,11 +6,11 @@ use pagemill_core::{
     CursorLoop, IncompleteReason, PartsFacts, SealFacts, SumDiffers, Verdict, verdict, verdict_of_parts,
 };
 use rust_decimal::Decimal;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio_postgres::Row;
 
 use super::{
-    quality,
+    outside, quality,
     row::{PartitionRow, part_from},
 };
 use crate::{error::StoreError, table::DataTable};
@@ -43,13 +43,18 @@ const SUMS: &str = "with pages as (\
         (select facts->'stated' from pages where facts ? 'stated' order by requested_at desc limit 1)) as s(name, value)) \
     select name, stated.value::text as stated, stored.value::text as stored from stored full join stated using (name) order by name";
 
+/// The sums of the closed parts, added up. A part that is split itself has the sums of its own parts.
+const SUMS_OF_PARTS: &str = "select name, sum(value::numeric)::text as value \
+    from pagemill.partitions p, jsonb_each_text(p.proof->'sums') as s(name, value) where p.parent = $1 group by name order by name";
+
 /// What a partition is closed with.
 pub(super) struct Proof {
     pub(super) verdict: Verdict,
     /// The API's latest word on the total.
     pub(super) total: Option<i64>,
-    /// Rows counted, of a sealed partition whose API states no total.
+    /// Rows counted, dropped ones included, of a sealed partition whose API states no total.
     pub(super) counted: Option<i64>,
+    /// Rows stored.
     pub(super) rows: u64,
     pub(super) warnings: Vec<String>,
     /// The decode hash of all pages; `None` where they were not all read by one.
@@ -63,7 +68,11 @@ pub(super) struct Proof {
 }
 
 impl Proof {
-    pub(super) async fn of_pages(tx: &Transaction<'_>, partition: &PartitionRow) -> Result<Self, StoreError> {
+    pub(super) async fn of_pages(
+        tx: &Transaction<'_>,
+        partition: &PartitionRow,
+        table: Option<&DataTable>,
+    ) -> Result<Self, StoreError> {
         let progress = &partition.progress;
         let last = progress.last_page.map_or(i32::MAX, |last| last as i32);
         let range: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
@@ -91,11 +100,13 @@ impl Proof {
                 .filter_map(|r| differs(r.get("name"), r.get("stated"), r.get("stored")))
                 .collect(),
             subset: partition.subset,
+            outside: outside::of_pages(tx, &range, table).await?,
         };
         let verdict = verdict(&facts);
         let quality = quality::of_pages(tx, partition, last).await?;
-        let warnings = quality.warnings(tx, partition, facts.distinct_keys).await?;
-        let sums: serde_json::Map<String, Value> = sums
+        let mut warnings = quality.warnings(tx, partition, facts.distinct_keys).await?;
+        warnings.extend(outside::warning(partition, facts.outside.as_ref()));
+        let sums: Map<String, Value> = sums
             .iter()
             .filter_map(|r| Some((r.get("name"), r.get::<_, Option<&str>>("stored")?.into())))
             .collect();
@@ -103,10 +114,11 @@ impl Proof {
             "total": total, "pages": progress.done, "keys": facts.keys, "distinct_keys": facts.distinct_keys,
             "pages_moved": facts.pages_moved, "pages_dead": facts.pages_dead,
             "content_hash": content_hash(row.get("content_hash")), "requests": row.get::<_, Option<i64>>("requests"), "repair_rounds": partition.repair_rounds,
-            "sums": sums, "quality": quality.to_json(), "warnings": warnings,
+            "sums": sums, "outside": outside::to_json(facts.outside.as_ref()), "quality": quality.to_json(), "warnings": warnings,
         });
         let rows = facts.distinct_keys;
-        let counted = (verdict == Verdict::Complete && total.is_none()).then_some(rows as i64);
+        let counted = rows + facts.outside.as_ref().map_or(0, |outside| outside.rows);
+        let counted = (verdict == Verdict::Complete && total.is_none()).then_some(counted as i64);
         Ok(Self {
             verdict,
             total,
@@ -146,8 +158,9 @@ impl Proof {
         facts.incomplete = incomplete_parts(partition, &parts);
         let proofs: Vec<Value> =
             parts.iter().map(|r| r.get::<_, Option<Value>>("proof").unwrap_or_default()).collect();
+        let sums = sums_of_parts(tx, partition).await?;
         if let Some(table) = table {
-            facts.sums_differ = sums_of_parts(tx, partition, table, &proofs).await?;
+            facts.sums_differ = differences(tx, partition, table, &sums).await?;
         }
         let verdict = match partition.parts {
             Some(0) => Verdict::Incomplete(IncompleteReason::TooDeep {
@@ -158,16 +171,18 @@ impl Proof {
         };
         let added = |name: &str| proofs.iter().filter_map(|p| p[name].as_i64()).sum::<i64>();
         let hashes = proofs.iter().filter_map(|p| u64::from_str_radix(p["content_hash"].as_str()?, 16).ok());
-        let warnings: Vec<String> = proofs
+        let outside = outside::of_parts(&proofs, table);
+        let mut warnings: Vec<String> = proofs
             .iter()
             .flat_map(|p| p["warnings"].as_array().into_iter().flatten())
             .filter_map(|w| w.as_str().map(str::to_owned))
             .collect();
+        warnings.extend(outside::warning(partition, outside.as_ref()));
         let json = json!({
             "total": total, "parts": facts.parts, "parts_total": facts.parts_total, "pages": added("pages") + 1,
             "keys": added("keys"), "distinct_keys": added("distinct_keys"), "requests": added("requests") + 1,
             "content_hash": format!("{:016x}", hashes.fold(0, u64::wrapping_add)),
-            "repair_rounds": added("repair_rounds"), "warnings": warnings,
+            "repair_rounds": added("repair_rounds"), "sums": sums, "outside": outside::to_json(outside.as_ref()), "warnings": warnings,
         });
         let decode_hash: Option<i64> = parts.first().and_then(|part| part.get("decode_hash"));
         let same = parts.iter().all(|part| part.get::<_, Option<i64>>("decode_hash") == decode_hash);
@@ -175,7 +190,7 @@ impl Proof {
             verdict,
             total: Some(total),
             counted: None,
-            rows: facts.parts_total,
+            rows: facts.parts_total.saturating_sub(outside.map_or(0, |outside| outside.rows)),
             warnings,
             decode_hash: decode_hash.filter(|_| same),
             requested_from: parts.iter().filter_map(|part| part.get("requested_from")).min(),
@@ -207,12 +222,21 @@ fn differs(metric: String, stated: Option<&str>, stored: Option<&str>) -> Option
     (!same).then(|| SumDiffers { metric, stated: stated.to_owned(), stored: stored.to_owned() })
 }
 
-/// Where the whole's first page states sums, the parts' sums must add up to them.
+/// The parts' sums, added up by PostgreSQL, whose decimals lose no digit.
 async fn sums_of_parts(
     tx: &Transaction<'_>,
     partition: &PartitionRow,
+) -> Result<Map<String, Value>, StoreError> {
+    let rows = tx.query(SUMS_OF_PARTS, &[&partition.id]).await?;
+    Ok(rows.iter().map(|r| (r.get("name"), r.get::<_, &str>("value").into())).collect())
+}
+
+/// Where the whole's first page states sums, the parts' sums must add up to them.
+async fn differences(
+    tx: &Transaction<'_>,
+    partition: &PartitionRow,
     table: &DataTable,
-    proofs: &[Value],
+    sums: &Map<String, Value>,
 ) -> Result<Vec<SumDiffers>, StoreError> {
     let first = partition.progress.first_page as i32;
     let row = tx
@@ -222,14 +246,12 @@ async fn sums_of_parts(
         )
         .await?;
     let stated: Option<Value> = row.and_then(|r| r.get("stated"));
-    let mut differ = Vec::new();
-    for name in table.rules.sums.iter().map(|&i| &table.shape.columns[i].name) {
-        let Some(stated) = stated.as_ref().and_then(|s| s[name].as_str()) else { continue };
-        let stored: Decimal =
-            proofs.iter().filter_map(|p| p["sums"][name].as_str()?.parse::<Decimal>().ok()).sum();
-        differ.extend(differs(name.clone(), Some(stated), Some(&stored.to_string())));
-    }
-    Ok(differ)
+    let names = table.rules.sums.iter().map(|&column| &table.shape.columns[column].name);
+    let differ = names.filter_map(|name| {
+        let stated = stated.as_ref()?[name].as_str();
+        differs(name.clone(), stated, sums.get(name).and_then(Value::as_str))
+    });
+    Ok(differ.collect())
 }
 
 /// The sum of the pages' content hashes, as 64 bits in hexadecimal.

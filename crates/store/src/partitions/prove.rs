@@ -32,7 +32,7 @@ pub enum Proving {
 pub struct ProofReport {
     /// Which partition.
     pub partition: PartitionRow,
-    /// Rows, as the API states them or as they were counted.
+    /// Rows, as the API states them or as they were counted, without dropped ones.
     pub rows: u64,
     /// Complete, or incomplete and why.
     pub verdict: Verdict,
@@ -109,7 +109,7 @@ async fn read(
     }
     let proof = match version.partition.parts {
         Some(_) => Proof::of_parts(&tx, &version.partition, table).await?,
-        None => Some(Proof::of_pages(&tx, &version.partition).await?),
+        None => Some(Proof::of_pages(&tx, &version.partition, table).await?),
     };
     tx.commit().await?;
     Ok(proof.map(|proof| (version, proof)))

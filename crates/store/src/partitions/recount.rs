@@ -36,6 +36,8 @@ pub struct Recount {
     pub table_keys: u64,
     /// Rows of the slice in the table that the pull did not contain.
     pub older_rows: u64,
+    /// Rows of other days or accounts that the total counts, and that were dropped.
+    pub dropped_rows: u64,
     /// Over the rows as the seal found them: 64 bits, hexadecimal.
     pub content_hash: Option<String>,
     /// The content hash, recounted from the table.
@@ -50,7 +52,7 @@ pub struct Recount {
     pub request_ids: Vec<Option<String>>,
     /// Rounds in which pages were fetched again because the proof failed.
     pub repair_rounds: u32,
-    /// Sums of the additive metrics over the stored rows, as the seal found them.
+    /// Sums of the additive metrics over the stored rows and the dropped ones, as the seal found them.
     pub sums: Value,
     /// Warnings on the seal.
     pub warnings: Value,
@@ -62,7 +64,7 @@ impl Recount {
     /// True if the table holds exactly what the seal says.
     pub fn agrees(&self) -> bool {
         self.state == PartitionState::Sealed
-            && Some(self.table_keys as i64) == self.total
+            && Some((self.table_keys + self.dropped_rows) as i64) == self.total
             && (self.pruned_on.is_some() || self.table_keys == self.ledger_keys && self.older_rows == 0)
             && self.content_hash.as_ref().is_none_or(|sealed| *sealed == self.table_content_hash)
     }
@@ -70,7 +72,8 @@ impl Recount {
     /// True if the partition cannot be verified: its keys were pruned, and the table has enough rows, but
     /// others than it was sealed with. An older pull may have left them.
     pub fn is_unknown(&self) -> bool {
-        let enough = self.total.is_none_or(|total| self.table_keys as i64 >= total);
+        let rows = self.table_keys + self.dropped_rows;
+        let enough = self.total.is_none_or(|total| rows as i64 >= total);
         self.pruned_on.is_some() && self.state == PartitionState::Sealed && enough && !self.agrees()
     }
 }
@@ -119,6 +122,7 @@ impl Partitions {
             ledger_keys: ledger.keys.len() as u64,
             table_keys: found.keys,
             older_rows: found.older,
+            dropped_rows: proof["outside"]["rows"].as_u64().unwrap_or(0),
             content_hash: proof["content_hash"].as_str().map(str::to_owned),
             table_content_hash: format!("{:016x}", found.content_hash),
             superseded_by,

@@ -84,8 +84,11 @@ async fn suspected_pages(
 ) -> Result<Vec<i32>, StoreError> {
     let rows = tx
         .query(
-            "with pages as (select page, total, rows, key_hashes from pagemill.pages where partition = $1 and state = 'done'), \
-             keys as (select page, unnest(key_hashes) as key from pages), \
+            "with pages as (select page, total, key_hashes, facts->'outside' as outside, \
+                    rows + coalesce((facts->'outside'->>'rows')::int, 0) as rows \
+                 from pagemill.pages where partition = $1 and state = 'done'), \
+             keys as (select page, unnest(key_hashes) as key from pages \
+                 union all select page, jsonb_array_elements_text(outside->'keys')::bigint from pages), \
              twice as (select key from keys group by key having count(*) > 1), \
              odd as (select page from pages where total <> $2 \
                  union select k.page from keys k join twice t using (key) \

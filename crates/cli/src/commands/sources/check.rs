@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use jiff::Timestamp;
-use pagemill_core::{Column, DateWord, FetchedPage};
+use pagemill_core::{Column, DateWord, FetchedPage, OutsideRows};
 use pagemill_engine::{
     config::ConfigError,
     credentials::SOLE_ACCOUNT,
@@ -68,8 +68,14 @@ async fn check_live(definition: &Arc<Definition>, args: &CheckArgs, out: &mut Ou
     let client = Client::new(definition.clone())?;
     let mut wait =
         |task: &str, wait: Duration| eprintln!("task {task}: not ready, looking again in {wait:?}");
-    let page = fetch_sample(&client, job, credential(args)?.as_ref(), &mut wait).await?;
-    print_page(stream, &page, out)
+    let slice = job.slice.clone();
+    let mut page = fetch_sample(&client, job, credential(args)?.as_ref(), &mut wait).await?;
+    print_page(stream, &page, out)?;
+    if let Some(OutsideRows { rows, example }) = page.rows.take_outside(stream.table_shape(), &slice) {
+        let rows = rows.len();
+        writeln!(out, "\nrows of other days or accounts, which are never stored: {rows}, such as {example}")?;
+    }
+    Ok(())
 }
 
 fn credential(args: &CheckArgs) -> anyhow::Result<Option<Credential>> {

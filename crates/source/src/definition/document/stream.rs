@@ -76,6 +76,9 @@ pub(crate) struct StreamDoc {
     /// What becomes of rows that a later, sealed pull no longer contains.
     #[serde(default)]
     pub(crate) missing_rows: MissingDoc,
+    /// What rows of other days or accounts, which are never stored, mean for a partition.
+    #[serde(default)]
+    pub(crate) outside: OutsideDoc,
     /// "month": the table is partitioned by the months of its date.
     pub(crate) partition_by: Option<PartitionByDoc>,
     /// Dimensions by which a day is split that is too deep for the pager's window.
@@ -89,6 +92,16 @@ pub(crate) enum MissingDoc {
     #[default]
     Delete,
     Keep,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OutsideDoc {
+    /// The partition is incomplete.
+    #[default]
+    Incomplete,
+    /// They are dropped: the API's total and sums count them.
+    Drop,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
