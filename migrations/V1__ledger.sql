@@ -96,9 +96,11 @@ create table pagemill.partitions (
 -- The counters move with every batch; room on the page keeps those updates heap-only.
 with (fillfactor = 50);
 
--- One open attempt a slice: a second run adopts it. Parts belong to their whole.
+-- One open attempt a slice: a second run adopts it. Parts belong to their whole, and pages that were requested by
+-- themselves stand beside it.
 create unique index partitions_one_open on pagemill.partitions
-    (source, stream, account, from_date, to_date, part, coalesce(parent, 0)) where state = 'open';
+    (source, stream, account, from_date, to_date, part, coalesce(parent, 0), coalesce(subset_first, 0), coalesce(subset_last, 0))
+    where state = 'open';
 -- The newest attempt of a slice.
 create index partitions_slice on pagemill.partitions (source, stream, account, from_date, to_date, id desc)
     where parent is null;

@@ -26,7 +26,10 @@ async fn restated(world: &World) -> Value {
 
 /// The seals become older by so much.
 async fn age_seals(world: &World, interval: &str) {
-    let sql = format!("update pagemill.partitions set closed_at = closed_at - interval '{interval}'");
+    let sql = format!(
+        "update pagemill.partitions set closed_at = closed_at - interval '{interval}', \
+         requested_from = requested_from - interval '{interval}'"
+    );
     world.db().await.batch_execute(&sql).await.unwrap();
 }
 
@@ -150,17 +153,20 @@ async fn restatement_windows_make_the_right_days_due_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_seal_of_before_ready_at_is_not_the_last_word() {
+async fn a_seal_of_requests_before_ready_at_is_not_the_last_word() {
     let world = World::of(50).await;
     world.configure("", "ready_at = \"10:15 Asia/Shanghai\"");
     let _consumer = world.consumer();
     world.producer(&["--wait"]).await.ok();
     let db = world.db().await;
-    for (sealed_at, state) in [("2026-01-16T02:15:00Z", "sealed"), ("2026-01-16T02:14:59Z", "due")] {
-        let sql = format!("update pagemill.partitions set closed_at = '{sealed_at}'");
+    // Sealed a little later, in both cases: what counts is when the data was requested.
+    for (requested, state) in [("2026-01-16T02:15:00Z", "sealed"), ("2026-01-16T02:14:59Z", "due")] {
+        let sql = format!(
+            "update pagemill.partitions set requested_from = '{requested}', closed_at = '2026-01-16T02:20:00Z'"
+        );
         db.batch_execute(&sql).await.unwrap();
         let seen = plan(&world, &["--date", DAY]).await.ok().json();
-        assert_eq!(seen["partitions"][0]["state"], state, "sealed at {sealed_at}");
+        assert_eq!(seen["partitions"][0]["state"], state, "requested at {requested}");
     }
     // The report of today is final tomorrow.
     let today = plan(&world, &["--date", "today"]).await.ok().json();

@@ -63,9 +63,9 @@ impl Context {
         }
         if probe == Probe::Seal {
             begun = self.begin();
-            let proving = self.store.partitions.prove(partition, Some(&self.table), 0).await?;
+            let proving = self.store.seals.prove(partition, Some(&self.table), 0).await?;
             anyhow::ensure!(matches!(proving, Some(Proving::Ended(_))), "no proof");
-            let applied = self.store.partitions.apply(&self.table, partition, APPLY_AT_MOST).await?;
+            let applied = self.store.seals.apply(&self.table, partition, APPLY_AT_MOST).await?;
             anyhow::ensure!(matches!(applied, Some(Applied::Sealed(_))), "no seal");
         }
         Ok(self.probed(begun, rows, false))

@@ -83,6 +83,8 @@ pub struct PartsFacts {
     pub parts: u64,
     /// Parts that are incomplete, and the first of them with its reason.
     pub incomplete: Option<(u64, String)>,
+    /// Keys that come in more than one part.
+    pub repeated_keys: u64,
     /// Additive metrics whose parts do not add up to the whole.
     pub sums_differ: Vec<SumDiffers>,
 }
@@ -197,11 +199,13 @@ pub fn verdict(facts: &SealFacts) -> Verdict {
 
 /// A whole is complete when its parts are, and add up to it.
 pub fn verdict_of_parts(facts: &PartsFacts) -> Verdict {
-    let PartsFacts { total, parts_total, parts, incomplete, sums_differ } = facts;
+    let PartsFacts { total, parts_total, parts, incomplete, repeated_keys, sums_differ } = facts;
     Verdict::Incomplete(if let Some((count, first)) = incomplete {
         IncompleteReason::PartsIncomplete { count: *count, parts: *parts, first: first.clone() }
     } else if total != parts_total {
         IncompleteReason::PartsDiffer { total: *total, parts_total: *parts_total }
+    } else if *repeated_keys > 0 {
+        IncompleteReason::RepeatedKeys(*repeated_keys)
     } else if !sums_differ.is_empty() {
         IncompleteReason::SumsDiffer(sums_differ.clone())
     } else {
@@ -325,6 +329,8 @@ mod tests {
         assert_eq!(verdict_of_parts(&good), Verdict::Complete);
         let lacking = PartsFacts { parts_total: 20, ..good.clone() };
         assert!(reason(verdict_of_parts(&lacking)).starts_with("the parts have 20 rows"));
+        let twice = PartsFacts { repeated_keys: 2, ..good.clone() };
+        assert_eq!(reason(verdict_of_parts(&twice)), "2 rows repeat a key that came before");
         let bad = PartsFacts { incomplete: Some((1, "b=2: 1 dead page".into())), ..lacking };
         assert_eq!(reason(verdict_of_parts(&bad)), "1 of 2 parts are incomplete: b=2: 1 dead page");
     }

@@ -111,7 +111,7 @@ async fn record(store: &Store, source: &str, letter: &DeadLetter) -> Result<Dead
             store.dead_letters.confirm(&letter.id).await?;
             if record.progress.is_some_and(|p| p.has_ended()) {
                 // A dead page makes it incomplete, whatever the stream's rules are.
-                store.partitions.prove(job.partition, None, 0).await?;
+                store.seals.prove(job.partition, None, 0).await?;
             }
             Ok(DeadLetterAction::Keep)
         }

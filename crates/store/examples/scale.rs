@@ -282,7 +282,7 @@ impl World {
         // The call that warms up seals as well.
         self.cost("prove 10,000 pages", (2, 1), async |s, _| {
             let partition = seals.next().ok_or("three partitions")?;
-            let proving = s.partitions.prove(partition.id, Some(&table), 0).await?;
+            let proving = s.seals.prove(partition.id, Some(&table), 0).await?;
             assert!(matches!(proving, Some(Proving::Ended(_))), "{proving:?}");
             Ok(())
         })

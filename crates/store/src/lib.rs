@@ -32,6 +32,7 @@ mod responses;
 mod retry;
 mod rows;
 mod runs;
+mod seals;
 mod store;
 mod table;
 mod tokens;
@@ -46,10 +47,7 @@ pub use identifier::quote;
 pub use migrate::Migrated;
 pub use page_write::{Next, PageWrite, UnchangedPage};
 pub use pages::{BaselinePage, Following, KnownPage, PageStart, Pages, Unwanted, Written};
-pub use partitions::{
-    Applied, PartitionRow, PartitionState, Partitions, Progress, ProofReport, Proving, Recount, Reissued,
-    Replaced, SealReport,
-};
+pub use partitions::{PartitionRow, PartitionState, Partitions, Progress, Reissued};
 pub use prune::{Month, Pruned};
 pub use query::TextRows;
 pub use quotas::{JITTER, QuotaBackOff, QuotaLimits, QuotaRow, Quotas, SlotGrant, SlotRequest};
@@ -58,6 +56,7 @@ pub use runs::{
     NewPartition, Opened, Pace, PlanDecision, PlanPreview, Planned, RunPace, RunPlanRequest, RunProgress,
     RunState, RunStatus, Runs, Sealed, SlicePreview, Warning,
 };
+pub use seals::{Applied, ProofReport, Proving, Recount, Replaced, SealReport, Seals};
 pub use store::Store;
 pub use table::{DataTable, StreamRules};
 pub use tokens::{Claimed, NewTokens, StoredTokens, TokenKey, TokenPlace, TokenStatus, Tokens};

@@ -1,38 +1,21 @@
 //! Partitions: attempts at a slice of a stream.
 
-mod apply;
-mod baseline;
-mod cells;
 mod conflicts;
-mod difference;
-mod gone;
-mod outside;
-mod proof;
-mod prove;
-mod quality;
-mod recount;
-mod repair;
 mod rescue;
-mod restage;
 mod row;
 mod split;
-mod staged;
 
+pub(crate) use self::{
+    conflicts::{CONFLICT, CONFLICTING_CELL},
+    row::{PARTITION_COLUMNS, PROGRESS_COLUMNS, lane_name, part_from, write_mode_from},
+};
 pub use self::{
-    apply::{Applied, SealReport},
-    difference::Replaced,
-    prove::{ProofReport, Proving},
-    recount::Recount,
     rescue::Reissued,
     row::{PartitionRow, PartitionState, Progress},
 };
-pub(crate) use self::{
-    conflicts::{CONFLICT, CONFLICTING_CELL},
-    row::{PARTITION_COLUMNS, PROGRESS_COLUMNS, lane_name, write_mode_from},
-};
 use crate::{database::Database, error::StoreError, error::StoreErrorKind};
 
-/// The partitions of the ledger.
+/// The partitions of the ledger: published, split, rescued, closed.
 #[derive(Clone)]
 pub struct Partitions {
     database: Database,

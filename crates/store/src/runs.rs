@@ -19,7 +19,7 @@ pub use self::{
 };
 use crate::{
     database::Database,
-    error::{StoreError, StoreErrorKind},
+    error::StoreError,
     partitions::{PARTITION_COLUMNS, PartitionRow, lane_name},
     table::open_months,
 };
@@ -118,9 +118,6 @@ impl Runs {
     /// Records a run and opens its partitions, or continues the unfinished run of the same request.
     /// An open attempt that contains a slice is adopted, one that it contains is superseded; a slice that is sealed is
     /// left alone unless requested again.
-    ///
-    /// # Errors
-    /// [`StoreErrorKind::Invalid`] if other pages of a slice are being pulled than the request names.
     pub async fn plan(
         &self,
         request: &RunPlanRequest,
@@ -240,13 +237,6 @@ impl<'a> Wanted<'a> {
                 Decision::Pull(write_mode, superseded) => {
                     sorted.due.push((partition, write_mode));
                     sorted.superseded.extend(superseded);
-                }
-                Decision::OtherPages(run) => {
-                    let slice = &partition.slice;
-                    let what = format!(
-                        "{slice}: run {run} pulls other pages of it: wait for that run, then request these"
-                    );
-                    return Err(StoreError::new(StoreErrorKind::Invalid, what));
                 }
                 Decision::Sealed => {
                     let Some(SealedPart { run, at, .. }) = facts.sealed else { continue };

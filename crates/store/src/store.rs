@@ -12,6 +12,7 @@ use crate::{
     quotas::Quotas,
     responses::Responses,
     runs::Runs,
+    seals::Seals,
     table::open_months,
     tokens::Tokens,
 };
@@ -21,8 +22,10 @@ use crate::{
 pub struct Store {
     /// Runs: planned, previewed, summed up.
     pub runs: Runs,
-    /// Partitions: published, split, rescued, sealed, recounted.
+    /// Partitions: published, split, rescued, closed.
     pub partitions: Partitions,
+    /// Seals: attempts proved, put into their tables, recounted.
+    pub seals: Seals,
     /// Pages: started, stored with their rows, failed.
     pub pages: Pages,
     /// Stored responses: read again, their rows rewritten.
@@ -49,6 +52,7 @@ impl Store {
         Ok(Self {
             runs: Runs::new(&database),
             partitions: Partitions::new(&database),
+            seals: Seals::new(&database),
             // The embedded database, which has one connection, cannot COPY.
             pages: Pages::new(&database, config.connections > 1),
             responses: Responses::new(&database),

@@ -26,7 +26,7 @@ impl World {
         let job = self.partition(true).await;
         self.store.pages.write(&self.table, &[read(&job, 1, value, requested)]).await.unwrap();
         let partition = self.store.partitions.get(job.partition).await.unwrap();
-        let found = self.store.partitions.find_baseline(&self.table, &partition, true).await.unwrap();
+        let found = self.store.seals.find_baseline(&self.table, &partition, true).await.unwrap();
         assert_eq!(self.store.partitions.get(job.partition).await.unwrap().baseline, found.baseline);
         (found.job(2, 0), found.baseline)
     }
@@ -50,7 +50,7 @@ impl World {
     async fn sealed(&self, job: &PageJob) {
         self.sealed_at_least(job).await;
         let partition = self.store.partitions.get(job.partition).await.unwrap();
-        let recount = self.store.partitions.recount(&self.table, &partition).await.unwrap();
+        let recount = self.store.seals.recount(&self.table, &partition).await.unwrap();
         assert!(recount.agrees(), "{recount:?}");
     }
 
@@ -182,7 +182,7 @@ async fn a_second_look_has_the_last_word() {
     let before = world.same(&job, 2, first.partition, 200).await;
     world.execute("update test_rows set value = 7 where id = 42").await;
     let partition = world.store.partitions.get(job.partition).await.unwrap();
-    let looked = world.store.partitions.find_baseline(&world.table, &partition, true).await.unwrap();
+    let looked = world.store.seals.find_baseline(&world.table, &partition, true).await.unwrap();
     assert_eq!((looked.baseline, looked.job(2, 0).baseline), (None, None));
     assert_eq!(world.store.partitions.get(job.partition).await.unwrap().baseline, None);
     let stored = world.store.pages.write(&world.table, &[before]).await.unwrap().stored;

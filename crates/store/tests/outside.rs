@@ -59,7 +59,7 @@ impl World {
 
     async fn recount(&self, partition: i64) -> Recount {
         let partition = self.store.partitions.get(partition).await.unwrap();
-        self.store.partitions.recount(&self.table, &partition).await.unwrap()
+        self.store.seals.recount(&self.table, &partition).await.unwrap()
     }
 }
 
@@ -109,7 +109,7 @@ async fn rows_that_may_be_dropped_count_for_total_and_sums() {
     let proof =
         "pagemill.partitions where proof->'outside' = '{\"rows\": 3, \"example\": \"day 2026-01-14\"}'";
     assert_eq!(world.count(proof).await, 1);
-    let dropped = world.store.partitions.dropped_rows(job.run).await.unwrap();
+    let dropped = world.store.seals.dropped_rows(job.run).await.unwrap();
     assert_eq!(dropped, [(job.partition, 3)].into());
 
     // The same rows in other pages have the same content hash.

@@ -40,7 +40,7 @@ async fn pages_that_state_an_older_total_are_fetched_again() {
     let report = closed(world.seal(job.partition, ROUNDS).await);
     assert_eq!((report.verdict, report.rows), (Verdict::Complete, 21));
     let recount =
-        store.partitions.recount(table, &store.partitions.get(job.partition).await.unwrap()).await.unwrap();
+        store.seals.recount(table, &store.partitions.get(job.partition).await.unwrap()).await.unwrap();
     assert!(recount.agrees(), "{recount:?}");
     assert_eq!((recount.repair_rounds, recount.pages, recount.table_keys), (1, 3, 21));
 }
@@ -69,7 +69,7 @@ async fn a_total_that_is_taken_back_leaves_no_pages_behind() {
     assert_eq!((report.verdict, report.rows), (Verdict::Complete, 20));
     let partition = store.partitions.get(job.partition).await.unwrap();
     assert_eq!((partition.progress.total, partition.progress.done), (Some(20), 2));
-    let recount = store.partitions.recount(table, &partition).await.unwrap();
+    let recount = store.seals.recount(table, &partition).await.unwrap();
     assert!(recount.agrees(), "{recount:?}");
     assert_eq!((recount.pages, recount.table_keys), (2, 20));
 }
@@ -244,7 +244,7 @@ async fn parts_stand_for_a_whole_that_is_too_deep() {
             None => {
                 assert_eq!(report.verdict, Verdict::Complete);
                 let whole = store.partitions.get(job.partition).await.unwrap();
-                let recount = store.partitions.recount(table, &whole).await.unwrap();
+                let recount = store.seals.recount(table, &whole).await.unwrap();
                 assert!(recount.agrees(), "{recount:?}");
                 assert_eq!((recount.parts, recount.ledger_keys), (Some(2), 16));
             }
@@ -286,7 +286,7 @@ async fn sums_add_up_over_two_levels_of_parts() {
     for (partition, sum) in [(deep.partition, "12.30"), (whole.partition, "16.50")] {
         assert_eq!(closed(seal(partition).await).verdict, Verdict::Complete);
         let row = store.partitions.get(partition).await.unwrap();
-        let recount = store.partitions.recount(table, &row).await.unwrap();
+        let recount = store.seals.recount(table, &row).await.unwrap();
         assert_eq!(recount.sums, json!({ "value": sum }));
     }
 }
@@ -299,7 +299,7 @@ async fn a_tampered_row_is_found() {
     store.pages.write(table, &[page(&job, 1, &ids(0, 10), 1, 1, 10)]).await.unwrap();
     closed(world.seal(job.partition, ROUNDS).await);
     let recount = async || {
-        store.partitions.recount(table, &store.partitions.get(job.partition).await.unwrap()).await.unwrap()
+        store.seals.recount(table, &store.partitions.get(job.partition).await.unwrap()).await.unwrap()
     };
     assert!(recount().await.agrees());
     world.execute("update test_rows set value = 2 where id = 3").await;

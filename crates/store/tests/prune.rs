@@ -80,15 +80,15 @@ async fn replaced_attempts_go_and_the_newest_keeps_its_proof() {
     assert_eq!((world.count("pagemill.sealed").await, world.count("test_rows_sealed").await), (1, 15));
     let partition = store.partitions.get(newest.partition).await.unwrap();
     assert!(partition.pruned_at.is_some() && partition.older_pruned_at.is_some());
-    let recount = store.partitions.recount(&world.table, &partition).await.unwrap();
+    let recount = store.seals.recount(&world.table, &partition).await.unwrap();
     assert!(recount.agrees() && recount.pruned_on.is_some(), "{recount:?}");
     let after = store.runs.status(newest.run).await.unwrap();
     assert_eq!((after.rows, after.requests, after.pages), (before.rows, before.requests, before.pages));
     world.execute("update test_rows set value = 2 where id = 3").await;
-    let recount = store.partitions.recount(&world.table, &partition).await.unwrap();
+    let recount = store.seals.recount(&world.table, &partition).await.unwrap();
     assert!(!recount.agrees() && recount.is_unknown(), "an older row may stand where one is missing");
     world.execute("delete from test_rows where id = 3").await;
-    let recount = store.partitions.recount(&world.table, &partition).await.unwrap();
+    let recount = store.seals.recount(&world.table, &partition).await.unwrap();
     assert!(!recount.agrees() && !recount.is_unknown(), "a row is missing for sure");
     // A later pull takes its place as ever.
     world.pulled(3).await;
@@ -220,7 +220,7 @@ async fn a_month_of_which_something_stays_is_thinned_out() {
     assert_eq!((pruned.attempts, pruned.pages, pruned.months), (1, 2, vec![]));
     assert_eq!(world.count("pagemill.pages_202603").await, 2);
     let young = world.store.partitions.get(young.partition).await.unwrap();
-    assert!(world.store.partitions.recount(&world.table, &young).await.unwrap().agrees());
+    assert!(world.store.seals.recount(&world.table, &young).await.unwrap().agrees());
 }
 
 /// The lock for dropping a month is given up soon, so that others are not stuck behind it.

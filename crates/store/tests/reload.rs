@@ -36,7 +36,7 @@ impl World {
 
     async fn assert_agrees(&self, partition: i64) {
         let partition = self.store.partitions.get(partition).await.unwrap();
-        let recount = self.store.partitions.recount(&self.table, &partition).await.unwrap();
+        let recount = self.store.seals.recount(&self.table, &partition).await.unwrap();
         assert!(recount.agrees() && recount.superseded_by.is_none(), "{recount:?}");
     }
 

@@ -26,12 +26,12 @@ const SAMPLES: [(&str, &[&str]); 6] = [
 
 /// How many statements of a file are made from the columns of a data table: other tests run these.
 const OF_DATA_TABLES: [(&str, usize); 8] = [
-    ("partitions/apply.rs", 1),
-    ("partitions/baseline.rs", 1),
-    ("partitions/difference.rs", 4),
-    ("partitions/gone.rs", 1),
-    ("partitions/recount.rs", 1),
-    ("partitions/staged.rs", 2),
+    ("seals/apply.rs", 1),
+    ("seals/baseline.rs", 1),
+    ("seals/difference.rs", 4),
+    ("seals/gone.rs", 1),
+    ("seals/recount.rs", 1),
+    ("seals/staged.rs", 2),
     ("table/load.rs", 3),
     ("table/replace.rs", 8),
 ];

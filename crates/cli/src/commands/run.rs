@@ -211,7 +211,7 @@ async fn print_result(app: &App, status: &RunStatus, out: &mut Out) -> anyhow::R
         status.seconds
     )?;
     let run = status.run.parse()?;
-    let dropped_rows = app.store.partitions.dropped_rows(run).await?;
+    let dropped_rows = app.store.seals.dropped_rows(run).await?;
     for partition in app.store.partitions.of_run(run).await? {
         let total = partition.progress.total.unwrap_or(0);
         let dropped = dropped_rows.get(&partition.id).copied().unwrap_or(0);

@@ -319,7 +319,7 @@ impl Reloaded {
         apply_at_most: Duration,
     ) -> anyhow::Result<Option<Vec<Left>>> {
         for (partition, _) in opened.iter().rev() {
-            let proving = store.partitions.prove(partition.id, Some(&stream.table), 0).await?;
+            let proving = store.seals.prove(partition.id, Some(&stream.table), 0).await?;
             match proving {
                 Some(Proving::Ended(ProofReport { verdict: Verdict::Complete, .. })) => {}
                 Some(Proving::Ended(ProofReport { verdict: Verdict::Incomplete(reason), .. })) => {
@@ -332,12 +332,12 @@ impl Reloaded {
         }
         let whole = opened[0].0.id;
         loop {
-            match store.partitions.apply(&stream.table, whole, apply_at_most).await? {
+            match store.seals.apply(&stream.table, whole, apply_at_most).await? {
                 Some(Applied::Sealed(report)) => {
                     let replaced = report.replaced;
                     self.changed_rows += replaced.added + replaced.changed + replaced.gone;
-                    store.partitions.record_digest(&stream.table, whole).await?;
-                    store.partitions.clear_staged(&stream.table, whole).await?;
+                    store.seals.record_digest(&stream.table, whole).await?;
+                    store.seals.clear_staged(&stream.table, whole).await?;
                     return Ok(None);
                 }
                 Some(Applied::Waiting) => tokio::time::sleep(WAIT).await,

@@ -48,7 +48,7 @@ pub async fn verify(
     let mut all_ok = true;
     for partition in store.partitions.of_run(run).await? {
         let table = table_of(store, sources, &partition)?;
-        let recount = store.partitions.recount(&table, &partition).await?;
+        let recount = store.seals.recount(&table, &partition).await?;
         let verification = Verification::of(&recount);
         all_ok &= verification != Verification::Failed;
         observe(&recount, verification);

@@ -12,7 +12,7 @@ use crate::{app::App, error::ServiceError};
 /// PostgreSQL or the queue being away.
 pub async fn apply_proved<Q: PageQueue>(app: &App, queue: &Q) -> Result<(), ServiceError> {
     let driver = PartitionDriver::new(app, queue.clone(), ExpandMode::Immediate);
-    let proved = app.store.partitions.proved(&app.sources.names()).await?;
+    let proved = app.store.seals.proved(&app.sources.names()).await?;
     driver.apply_all(proved).await.map(drop)
 }
 
@@ -22,7 +22,7 @@ impl<Q: PageQueue> PartitionDriver<Q> {
     pub(crate) async fn apply_after(&self, ended: &[PartitionRow]) -> Result<(), ServiceError> {
         for attempt in ended {
             // Whoever finds another at work on the stream and account leaves its own to that one.
-            while self.apply_all(self.store.partitions.proved_beside(attempt).await?).await? {}
+            while self.apply_all(self.store.seals.proved_beside(attempt).await?).await? {}
         }
         Ok(())
     }
@@ -41,12 +41,12 @@ impl<Q: PageQueue> PartitionDriver<Q> {
 
     async fn apply(&self, table: &DataTable, attempt: &PartitionRow) -> Result<bool, ServiceError> {
         fail::fail_point!("before-apply");
-        match self.store.partitions.apply(table, attempt.id, self.apply_at_most).await? {
+        match self.store.seals.apply(table, attempt.id, self.apply_at_most).await? {
             Some(Applied::Sealed(report)) => {
                 fail::fail_point!("after-apply");
                 log_sealed(&report);
-                self.store.partitions.record_digest(table, attempt.id).await?;
-                self.store.partitions.clear_staged(table, attempt.id).await?;
+                self.store.seals.record_digest(table, attempt.id).await?;
+                self.store.seals.clear_staged(table, attempt.id).await?;
             }
             Some(Applied::Superseded(partition, run)) => {
                 tracing::warn!(partition = partition.id, slice = %partition.slice, by = run, "superseded by newer data");

@@ -65,9 +65,7 @@ impl<Q: PageQueue> PartitionDriver<Q> {
     /// The pages of a partition that are still to be published; `None` while its total is unknown.
     async fn remaining(&self, partition: PartitionRow) -> Result<Option<Remaining>, ServiceError> {
         let partition = match self.table(&partition.slice) {
-            Some(table) => {
-                self.store.partitions.find_baseline(table, &partition, self.keeps_responses).await?
-            }
+            Some(table) => self.store.seals.find_baseline(table, &partition, self.keeps_responses).await?,
             None => partition,
         };
         let Some(planned) = partition.planned() else { return Ok(None) };

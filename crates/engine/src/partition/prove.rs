@@ -12,7 +12,7 @@ impl<Q: PageQueue> PartitionDriver<Q> {
     pub(super) async fn prove(&self, id: i64, slice: &Slice) -> Result<Option<PartitionRow>, ServiceError> {
         let mut next = id;
         loop {
-            match self.store.partitions.prove(next, self.table(slice), self.repair_rounds).await? {
+            match self.store.seals.prove(next, self.table(slice), self.repair_rounds).await? {
                 Some(Proving::Ended(report)) => {
                     log_ended(&report);
                     match report.partition.parent {

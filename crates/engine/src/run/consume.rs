@@ -103,7 +103,7 @@ async fn rescue_and_reconcile<Q: PageQueue>(pipeline: &Pipeline<Q>, app: &App, s
         Ok(()) => reconcile::reconcile_sources(app, &pipeline.queue).await,
         failed => failed,
     };
-    if let Err(error) = app.store.partitions.clear_unneeded_staged().await {
+    if let Err(error) = app.store.seals.clear_unneeded_staged().await {
         tracing::warn!(%error, "staged rows could not be deleted");
     }
     if let Err(error) = rescued {

@@ -208,7 +208,7 @@ pub(super) async fn rescue(app: App, queue: StepQueue) -> anyhow::Result<()> {
     queue.gate.pass("rescue").await;
     apply_proved(&app, &queue).await?;
     rescue::rescue_stalled_partitions(&app, &queue, app.settings.stalled_after.get()).await?;
-    app.store.partitions.clear_unneeded_staged().await?;
+    app.store.seals.clear_unneeded_staged().await?;
     Ok(reconcile::reconcile_sources(&app, &queue).await?)
 }
 

@@ -58,8 +58,6 @@ pub(super) enum Decision {
     Sealed,
     /// Pull it, in this mode, instead of these attempts.
     Pull(WriteMode, Vec<i64>),
-    /// Other pages of it are being pulled by this run.
-    OtherPages(i64),
 }
 
 /// The facts of wanted slices, in their order.
@@ -116,15 +114,11 @@ impl SliceFacts {
         if !again && self.sealed.as_ref().is_some_and(|sealed| sealed.is_final(wanted)) {
             return Decision::Sealed;
         }
-        let at_same = |attempt: &&Unclosed| {
-            attempt.state == PartitionState::Open && attempt.is_at(wanted) && !attempt.gives_way_to(wanted)
-        };
-        if let Some(other) = self.unclosed.iter().find(at_same) {
-            return Decision::OtherPages(other.run);
-        }
         let (superseded, others): (Vec<&Unclosed>, Vec<&Unclosed>) =
             self.unclosed.iter().partition(|attempt| attempt.gives_way_to(wanted));
-        let direct = self.sealed.is_none() && others.is_empty();
+        // Pages that were requested by themselves are never sealed: they may meet in the table.
+        let is_harmless = |other: &&Unclosed| wanted.subset.is_some() && other.subset.is_some();
+        let direct = self.sealed.is_none() && others.iter().all(is_harmless);
         let write_mode = if direct { WriteMode::Direct } else { WriteMode::Staged };
         Decision::Pull(write_mode, superseded.iter().map(|attempt| attempt.id).collect())
     }
@@ -303,7 +297,7 @@ mod tests {
         let some = NewPartition { subset: PAGES, ..wanted(5, 5) };
         assert_eq!(facts(vec![open(1, 5, 5)], None).decide(&some, true), Decision::Adopt(1));
         let others = Unclosed { subset: Some(PageRange { first: 7, last: 9 }), ..open(1, 5, 5) };
-        assert_eq!(facts(vec![others], None).decide(&some, true), Decision::OtherPages(10));
+        assert_eq!(facts(vec![others], None).decide(&some, true), Decision::Pull(WriteMode::Direct, vec![]));
         let same = Unclosed { subset: PAGES, ..open(1, 5, 5) };
         assert_eq!(facts(vec![same], None).decide(&some, true), Decision::Adopt(1));
         let some_open = Unclosed { subset: PAGES, ..open(1, 5, 5) };

@@ -46,14 +46,14 @@ impl DataTable {
              select case when s._partition is null then {GONE} {kind}, {either} \
              from (select * from {name} where {slice}) t \
              full join (select * from {staged} where _partition = any($4)) s using ({key}) \
-             where s._partition is null{present} or t._run is null or {differs}",
+             where case when s._partition is null then {present} when t._run is null then true else {differs} end",
             difference = self.difference(),
             kind = self.staged_kind(),
             either = either.join(", "),
             name = self.name,
             slice = self.slice_condition_of(""),
             staged = self.staged,
-            present = if self.rules.keeps_missing { " and t._gone_at is null" } else { "" },
+            present = if self.rules.keeps_missing { "t._gone_at is null" } else { "true" },
             differs = self.differs(),
         )
     }

@@ -97,7 +97,7 @@ impl World {
 
     /// Proves a partition that has ended; a whole one that is proved is applied, and must be sealed then.
     pub(crate) async fn seal(&self, partition: i64, rounds: u32) -> Option<Proving> {
-        let proving = self.store.partitions.prove(partition, Some(&self.table), rounds).await.unwrap();
+        let proving = self.store.seals.prove(partition, Some(&self.table), rounds).await.unwrap();
         if let Some(Proving::Ended(ProofReport { verdict: Verdict::Complete, partition, .. })) = &proving
             && partition.parent.is_none()
         {
@@ -108,7 +108,7 @@ impl World {
 
     /// Applies a proved partition, which must be sealed then.
     pub(crate) async fn apply(&self, partition: i64) -> SealReport {
-        let store = &self.store.partitions;
+        let store = &self.store.seals;
         match store.apply(&self.table, partition, Duration::from_secs(60)).await.unwrap() {
             Some(Applied::Sealed(report)) => {
                 store.record_digest(&self.table, partition).await.unwrap();

@@ -5,15 +5,18 @@ use deadpool_postgres::{Object, Transaction};
 use pagemill_core::{IncompleteReason, Verdict, WriteMode};
 use tokio_postgres::IsolationLevel;
 
-use super::Partitions;
+use super::Seals;
 use super::{
     proof::Proof,
     repair::{repair, take_total},
-    rescue::Reissued,
     restage::restage,
-    row::{PARTITION_COLUMNS, PartitionRow},
 };
-use crate::{error::StoreError, retry::with_retry, table::DataTable};
+use crate::{
+    error::StoreError,
+    partitions::{PARTITION_COLUMNS, PartitionRow, Reissued},
+    retry::with_retry,
+    table::DataTable,
+};
 
 /// What became of a partition that has ended.
 #[derive(Clone, Debug)]
@@ -55,7 +58,7 @@ enum Step {
     Again,
 }
 
-impl Partitions {
+impl Seals {
     /// Proves a partition if its every page is done or dead and all its parts are closed: it is proved then, or incomplete
     /// with the reason. Where fetching pages again may mend it, and fewer than `rounds` rounds of that have been, it stays
     /// open and the suspected pages are reissued. Idempotent: `None` when it is not open or has pages left.

@@ -3,8 +3,8 @@
 use deadpool_postgres::Transaction;
 use serde_json::{Value, json};
 
-use super::row::PartitionRow;
 use crate::error::StoreError;
+use crate::partitions::PartitionRow;
 
 /// Facts of a partition's columns, collected from its pages.
 #[derive(Debug, Default)]

@@ -3,7 +3,8 @@
 use deadpool_postgres::Transaction;
 use tokio_postgres::types::ToSql;
 
-use super::{gone::find_keys, row::PartitionRow};
+use super::gone::find_keys;
+use crate::partitions::PartitionRow;
 use crate::{
     error::{StoreError, StoreErrorKind},
     table::{BACK, CHANGED, DataTable, GONE, NEW},

@@ -2,8 +2,8 @@
 
 use deadpool_postgres::Transaction;
 
-use super::{conflicts::CONFLICTING_CELL, row::PartitionRow};
 use crate::error::StoreError;
+use crate::partitions::{CONFLICTING_CELL, PartitionRow};
 
 /// Notes that the table has the rows of this attempt, in place of all attempts at what its slice covers.
 pub(super) async fn take_cells(tx: &Transaction<'_>, partition: &PartitionRow) -> Result<(), StoreError> {

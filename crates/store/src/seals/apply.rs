@@ -8,17 +8,15 @@ use pagemill_core::WriteMode;
 use serde_json::json;
 
 use super::{
-    Partitions,
+    Seals,
     cells::{attempt_in_table, take_cells},
-    conflicts::{is_written_to, newer_seal},
     difference::{Difference, Replaced},
     gone::delete_missing,
-    rescue::Reissued,
     restage::restage,
-    row::{PARTITION_COLUMNS, PartitionRow},
 };
 use crate::{
     error::{StoreError, StoreErrorKind},
+    partitions::{CONFLICT, CONFLICTING_CELL, PARTITION_COLUMNS, PartitionRow, Reissued},
     retry::with_retry,
     table::DataTable,
 };
@@ -51,7 +49,7 @@ pub struct SealReport {
 /// Takes the lock under which a stream's rows of one account are replaced, if nobody has it; it ends with the transaction.
 const LOCK: &str = "select pg_try_advisory_xact_lock(hashtext('pagemill.apply'), hashtext($1)) as is_taken";
 
-impl Partitions {
+impl Seals {
     /// Applies a proved attempt: brings the slice's rows in the table into the state that the attempt found, and seals it.
     /// `None` if it is not proved, or a part of another. May take `at_most` so long.
     pub async fn apply(
@@ -213,4 +211,22 @@ async fn seal(tx: &Transaction<'_>, partition: &PartitionRow, replaced: &Replace
         return Err(StoreError::new(StoreErrorKind::Retriable, "the partition is no longer proved"));
     }
     Ok(())
+}
+
+/// The run of a newer attempt that has sealed a conflicting slice.
+async fn newer_seal(tx: &Transaction<'_>, partition: i64) -> Result<Option<i64>, StoreError> {
+    let sql = format!(
+        "select newer.run from pagemill.partitions p join pagemill.sealed_cells c on {CONFLICTING_CELL} \
+         join pagemill.partitions newer on newer.id = c.attempt where p.id = $1 and c.attempt > p.id order by c.attempt desc limit 1"
+    );
+    Ok(tx.query_opt(&sql, &[&partition]).await?.map(|row| row.get("run")))
+}
+
+/// True if another attempt at a conflicting slice still writes rows into the table.
+async fn is_written_to(tx: &Transaction<'_>, partition: i64) -> Result<bool, StoreError> {
+    let sql = format!(
+        "select exists (select from pagemill.partitions p join pagemill.partitions o on {CONFLICT} \
+             where p.id = $1 and o.id <> p.id and o.state in ('open', 'proved', 'held') and o.write_mode = 'direct' and o.parent is null) as found"
+    );
+    Ok(tx.query_one(&sql, &[&partition]).await?.get("found"))
 }

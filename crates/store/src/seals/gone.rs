@@ -7,7 +7,7 @@ use futures_util::TryStreamExt;
 use pagemill_core::Rows;
 use tokio_postgres::types::ToSql;
 
-use super::row::PartitionRow;
+use crate::partitions::PartitionRow;
 use crate::{
     error::StoreError,
     identifier::quote,

@@ -1,18 +1,15 @@
 //! Facts of a partition that has ended, and what they prove.
 
+mod parts;
+
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
-use pagemill_core::{
-    CursorLoop, IncompleteReason, PartsFacts, SealFacts, SumDiffers, Verdict, verdict, verdict_of_parts,
-};
+use pagemill_core::{CursorLoop, SealFacts, SumDiffers, Verdict, verdict};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
-use tokio_postgres::Row;
 
-use super::{
-    outside, quality,
-    row::{PartitionRow, part_from},
-};
+use super::{outside, quality};
+use crate::partitions::PartitionRow;
 use crate::{error::StoreError, table::DataTable};
 
 /// What the done pages of a partition say; `$2`, `$3` are its first and last page. Sorting the keys
@@ -29,9 +26,6 @@ const PAGES: &str = "with pages as (\
            (select min(requested_at) from done) as requested_from, (select coalesce(max(requested_at) > now() + interval '1 s', false) from done) as is_ahead \
     from pages";
 
-const PARTS_AHEAD: &str = "select exists (select from pagemill.partitions p join pagemill.pages g on g.partition = p.id \
-    where p.root = $1 and g.state = 'done' and g.requested_at > now() + interval '1 s') as is_ahead";
-
 const CURSOR_LOOP: &str = "select min(page) as earlier, max(page) as page from pagemill.pages where partition = $1 and page between $2 and $3 \
     and next_hash is not null group by next_hash having count(*) > 1 order by max(page) limit 1";
 
@@ -42,10 +36,6 @@ const SUMS: &str = "with pages as (\
     stated as (select name, value::numeric as value from jsonb_each_text(\
         (select facts->'stated' from pages where facts ? 'stated' order by requested_at desc limit 1)) as s(name, value)) \
     select name, stated.value::text as stated, stored.value::text as stored from stored full join stated using (name) order by name";
-
-/// The sums of the closed parts, added up. A part that is split itself has the sums of its own parts.
-const SUMS_OF_PARTS: &str = "select name, sum(value::numeric)::text as value \
-    from pagemill.partitions p, jsonb_each_text(p.proof->'sums') as s(name, value) where p.parent = $1 group by name order by name";
 
 /// What a partition is closed with.
 pub(super) struct Proof {
@@ -131,87 +121,6 @@ impl Proof {
             facts: json,
         })
     }
-
-    /// `None` while a part is open.
-    pub(super) async fn of_parts(
-        tx: &Transaction<'_>,
-        partition: &PartitionRow,
-        table: Option<&DataTable>,
-    ) -> Result<Option<Self>, StoreError> {
-        let total = partition.progress.total.unwrap_or(0);
-        let parts = tx
-            .query(
-                "select state, total, proof, reason, part, from_date, to_date, decode_hash, requested_from from pagemill.partitions where parent = $1 order by id",
-                &[&partition.id],
-            )
-            .await?;
-        let states: Vec<&str> = parts.iter().map(|r| r.get("state")).collect();
-        if states.contains(&"open") {
-            return Ok(None);
-        }
-        let mut facts = PartsFacts {
-            total: total as u64,
-            parts_total: parts.iter().filter_map(|r| r.get::<_, Option<i64>>("total")).sum::<i64>() as u64,
-            parts: parts.len() as u64,
-            ..PartsFacts::default()
-        };
-        facts.incomplete = incomplete_parts(partition, &parts);
-        let proofs: Vec<Value> =
-            parts.iter().map(|r| r.get::<_, Option<Value>>("proof").unwrap_or_default()).collect();
-        let sums = sums_of_parts(tx, partition).await?;
-        if let Some(table) = table {
-            facts.sums_differ = differences(tx, partition, table, &sums).await?;
-        }
-        let verdict = match partition.parts {
-            Some(0) => Verdict::Incomplete(IncompleteReason::TooDeep {
-                total: facts.total,
-                window: table.and_then(|t| t.rules.window).map_or(0, u64::from),
-            }),
-            _ => verdict_of_parts(&facts),
-        };
-        let added = |name: &str| proofs.iter().filter_map(|p| p[name].as_i64()).sum::<i64>();
-        let hashes = proofs.iter().filter_map(|p| u64::from_str_radix(p["content_hash"].as_str()?, 16).ok());
-        let outside = outside::of_parts(&proofs, table);
-        let mut warnings: Vec<String> = proofs
-            .iter()
-            .flat_map(|p| p["warnings"].as_array().into_iter().flatten())
-            .filter_map(|w| w.as_str().map(str::to_owned))
-            .collect();
-        warnings.extend(outside::warning(partition, outside.as_ref()));
-        let json = json!({
-            "total": total, "parts": facts.parts, "parts_total": facts.parts_total, "pages": added("pages") + 1,
-            "keys": added("keys"), "distinct_keys": added("distinct_keys"), "requests": added("requests") + 1,
-            "content_hash": format!("{:016x}", hashes.fold(0, u64::wrapping_add)),
-            "repair_rounds": added("repair_rounds"), "sums": sums, "outside": outside::to_json(outside.as_ref()), "warnings": warnings,
-        });
-        let decode_hash: Option<i64> = parts.first().and_then(|part| part.get("decode_hash"));
-        let same = parts.iter().all(|part| part.get::<_, Option<i64>>("decode_hash") == decode_hash);
-        Ok(Some(Self {
-            verdict,
-            total: Some(total),
-            counted: None,
-            rows: facts.parts_total.saturating_sub(outside.map_or(0, |outside| outside.rows)),
-            warnings,
-            decode_hash: decode_hash.filter(|_| same),
-            requested_from: parts.iter().filter_map(|part| part.get("requested_from")).min(),
-            is_ahead: tx.query_one(PARTS_AHEAD, &[&partition.id]).await?.get("is_ahead"),
-            facts: json,
-        }))
-    }
-}
-
-/// How many parts are incomplete, and why the first of them is.
-fn incomplete_parts(partition: &PartitionRow, parts: &[Row]) -> Option<(u64, String)> {
-    let mut incomplete = parts.iter().filter(|r| !matches!(r.get::<_, &str>("state"), "proved" | "sealed"));
-    let first = incomplete.next()?;
-    let slice = pagemill_core::Slice {
-        from: first.get("from_date"),
-        to: first.get("to_date"),
-        part: part_from(&first.get("part")),
-        ..partition.slice.clone()
-    };
-    let reason = first.get::<_, Option<&str>>("reason").unwrap_or("incomplete");
-    Some((1 + incomplete.count() as u64, format!("{slice}: {reason}")))
 }
 
 /// A stated sum that the stored one does not equal; `1.50` is `1.5`.
@@ -220,38 +129,6 @@ fn differs(metric: String, stated: Option<&str>, stored: Option<&str>) -> Option
     let number = |text: &str| text.parse::<Decimal>().ok();
     let same = stated == stored || (number(stated).is_some() && number(stated) == number(stored));
     (!same).then(|| SumDiffers { metric, stated: stated.to_owned(), stored: stored.to_owned() })
-}
-
-/// The parts' sums, added up by PostgreSQL, whose decimals lose no digit.
-async fn sums_of_parts(
-    tx: &Transaction<'_>,
-    partition: &PartitionRow,
-) -> Result<Map<String, Value>, StoreError> {
-    let rows = tx.query(SUMS_OF_PARTS, &[&partition.id]).await?;
-    Ok(rows.iter().map(|r| (r.get("name"), r.get::<_, &str>("value").into())).collect())
-}
-
-/// Where the whole's first page states sums, the parts' sums must add up to them.
-async fn differences(
-    tx: &Transaction<'_>,
-    partition: &PartitionRow,
-    table: &DataTable,
-    sums: &Map<String, Value>,
-) -> Result<Vec<SumDiffers>, StoreError> {
-    let first = partition.progress.first_page as i32;
-    let row = tx
-        .query_opt(
-            "select facts->'stated' as stated from pagemill.pages where partition = $1 and page = $2",
-            &[&partition.id, &first],
-        )
-        .await?;
-    let stated: Option<Value> = row.and_then(|r| r.get("stated"));
-    let names = table.rules.sums.iter().map(|&column| &table.shape.columns[column].name);
-    let differ = names.filter_map(|name| {
-        let stated = stated.as_ref()?[name].as_str();
-        differs(name.clone(), stated, sums.get(name).and_then(Value::as_str))
-    });
-    Ok(differ.collect())
 }
 
 /// The sum of the pages' content hashes, as 64 bits in hexadecimal.

@@ -4,7 +4,8 @@
 use deadpool_postgres::Transaction;
 use pagemill_core::{Slice, WriteMode};
 
-use super::{Partitions, cells::attempt_in_table, row::PartitionRow};
+use super::{Seals, cells::attempt_in_table, read_partition};
+use crate::partitions::PartitionRow;
 use crate::{error::StoreError, table::DataTable};
 
 /// Below so many pages a look at the table costs more than it spares.
@@ -22,7 +23,7 @@ const USABLE: &str = "select a.row_count, a.digest from pagemill.partitions a \
           where g.partition = a.id and g.page between a.first_page and a.last_page) \
     for share of a";
 
-impl Partitions {
+impl Seals {
     /// Finds the baseline of a staged attempt, before its pages are published, and notes it. `responses`: whether its
     /// responses must be stored. An attempt has no baseline if anybody has changed a row since the seal, by hand too: then
     /// all its rows are staged, which repairs the table.
@@ -56,13 +57,13 @@ impl Partitions {
     /// Counts the rows of a sealed attempt in the table and combines their hashes, by which it can be a baseline. Nothing if
     /// it is counted already, has too few pages for that, or no longer is what the table has.
     pub async fn record_digest(&self, table: &DataTable, partition: i64) -> Result<(), StoreError> {
-        let partition = self.get(partition).await?;
+        let mut client = self.database.client().await?;
+        let tx = client.transaction().await?;
+        let partition = read_partition(&tx, partition).await?;
         let pages = partition.planned().map_or(0, |pages| pages.count());
         if partition.parts.is_some() || !(FEWEST_PAGES..=MOST_PAGES).contains(&pages) {
             return Ok(());
         }
-        let mut client = self.database.client().await?;
-        let tx = client.transaction().await?;
         tx.batch_execute("set local statement_timeout = '30min'").await?;
         // In its snapshot it is what the table has, if it still is afterwards: an attempt that was replaced never comes back.
         let (rows, digest) = count_rows(&tx, table, &partition.slice).await?;

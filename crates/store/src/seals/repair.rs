@@ -3,11 +3,8 @@
 use deadpool_postgres::Transaction;
 use pagemill_core::{IncompleteReason, PageJob};
 
-use super::{
-    rescue::Reissued,
-    row::{PARTITION_COLUMNS, PartitionRow},
-};
 use crate::error::StoreError;
+use crate::partitions::{PARTITION_COLUMNS, PartitionRow, Reissued};
 
 /// Reissues the suspected pages: those that state another total than the API's latest word, hold a
 /// key that came twice, or are short, and their neighbours; where nothing points to a page, and in the

@@ -7,7 +7,8 @@ use pagemill_core::OutsideFacts;
 use serde_json::{Value, json};
 use tokio_postgres::types::ToSql;
 
-use super::{Partitions, row::PartitionRow};
+use super::Seals;
+use crate::partitions::PartitionRow;
 use crate::{error::StoreError, table::DataTable};
 
 /// What the done pages say of such rows; `$2`, `$3` are the partition's first and last page.
@@ -19,7 +20,7 @@ const OUTSIDE: &str = "with pages as (\
         (select outside->>'example' from pages order by page limit 1) as example \
     from pages";
 
-impl Partitions {
+impl Seals {
     /// The number of rows that were dropped of each sealed partition of a run, by partition; of others none.
     pub async fn dropped_rows(&self, run: i64) -> Result<HashMap<i64, u64>, StoreError> {
         let client = self.database.client().await?;

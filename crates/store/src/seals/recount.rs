@@ -7,13 +7,15 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio_postgres::types::ToSql;
 
-use super::Partitions;
-use super::{
-    cells::attempt_in_table,
-    conflicts::CONFLICTING_CELL,
-    row::{PARTITION_COLUMNS, PartitionRow, PartitionState},
+use super::cells::attempt_in_table;
+use super::{Seals, read_partition};
+use crate::{
+    error::StoreError,
+    identifier::quote,
+    partitions::{CONFLICTING_CELL, PartitionRow, PartitionState},
+    rows::read_rows,
+    table::DataTable,
 };
-use crate::{error::StoreError, identifier::quote, rows::read_rows, table::DataTable};
 
 /// A partition's certificate, recounted from its data table and held against the ledger.
 #[derive(Clone, Debug, Serialize)]
@@ -86,7 +88,7 @@ const PAGES: &str = "select g.key_hashes, g.requests, g.request_id, g.state = 'd
     from pagemill.partitions p join pagemill.pages g on g.partition = p.id and g.page <= coalesce(p.last_page, g.page) \
     where coalesce(p.root, p.id) = $1 order by p.id, g.page";
 
-impl Partitions {
+impl Seals {
     /// Recounts a partition from its data table: hashes its rows as the decoder did and looks each
     /// key up among the ledger's. Ledger and table are read in one snapshot. If a reload has replaced the partition's
     /// rows, the reload is recounted in its place.
@@ -147,11 +149,6 @@ async fn superseding_run(
          join pagemill.partitions a on a.id = c.attempt where p.id = $1 and a.id > p.id and a.run <> p.run order by a.id desc limit 1"
     );
     Ok(tx.query_opt(&sql, &[&partition.id]).await?.map(|row| row.get("run")))
-}
-
-async fn read_partition(tx: &Transaction<'_>, id: i64) -> Result<PartitionRow, StoreError> {
-    let sql = format!("select {PARTITION_COLUMNS} from pagemill.partitions p where p.id = $1");
-    Ok(PartitionRow::from_row(&tx.query_one(&sql, &[&id]).await?))
 }
 
 /// What the ledger has of a partition's pages.

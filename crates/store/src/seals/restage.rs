@@ -2,11 +2,8 @@
 
 use deadpool_postgres::Transaction;
 
-use super::{
-    rescue::Reissued,
-    row::{PARTITION_COLUMNS, PartitionRow},
-};
 use crate::error::StoreError;
+use crate::partitions::{PARTITION_COLUMNS, PartitionRow, Reissued};
 
 const RAISE: &str = "update pagemill.pages set generation = generation + 1, state = 'planned', attempts = 0 \
     where partition = any($1) and state = 'done'";

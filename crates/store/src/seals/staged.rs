@@ -2,7 +2,7 @@
 
 use deadpool_postgres::Object;
 
-use super::Partitions;
+use super::Seals;
 use crate::{error::StoreError, identifier::quote, table::DataTable};
 
 /// Staged rows deleted in one transaction.
@@ -19,7 +19,7 @@ const UNNEEDED: &str = "select x.id from unnest($1::bigint[]) as x(id) \
         select from pagemill.partitions f join pagemill.dead_letters d on d.partition = f.id \
         where coalesce(f.root, f.id) = w.id and d.dropped_at is null and d.published_at is null))";
 
-impl Partitions {
+impl Seals {
     /// Deletes the staged rows of an attempt that is sealed.
     pub async fn clear_staged(&self, table: &DataTable, attempt: i64) -> Result<(), StoreError> {
         let client = self.database.client().await?;
