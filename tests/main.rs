@@ -21,5 +21,6 @@ mod prune;
 mod quota;
 mod refusals;
 mod reload;
+mod replaced;
 mod tokens;
 mod world;

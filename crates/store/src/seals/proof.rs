@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use pagemill_core::{CursorLoop, SealFacts, SumDiffers, Verdict, verdict};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
+use tokio_postgres::Row;
 
 use super::{outside, quality};
 use crate::partitions::PartitionRow;
@@ -96,15 +97,11 @@ impl Proof {
         let quality = quality::of_pages(tx, partition, last).await?;
         let mut warnings = quality.warnings(tx, partition, facts.distinct_keys).await?;
         warnings.extend(outside::warning(partition, facts.outside.as_ref()));
-        let sums: Map<String, Value> = sums
-            .iter()
-            .filter_map(|r| Some((r.get("name"), r.get::<_, Option<&str>>("stored")?.into())))
-            .collect();
         let json = json!({
             "total": total, "pages": progress.done, "keys": facts.keys, "distinct_keys": facts.distinct_keys,
             "pages_moved": facts.pages_moved, "pages_dead": facts.pages_dead,
             "content_hash": content_hash(row.get("content_hash")), "requests": row.get::<_, Option<i64>>("requests"), "repair_rounds": partition.repair_rounds,
-            "sums": sums, "outside": outside::to_json(facts.outside.as_ref()), "quality": quality.to_json(), "warnings": warnings,
+            "sums": stored_sums(&sums), "outside": outside::to_json(facts.outside.as_ref()), "quality": quality.to_json(), "warnings": warnings,
         });
         let rows = facts.distinct_keys;
         let counted = rows + facts.outside.as_ref().map_or(0, |outside| outside.rows);
@@ -121,6 +118,12 @@ impl Proof {
             facts: json,
         })
     }
+}
+
+/// The sums over the stored rows, as the certificate keeps them.
+fn stored_sums(sums: &[Row]) -> Map<String, Value> {
+    let stored = |r: &Row| Some((r.get("name"), r.get::<_, Option<&str>>("stored")?.into()));
+    sums.iter().filter_map(stored).collect()
 }
 
 /// A stated sum that the stored one does not equal; `1.50` is `1.5`.
