@@ -3,8 +3,9 @@
 mod common;
 
 use common::{World, closed, page};
-use pagemill_core::Verdict;
-use pagemill_store::PageWrite;
+use jiff::civil::date;
+use pagemill_core::{Lane, Slice, Verdict};
+use pagemill_store::{NewPartition, PageWrite, RunPlanRequest};
 
 impl World {
     async fn pulled(&self, value: impl Fn(i64) -> i64, requested: i64) {
@@ -68,4 +69,35 @@ async fn an_unchanged_day_may_be_pulled_into_months_too() {
     let before = world.times_stored().await;
     world.pulled(|page| page, 2).await;
     assert_eq!(world.times_stored().await.0, before.0);
+}
+
+/// What an attempt has staged is nobody's once a pull of more days has superseded it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_a_superseded_attempt_are_never_applied() {
+    let world = World::new().await;
+    world.pulled(|_| 1, 1).await;
+    let superseded = world.partition(true).await;
+    let ids: Vec<i64> = (1_000..1_010).collect();
+    let write = page(&superseded, 1, &ids, 7, 2, 20);
+    assert_eq!(world.store.pages.write(&world.table, &[write]).await.unwrap().stored, [true]);
+    let days = NewPartition {
+        slice: Slice { from: date(2026, 1, 14), to: date(2026, 1, 16), ..superseded.slice.clone() },
+        row_account: "7".into(),
+        date_scope: "within",
+        lane: Lane::High,
+        page_size: 10,
+        subset: None,
+        chained: false,
+        due_if_requested_before: None,
+    };
+    let requested = serde_json::json!({ "days": [14, 16] });
+    let request = RunPlanRequest { requested, again: true, owner: "test".into() };
+    let planned = world.store.runs.plan(&request, &[days]).await.unwrap();
+    let newer = planned.open[0].partition.job(1, 0);
+    let ids: Vec<i64> = (0..10).collect();
+    // A response that was under way is refused.
+    let writes = [page(&superseded, 2, &ids, 7, 4, 20), page(&newer, 1, &ids, 3, 3, 10)];
+    assert_eq!(world.store.pages.write(&world.table, &writes).await.unwrap().stored, [false, true]);
+    assert_eq!(closed(world.seal(newer.partition, 0).await).verdict, Verdict::Complete);
+    assert_eq!(world.rows().await, (0..10).map(|id| (id, 3)).collect::<Vec<_>>());
 }
