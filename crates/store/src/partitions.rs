@@ -79,8 +79,11 @@ impl Partitions {
         reason: &str,
     ) -> Result<Option<PartitionRow>, StoreError> {
         let client = self.database.client().await?;
+        // Its parts are of no use without it.
         let sql = format!(
-            "update pagemill.partitions p set state = 'incomplete', reason = $2, closed_at = now(), progressed_at = now() \
+            "with parts as (update pagemill.partitions set state = 'incomplete', reason = $2, closed_at = now() \
+                 where root = $1 and state in ('open', 'proved')) \
+             update pagemill.partitions p set state = 'incomplete', reason = $2, closed_at = now(), progressed_at = now() \
              where p.id = $1 and p.state in ('open', 'proved') returning {PARTITION_COLUMNS}"
         );
         Ok(client.query_opt(&sql, &[&partition, &reason]).await?.as_ref().map(PartitionRow::from_row))

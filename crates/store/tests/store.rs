@@ -109,10 +109,9 @@ async fn new_rows_are_copied_and_what_is_in_their_way_gives_way() {
     assert_eq!(ways, ["copy \"", "copy \"", "copy \"", "insert", "insert"]);
 }
 
-/// The look at the table before an upsert sees the row as it was; the fence in the upsert's last condition sees the
-/// row as it is once its lock is there.
+/// The fence in the upsert's condition sees the row as it is once its lock is there, not as it was when the upsert began.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_newer_row_that_is_committed_after_the_look_stays() {
+async fn a_newer_row_that_is_committed_meanwhile_stays() {
     let world = World::new().await;
     let job = world.partition(false).await;
     world.store.pages.write(&world.table, &[page(&job, 1, &[1, 2], 10, 100, 4)]).await.unwrap();

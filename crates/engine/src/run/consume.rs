@@ -50,11 +50,23 @@ pub async fn consume<Q: PageQueue>(
     tokio::select! {
         _ = &mut serving => {}
         never = supervise(pipeline, app, &identity, until_idle, counts_sender, &stop) => match never {},
+        never = sweep(pipeline, app) => match never {},
     }
     if let Err(error) = app.store.consumers.leave(&identity).await {
         tracing::debug!(%error, "this consumer's heartbeat stays until it runs out");
     }
     Ok(())
+}
+
+/// Applies what was proved by processes that died, or had to wait for others. Never returns.
+async fn sweep<Q: PageQueue>(pipeline: &Pipeline<Q>, app: &App) -> Infallible {
+    let mut sweeps = ticks(SWEEP);
+    loop {
+        sweeps.tick().await;
+        if let Err(error) = apply::apply_proved(app, &pipeline.queue).await {
+            tracing::warn!(%error, "the sweep of proved partitions failed");
+        }
+    }
 }
 
 /// Sends heartbeats, rescues stalled partitions, and drains when nothing is left to do. Never returns.
@@ -67,7 +79,7 @@ async fn supervise<Q: PageQueue>(
     stop: &Stop,
 ) -> Infallible {
     let stalled_after = app.settings.stalled_after.get();
-    let (mut beats, mut idles, mut sweeps) = (ticks(HEARTBEAT), ticks(IDLE_CHECK), ticks(SWEEP));
+    let (mut beats, mut idles) = (ticks(HEARTBEAT), ticks(IDLE_CHECK));
     let mut rescued_at = Instant::now();
     loop {
         tokio::select! {
@@ -77,11 +89,6 @@ async fn supervise<Q: PageQueue>(
                     Ok(replica_counts) => drop(counts_sender.send_replace(replica_counts)),
                     // The sessions begin when PostgreSQL is there, and find out by themselves when it is gone.
                     Err(error) => tracing::warn!(%error, "the heartbeat failed"),
-                }
-            }
-            _ = sweeps.tick() => {
-                if let Err(error) = apply::apply_proved(app, &pipeline.queue).await {
-                    tracing::warn!(%error, "the sweep of proved partitions failed");
                 }
             }
             _ = idles.tick() => {

@@ -51,14 +51,24 @@ const LOCK: &str = "select pg_try_advisory_xact_lock(hashtext('pagemill.apply'),
 
 impl Seals {
     /// Applies a proved attempt: brings the slice's rows in the table into the state that the attempt found, and seals it.
-    /// `None` if it is not proved, or a part of another. May take `at_most` so long.
+    /// `None` if it is not proved, or a part of another.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Permanent`] if it takes longer than `at_most`, or the rows do not fit the table.
     pub async fn apply(
         &self,
         table: &DataTable,
         partition: i64,
         at_most: Duration,
     ) -> Result<Option<Applied>, StoreError> {
-        with_retry(|| self.try_apply(table, partition, at_most)).await
+        let applying = with_retry(|| self.try_apply(table, partition, at_most));
+        tokio::time::timeout(at_most, applying).await.unwrap_or_else(|_| {
+            let what = format!(
+                "its rows were not put into the table within {} s: raise consumer.apply_timeout",
+                at_most.as_secs()
+            );
+            Err(StoreError::new(StoreErrorKind::Permanent, what))
+        })
     }
 
     /// Proved attempts of these sources, the oldest first.
@@ -133,7 +143,8 @@ async fn apply_locked(
     if let Some(run) = newer_seal(tx, partition.id).await? {
         let reason = format!("superseded: run {run} has sealed newer data");
         tx.execute(
-            "update pagemill.partitions set state = 'incomplete', reason = $2, closed_at = now() where id = $1",
+            "update pagemill.partitions set state = 'incomplete', reason = $2, closed_at = now() \
+                 where coalesce(root, id) = $1 and state = 'proved'",
             &[&partition.id, &reason],
         )
         .await?;
@@ -162,10 +173,15 @@ async fn complete_direct(
     keys: i64,
 ) -> Result<Option<Replaced>, StoreError> {
     let slice = &partition.slice;
-    let sql = format!("select count(*) as rows from {} where {}", table.name, table.slice_condition());
-    let mut rows: i64 = tx.query_one(&sql, &[&slice.account, &slice.from, &slice.to]).await?.get("rows");
+    let sql = format!(
+        "select count(*) as rows, count(*) filter (where _run = $4) as own from {} where {}",
+        table.name,
+        table.slice_condition()
+    );
+    let counted = tx.query_one(&sql, &[&slice.account, &slice.from, &slice.to, &partition.run]).await?;
+    let (mut rows, own): (i64, i64) = (counted.get("rows"), counted.get("own"));
     let mut gone = 0;
-    if rows != keys {
+    if rows != keys || own != keys {
         gone = delete_missing(tx, table, partition).await? as i64;
         rows -= gone;
     }
