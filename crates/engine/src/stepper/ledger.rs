@@ -62,6 +62,8 @@ pub(super) struct Observer {
     partitions: Statement,
     pages: Statement,
     clock: Statement,
+    /// Reads the rows of a day, by the table or view.
+    rows: BTreeMap<String, Statement>,
 }
 
 impl Observer {
@@ -71,7 +73,13 @@ impl Observer {
         let prepare = async |sql| client.prepare(sql).await.expect("the ledger has this shape");
         let (partitions, pages, clock) =
             (prepare(PARTITIONS).await, prepare(PAGES).await, prepare(CLOCK).await);
-        Self { client, partitions, pages, clock }
+        let mut rows = BTreeMap::new();
+        for relation in ["step_numbered", "step_chain", "step_numbered_sealed", "step_chain_sealed"] {
+            let sql =
+                format!("select id, (amount * 100)::bigint as cents from public.{relation} where day = $1");
+            rows.insert(relation.to_owned(), client.prepare(&sql).await.expect("the tables have this shape"));
+        }
+        Self { client, partitions, pages, clock, rows }
     }
 
     /// The ledger of these days.
@@ -127,11 +135,9 @@ impl Observer {
     }
 
     async fn rows_of(&self, (stream, day): &Key, view: &str) -> Rows {
-        let sql = format!(
-            "select id, (amount * 100)::bigint as cents from public.step_{stream}{view} where day = $1"
-        );
+        let statement = &self.rows[&format!("step_{stream}{view}")];
         let day: Date = day.parse().expect("a day");
-        let rows = self.client.query(&sql, &[&day]).await.expect("the table can be read");
+        let rows = self.client.query(statement, &[&day]).await.expect("the table can be read");
         rows.iter().map(|row| (row.get("id"), row.get("cents"))).collect()
     }
 }

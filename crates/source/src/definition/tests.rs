@@ -323,8 +323,8 @@ const WRONG_SHARED: &[(&str, &str, &str)] = &[
         "demo.toml line 18, key defaults.pager.max_result_window: 10: not even one page",
     ),
     (
-        "\"delete\"",
-        "\"delete\"\npartition_by = \"month\"",
+        "\"keep\"",
+        "\"keep\"\npartition_by = \"month\"",
         "demo.toml line 38, key stream.whole.partition_by: the rows know no date",
     ),
     ("\"drop\"", "\"dorp\"", "demo.toml line 38, key stream.whole.outside: unknown variant `dorp`"),
