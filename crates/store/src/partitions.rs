@@ -55,7 +55,7 @@ impl Partitions {
     pub async fn open(&self, sources: &[String]) -> Result<Vec<PartitionRow>, StoreError> {
         let client = self.database.client().await?;
         let sql = format!(
-            "select {PARTITION_COLUMNS} from pagemill.partitions p where p.state = 'open' and p.source = any($1) order by p.id"
+            "select {PARTITION_COLUMNS} from pagemill.partitions p where p.state = 'open' and p.reload_of is null and p.source = any($1) order by p.id"
         );
         Ok(client.query(&sql, &[&sources]).await?.iter().map(PartitionRow::from_row).collect())
     }

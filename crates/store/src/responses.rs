@@ -97,7 +97,7 @@ impl Responses {
             "select {PARTITION_COLUMNS}, s.stored, s.responses, s.stale from pagemill.partitions p \
              cross join lateral (select count(*), count(b.page), count(b.page) filter (where b.decode_hash is distinct from $6) \
                  from pagemill.pages g left join pagemill.responses b on (b.partition, b.page) = (g.partition, g.page) \
-                 where g.partition = p.id and g.requested_at is not null) as s(stored, responses, stale) \
+                 where g.partition = p.id and g.state = 'done') as s(stored, responses, stale) \
              where p.source = $1 and p.stream = $2 and (cardinality($3::text[]) = 0 or p.account = any($3)) \
                and ($4::date is null or p.to_date >= $4) and ($5::date is null or p.from_date <= $5) and {which} \
              order by coalesce(p.root, p.id), p.id"
@@ -124,7 +124,7 @@ impl Responses {
         let rows = client
             .query(
                 "select b.page from pagemill.responses b join pagemill.pages g on (g.partition, g.page) = (b.partition, b.page) \
-                 where b.partition = $1 and g.requested_at is not null order by g.requested_at desc, b.page desc",
+                 where b.partition = $1 and g.state = 'done' order by g.requested_at desc, b.page desc",
                 &[&partition],
             )
             .await?;
@@ -138,7 +138,7 @@ impl Responses {
             .prepare_cached(
                 "select b.page, g.requested_at, g.request_id, b.body from pagemill.responses b \
                  join pagemill.pages g on (g.partition, g.page) = (b.partition, b.page) \
-                 where b.partition = $1 and b.page = any($2) and g.requested_at is not null \
+                 where b.partition = $1 and b.page = any($2) and g.state = 'done' \
                  order by g.requested_at desc, b.page desc",
             )
             .await?;

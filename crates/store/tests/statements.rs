@@ -28,7 +28,7 @@ const SAMPLES: [(&str, &[&str]); 6] = [
 const OF_DATA_TABLES: [(&str, usize); 8] = [
     ("seals/apply.rs", 1),
     ("seals/baseline.rs", 1),
-    ("seals/difference.rs", 4),
+    ("seals/difference.rs", 5),
     ("seals/gone.rs", 1),
     ("seals/recount.rs", 1),
     ("seals/staged.rs", 2),

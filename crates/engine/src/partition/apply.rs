@@ -12,8 +12,14 @@ use crate::{app::App, error::ServiceError};
 /// PostgreSQL or the queue being away.
 pub async fn apply_proved<Q: PageQueue>(app: &App, queue: &Q) -> Result<(), ServiceError> {
     let driver = PartitionDriver::new(app, queue.clone(), ExpandMode::Immediate);
-    let proved = app.store.seals.proved(&app.sources.names()).await?;
-    driver.apply_all(proved).await.map(drop)
+    for attempt in app.store.seals.proved(&app.sources.names()).await? {
+        let (partition, slice) = (attempt.id, attempt.slice.clone());
+        // One that fails does not keep the others waiting; it is tried again.
+        if let Err(error) = driver.apply_all(vec![attempt]).await {
+            tracing::warn!(partition, %slice, %error, "a proved partition could not be applied");
+        }
+    }
+    Ok(())
 }
 
 impl<Q: PageQueue> PartitionDriver<Q> {

@@ -55,7 +55,7 @@ pub(super) async fn resolve(
         }
         for cell in &cells {
             let shape = source.definition.stream(&cell.slice.stream)?.table_shape();
-            if accounts.len() > 1 && shape.account.is_none() {
+            if known.len() > 1 && shape.account.is_none() {
                 return Err(PlanError(without_account_column(source.name(), &cell.slice.stream)).into());
             }
             wanted.extend(accounts.iter().map(|account| of_account(cell, account, shape)));
@@ -144,8 +144,7 @@ fn of_account(cell: &NewPartition, account: &str, shape: &TableShape) -> NewPart
 fn without_account_column(source: &str, stream: &str) -> String {
     format!(
         "{source}.{stream}: several accounts, but no column of its table holds the account, so the rows of one would replace \
-         those of another: add a column to the definition, such as {{ name = \"account\", param = \"account\", key = true }}, or \
-         request one account with --account"
+         those of another: add a column to the definition, such as {{ name = \"account\", param = \"account\", key = true }}"
     )
 }
 

@@ -120,7 +120,8 @@ async fn reopen(
 async fn newer_run(tx: &Transaction<'_>, partition: i64) -> Result<Option<i64>, StoreError> {
     let sql = format!(
         "select o.run from pagemill.partitions x join pagemill.partitions p on p.id = coalesce(x.root, x.id) \
-         join pagemill.partitions o on {CONFLICT} and o.parent is null and (o.id > p.id or o.id <> p.id and p.write_mode = 'direct' and o.state = 'sealed') \
+         join pagemill.partitions o on {CONFLICT} and o.parent is null and o.subset_first is null \
+             and (coalesce(o.reload_of, o.id) > p.id or o.id <> p.id and p.write_mode = 'direct' and o.state = 'sealed') \
          where x.id = $1 order by o.id desc limit 1"
     );
     Ok(tx.query_opt(&sql, &[&partition]).await?.map(|row| row.get("run")))

@@ -44,7 +44,7 @@ impl Partitions {
     pub async fn reissue_missing(&self, partition: i64) -> Result<Option<Reissued>, StoreError> {
         let client = self.database.client().await?;
         let sql = format!(
-            "update pagemill.partitions p set progressed_at = now() where p.id = $1 and p.state = 'open' returning {PARTITION_COLUMNS}"
+            "update pagemill.partitions p set progressed_at = now() where p.id = $1 and p.state = 'open' and p.reload_of is null returning {PARTITION_COLUMNS}"
         );
         reissue_claimed(&client, client.query_opt(&sql, &[&partition]).await?).await
     }

@@ -77,7 +77,7 @@ async fn copy_of_partition(
         "insert into pagemill.partitions as p (run, source, stream, account, from_date, to_date, lane, page_size, part, date_scope, \
              row_account, chained, total, parts, write_mode, reload_of, published_at, parent, root) \
          select o.run, o.source, o.stream, o.account, o.from_date, o.to_date, o.lane, o.page_size, o.part, o.date_scope, \
-             o.row_account, o.chained, o.total, o.parts, 'staged', o.id, now(), $2, $3 from pagemill.partitions o where o.id = $1 \
+             o.row_account, o.chained, o.total, o.parts, 'staged', coalesce(o.reload_of, o.id), now(), $2, $3 from pagemill.partitions o where o.id = $1 \
          returning {PARTITION_COLUMNS}"
     );
     Ok(PartitionRow::from_row(&tx.query_one(&sql, &[&of, &parent, &root]).await?))

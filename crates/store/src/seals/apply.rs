@@ -29,7 +29,7 @@ pub enum Applied {
     /// A newer pull, of this run, was sealed first: this one changes nothing.
     Superseded(PartitionRow, i64),
     /// Another attempt of the same stream and account is being applied, or a conflicting one still writes rows into the
-    /// table: apply this one after it.
+    /// table: apply this one after it. Or the table was migrated to a newer definition than this process has.
     Waiting,
     /// What is staged does not lead from what the table has to what was proved: all pages are to be fetched again.
     Restage(Vec<Reissued>),
@@ -114,12 +114,15 @@ impl Seals {
         );
         let Some(found) = tx.query_opt(&sql, &[&partition]).await? else { return Ok(None) };
         let (slice, account) = (&PartitionRow::from_row(&found).slice, found.get::<_, String>("row_account"));
+        if !is_current(&tx, table).await? {
+            return Ok(Some(Applied::Waiting));
+        }
         let lock = format!("{}.{}/{account}", slice.source, slice.stream);
         if !tx.query_one(LOCK, &[&lock]).await?.get::<_, bool>("is_taken") {
             return Ok(Some(Applied::Waiting));
         }
         // It may have been applied before the lock was there.
-        let Some(row) = tx.query_opt(&format!("{sql} for update"), &[&partition]).await? else {
+        let Some(row) = tx.query_opt(&format!("{sql} for no key update"), &[&partition]).await? else {
             return Ok(None);
         };
         let (partition, keys) = (PartitionRow::from_row(&row), row.get::<_, i64>("keys"));
@@ -131,6 +134,14 @@ impl Seals {
         }
         Ok(Some(applied))
     }
+}
+
+/// True if the table is as this process's definition has it. One that was migrated since may have columns of which this process
+/// knows nothing: a newer process applies the attempt.
+async fn is_current(tx: &Transaction<'_>, table: &DataTable) -> Result<bool, StoreError> {
+    let sql = "select shape->'columns' = $3::jsonb->'columns' as is_current from pagemill.streams where (source, stream) = ($1, $2)";
+    let found = tx.query_opt(sql, &[&table.source, &table.stream, &table.recorded_shape()]).await?;
+    Ok(found.is_some_and(|row| row.get("is_current")))
 }
 
 /// Nothing else replaces rows of the stream and account meanwhile.
@@ -233,7 +244,7 @@ async fn seal(tx: &Transaction<'_>, partition: &PartitionRow, replaced: &Replace
 async fn newer_seal(tx: &Transaction<'_>, partition: i64) -> Result<Option<i64>, StoreError> {
     let sql = format!(
         "select newer.run from pagemill.partitions p join pagemill.sealed_cells c on {CONFLICTING_CELL} \
-         join pagemill.partitions newer on newer.id = c.attempt where p.id = $1 and c.attempt > p.id order by c.attempt desc limit 1"
+         join pagemill.partitions newer on newer.id = c.attempt where p.id = $1 and coalesce(newer.reload_of, newer.id) > coalesce(p.reload_of, p.id) order by c.attempt desc limit 1"
     );
     Ok(tx.query_opt(&sql, &[&partition]).await?.map(|row| row.get("run")))
 }

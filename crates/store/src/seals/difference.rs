@@ -89,6 +89,9 @@ impl Difference {
             .await?;
         let Some(counted) = counted else { return Ok(None) };
         let (rows, digest): (i64, i64) = (counted.get("row_count"), counted.get("digest"));
+        if slice_rows(tx, table, partition).await? != rows {
+            return Ok(None);
+        }
         let family = unsplit(tx, partition.id).await?;
         let staged = staged_rows(tx, table, &family).await?;
         // A look into the primary key for each row is the better plan only for few.
@@ -167,6 +170,17 @@ async fn change(
     let row = tx.query_one(&sql, params).await?;
     expect(row.get("rows"), expected)?;
     Ok(row.get("digest"))
+}
+
+/// How many rows the slice has in the table.
+async fn slice_rows(
+    tx: &Transaction<'_>,
+    table: &DataTable,
+    partition: &PartitionRow,
+) -> Result<i64, StoreError> {
+    let slice = &partition.slice;
+    let sql = format!("select count(*) as rows from {} where {}", table.name, table.slice_condition());
+    Ok(tx.query_one(&sql, &[&slice.account, &slice.from, &slice.to]).await?.get("rows"))
 }
 
 /// The partitions of an attempt that have its rows: itself, or its parts.
