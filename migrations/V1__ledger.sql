@@ -164,7 +164,7 @@ create table pagemill.pages (
     body_digest        bigint,
     body_digest_before int,
     body_digest_after  int,
-    -- The decode hash when the page was stored. A reload changes that of the response only.
+    -- The decode hash of the definition that read the page.
     decode_hash        bigint,
     error              text,
     fingerprint        text,

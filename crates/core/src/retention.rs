@@ -18,7 +18,7 @@ pub struct PruneCandidate {
     pub closed: Option<Duration>,
     /// Dead letters of it wait for an operator: requeued, their pages are sealed with the others.
     pub dead_wait: bool,
-    /// It is the newest at its slice, or the newest that is sealed: the table's rows are its.
+    /// It is the newest at its slice, the table has its rows, or an open attempt is compared with it.
     pub stands: bool,
 }
 

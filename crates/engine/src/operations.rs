@@ -6,5 +6,6 @@ pub mod prune;
 pub mod reload;
 pub mod requeue;
 pub mod sample;
+pub mod slice_filter;
 pub mod status;
 pub mod verify;

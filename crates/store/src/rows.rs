@@ -14,11 +14,15 @@ mod read;
 mod staged;
 mod wire;
 
-use self::{arrays::PerPage, copy::copy_rows, wire::Element};
 pub(crate) use self::{
     arrays::{ColumnArray, RowRef},
     read::read_rows,
     staged::StagedRows,
+};
+use self::{
+    arrays::{PerPage, column_arrays},
+    copy::copy_rows,
+    wire::Element,
 };
 use crate::{page_write::PageWrite, table::DataTable};
 
@@ -89,9 +93,7 @@ impl<'a> TableRows<'a> {
         statement: &Statement,
         order: &[RowRef],
     ) -> Result<u64, tokio_postgres::Error> {
-        let columns: Vec<ColumnArray<'_>> = (self.table.shape.columns.iter().enumerate())
-            .map(|(column, c)| ColumnArray { pages: &self.rows, order, column, kind: c.kind })
-            .collect();
+        let columns = column_arrays(self.table, &self.rows, order);
         let runs = PerPage { values: &self.runs, order };
         let pages = PerPage { values: &self.pages, order };
         let requested_at = PerPage { values: &self.requested_at, order };

@@ -28,7 +28,7 @@ pub struct Store {
     pub seals: Seals,
     /// Pages: started, stored with their rows, failed.
     pub pages: Pages,
-    /// Stored responses: read again, their rows rewritten.
+    /// Stored responses: read again, and the reloads made from them.
     pub responses: Responses,
     /// Dead letters: recorded, listed, requeued, dropped.
     pub dead_letters: DeadLetters,

@@ -2,7 +2,7 @@ use pagemill_engine::{
     app,
     error::UsageError,
     operations::drift::{Drift, RowChanges, drift},
-    operations::reload::SliceFilter,
+    operations::slice_filter::SliceFilter,
 };
 
 use crate::{

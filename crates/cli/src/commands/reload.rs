@@ -1,6 +1,7 @@
 use pagemill_engine::{
     app,
-    operations::reload::{ReloadEvent, Reloaded, SliceFilter, reload},
+    operations::reload::{ReloadEvent, Reloaded, reload},
+    operations::slice_filter::SliceFilter,
 };
 
 use crate::{

@@ -8,7 +8,7 @@ use pagemill_store::{AttemptResponses, PartitionState, Store, decompress};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
-use crate::operations::reload::SelectedStream;
+use crate::operations::slice_filter::SelectedStream;
 
 /// Rows read at a time, unless one page has more.
 const ROWS: u32 = 10_000;

@@ -4,15 +4,15 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use pagemill_core::{DateWord, Slice, Verdict};
-use pagemill_source::Definition;
+use pagemill_core::{Slice, Verdict};
 use pagemill_store::{
-    Applied, AttemptResponses, DataTable, PageWrite, PartitionRow, ProofReport, Proving, Reload, Slices,
-    Store, StoredResponse, decompress,
+    Applied, AttemptResponses, DataTable, PageWrite, PartitionRow, ProofReport, Proving, Reload, Store,
+    StoredResponse, decompress,
 };
 use serde::Serialize;
 
-use crate::{error::UsageError, sources::ResolvedSource};
+use super::slice_filter::{SelectedStream, SliceFilter};
+use crate::sources::ResolvedSource;
 
 /// Rows of one transaction, unless one page has more.
 const ROWS: u32 = 2_000;
@@ -20,29 +20,6 @@ const ROWS: u32 = 2_000;
 const PAGES: u32 = 100;
 /// Before a reload is applied again that had to wait for another attempt.
 const WAIT: Duration = Duration::from_millis(500);
-
-/// Selects slices whose stored responses are decoded again or compared.
-#[derive(Clone, Debug, Default)]
-pub struct SliceFilter {
-    /// Only of this source.
-    pub source: Option<String>,
-    /// Only of these streams; empty = of all that the config names.
-    pub streams: Vec<String>,
-    /// Only of these accounts; empty = of all.
-    pub accounts: Vec<String>,
-    /// Only of these days.
-    pub days: Option<(DateWord, DateWord)>,
-}
-
-/// A stream of the config, and the slices of it that a filter selects.
-pub struct SelectedStream<'a> {
-    /// The source's definition.
-    pub definition: &'a Definition,
-    /// The stream's table.
-    pub table: DataTable,
-    /// The slices that are selected.
-    pub slices: Slices,
-}
 
 /// The result of a reload.
 #[derive(Debug, Default, Serialize)]
@@ -99,57 +76,12 @@ pub struct FailedPage {
     pub error: String,
 }
 
-impl SliceFilter {
-    /// The streams of the config that the filter selects.
-    ///
-    /// # Errors
-    /// [`UsageError`] for a name that the config does not have; PostgreSQL being away.
-    pub async fn select<'a>(
-        &self,
-        store: &Store,
-        resolved: &'a [ResolvedSource],
-    ) -> anyhow::Result<Vec<SelectedStream<'a>>> {
-        let sources: Vec<&ResolvedSource> =
-            resolved.iter().filter(|r| self.source.as_ref().is_none_or(|s| s == r.name())).collect();
-        if let (Some(name), true) = (&self.source, sources.is_empty()) {
-            let known: Vec<&str> = resolved.iter().map(ResolvedSource::name).collect();
-            return Err(
-                UsageError(format!("unknown source '{name}': the config has {}", known.join(", "))).into()
-            );
-        }
-        let mut selected = Vec::new();
-        for source in sources {
-            let days = match self.days {
-                Some((from, to)) => {
-                    let today = store.today_in(source.definition().zone()).await?;
-                    Some((from.resolve(today), to.resolve(today)))
-                }
-                None => None,
-            };
-            let slices = Slices { accounts: self.accounts.clone(), days };
-            let mut tables: Vec<(String, DataTable)> = source.tables(store)?.into_iter().collect();
-            tables.retain(|(name, _)| self.streams.is_empty() || self.streams.contains(name));
-            tables.sort_by(|(a, _), (b, _)| a.cmp(b));
-            let definition = source.definition();
-            let slices = |(_, table)| SelectedStream { definition, table, slices: slices.clone() };
-            selected.extend(tables.into_iter().map(slices));
-        }
-        let of_none = |stream: &&String| !selected.iter().any(|c| c.table.stream() == **stream);
-        if let Some(unknown) = self.streams.iter().find(of_none) {
-            return Err(
-                UsageError(format!("unknown stream '{unknown}': the config pulls no such stream")).into()
-            );
-        }
-        Ok(selected)
-    }
-}
-
 /// Migrates the tables, and reads the stored responses again: of all attempts whose rows the tables have, or of those of
 /// which another definition has read a page. Each reload is an attempt of its own: its rows are staged, proved and put into
 /// the table as those of a pull are, or not at all.
 ///
 /// # Errors
-/// [`UsageError`] for what the config does not name; a table that does not fit its definition; PostgreSQL being
+/// [`UsageError`](crate::error::UsageError) for what the config does not name; a table that does not fit its definition; PostgreSQL being
 /// away. An attempt that cannot be read is no error: it is reported, and the table stays as it is.
 pub async fn reload(
     store: &Store,

@@ -8,6 +8,7 @@ use pagemill_core::{Kind, Rows};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use super::wire::{self, Element};
+use crate::table::DataTable;
 
 type BoxError = Box<dyn Error + Sync + Send>;
 
@@ -25,6 +26,16 @@ pub(crate) struct ColumnArray<'a> {
     pub(crate) order: &'a [RowRef],
     pub(crate) column: usize,
     pub(crate) kind: Kind,
+}
+
+/// An array for each column of the table, over these rows.
+pub(crate) fn column_arrays<'a>(
+    table: &DataTable,
+    pages: &'a [&'a Rows],
+    order: &'a [RowRef],
+) -> Vec<ColumnArray<'a>> {
+    let columns = table.shape.columns.iter().enumerate();
+    columns.map(|(column, shape)| ColumnArray { pages, order, column, kind: shape.kind }).collect()
 }
 
 /// A value that is the same for all rows of a page, repeated for each of its rows in the batch.

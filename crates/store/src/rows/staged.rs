@@ -6,7 +6,7 @@ use futures_util::future;
 use pagemill_core::Rows;
 use tokio_postgres::{Statement, types::ToSql};
 
-use super::{ColumnArray, PerPage, ROWS_A_STATEMENT, RowRef, copy::copy_rows, wire, wire::Element};
+use super::{PerPage, ROWS_A_STATEMENT, RowRef, column_arrays, copy::copy_rows, wire, wire::Element};
 use crate::{page_write::PageWrite, table::DataTable};
 
 /// Rows that wait beside the table until their attempt is proved: those that are not known to be in the table as they are.
@@ -74,9 +74,7 @@ impl<'a> StagedRows<'a> {
         statement: &Statement,
         order: &[RowRef],
     ) -> Result<u64, tokio_postgres::Error> {
-        let columns: Vec<ColumnArray<'_>> = (self.table.shape.columns.iter().enumerate())
-            .map(|(column, c)| ColumnArray { pages: &self.rows, order, column, kind: c.kind })
-            .collect();
+        let columns = column_arrays(self.table, &self.rows, order);
         let partitions = PerPage { values: &self.partitions, order };
         let pages = PerPage { values: &self.pages, order };
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&partitions, &pages];

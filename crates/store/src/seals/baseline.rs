@@ -5,8 +5,7 @@ use deadpool_postgres::Transaction;
 use pagemill_core::{Slice, WriteMode};
 
 use super::{Seals, cells::attempt_in_table, read_partition};
-use crate::partitions::PartitionRow;
-use crate::{error::StoreError, table::DataTable};
+use crate::{error::StoreError, partitions::PartitionRow, table::DataTable};
 
 /// Below so many pages a look at the table costs more than it spares.
 const FEWEST_PAGES: u32 = 10;
@@ -61,7 +60,9 @@ impl Seals {
         let tx = client.transaction().await?;
         let partition = read_partition(&tx, partition).await?;
         let pages = partition.planned().map_or(0, |pages| pages.count());
-        if partition.parts.is_some() || !(FEWEST_PAGES..=MOST_PAGES).contains(&pages) {
+        let sql = "select digest is not null as is_counted from pagemill.partitions where id = $1";
+        let is_counted: bool = tx.query_one(sql, &[&partition.id]).await?.get("is_counted");
+        if is_counted || partition.parts.is_some() || !(FEWEST_PAGES..=MOST_PAGES).contains(&pages) {
             return Ok(());
         }
         tx.batch_execute("set local statement_timeout = '30min'").await?;

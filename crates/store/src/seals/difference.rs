@@ -4,9 +4,9 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::types::ToSql;
 
 use super::gone::find_keys;
-use crate::partitions::PartitionRow;
 use crate::{
     error::{StoreError, StoreErrorKind},
+    partitions::PartitionRow,
     table::{BACK, CHANGED, DataTable, GONE, NEW},
 };
 

@@ -7,10 +7,10 @@ use futures_util::TryStreamExt;
 use pagemill_core::Rows;
 use tokio_postgres::types::ToSql;
 
-use crate::partitions::PartitionRow;
 use crate::{
     error::StoreError,
     identifier::quote,
+    partitions::PartitionRow,
     rows::{ColumnArray, RowRef, read_rows},
     table::DataTable,
 };

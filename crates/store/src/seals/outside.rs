@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 use tokio_postgres::types::ToSql;
 
 use super::Seals;
-use crate::partitions::PartitionRow;
-use crate::{error::StoreError, table::DataTable};
+use crate::{error::StoreError, partitions::PartitionRow, table::DataTable};
 
 /// What the done pages say of such rows; `$2`, `$3` are the partition's first and last page.
 const OUTSIDE: &str = "with pages as (\

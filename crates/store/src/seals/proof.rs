@@ -10,8 +10,7 @@ use serde_json::{Map, Value, json};
 use tokio_postgres::Row;
 
 use super::{outside, quality};
-use crate::partitions::PartitionRow;
-use crate::{error::StoreError, table::DataTable};
+use crate::{error::StoreError, partitions::PartitionRow, table::DataTable};
 
 /// What the done pages of a partition say; `$2`, `$3` are its first and last page. Sorting the keys
 /// to count them takes a quarter of the time that hashing and keeping them takes.
